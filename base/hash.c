@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/hash.h"
+
+#include "base/check.h"
+
+#define XXH_STATIC_LINKING_ONLY
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <sys/random.h>
+
+static_assert(MR_SECRET_LEN >= XXH3_SECRET_SIZE_MIN, "XXH3 asks for a secret of a least length");
+
+enum { SEED_INPUT_MAX = 512 };
+
+/* key || bytes, cut at SEED_INPUT_MAX: names are shorter than that by configuration. */
+static size_t join_key(const struct mr_hash_key *key, struct mr_bytes bytes,
+                       uint8_t ret[SEED_INPUT_MAX]) {
+    MR_ASSERT(bytes.len <= SEED_INPUT_MAX - MR_HASH_KEY_LEN);
+    memcpy(ret, key->bytes, MR_HASH_KEY_LEN);
+    if (bytes.len > 0) {
+        memcpy(ret + MR_HASH_KEY_LEN, bytes.ptr, bytes.len);
+    }
+    return MR_HASH_KEY_LEN + bytes.len;
+}
+
+void mr_secret_derive(const struct mr_hash_key *key, struct mr_bytes stream,
+                      struct mr_secret *ret) {
+    uint8_t input[SEED_INPUT_MAX];
+    size_t len = join_key(key, stream, input);
+    XXH_errorcode failed = XXH3_generateSecret(ret->bytes, MR_SECRET_LEN, input, len);
+    MR_ASSERT(failed == XXH_OK);
+}
+
+struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct mr_bytes id) {
+    XXH128_hash_t hash = XXH3_128bits_withSecret(id.ptr, id.len, secret->bytes, MR_SECRET_LEN);
+    return (struct mr_fingerprint){.lo = hash.low64, .hi = hash.high64 & (UINT64_MAX >> 8)};
+}
+
+uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed) {
+    return XXH3_64bits_withSeed(bytes.ptr, bytes.len, seed);
+}
+
+uint64_t mr_hash_seed(const struct mr_hash_key *key, struct mr_bytes label) {
+    uint8_t input[SEED_INPUT_MAX];
+    size_t len = join_key(key, label, input);
+    return XXH3_64bits(input, len);
+}
+
+uint64_t mr_checksum(struct mr_bytes bytes) {
+    return XXH3_64bits(bytes.ptr, bytes.len);
+}
+
+enum mr_status mr_random_bytes(void *ret, size_t len) {
+    uint8_t *at = ret;
+    while (len > 0) {
+        ssize_t n = getrandom(at, len, 0);
+        if (n <= 0) {
+            return MR_IO;
+        }
+        at += n;
+        len -= (size_t)n;
+    }
+    return MR_OK;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Key: the bytes of a group key: the values of the group_by columns, one behind the other.
+ *
+ * Shape       Each value: a tag byte, and for texts a length and the bytes.
+ *
+ *                 'z'                      null or missing (one group)
+ *                 't' 'f'                  true, false
+ *                 'n' len16 text           number, its JSON text as sent ("17")
+ *                 's' len16 text           string, after unescaping
+ *                 'o' shard                instead of all columns: the overflow group of a combine shard
+ *
+ *             len16 is big-endian, so that keys of equal lengths sort by text. The overflow group sorts
+ *             between numbers and strings.
+ * Errors      mr_key_next returns false at the end and on malformed bytes (asserted well-formed when
+ *             they come from our own files).
+ */
+#include "base/bytes.h"
+
+enum mr_key_tag {
+    MR_KEY_NULL = 'z',
+    MR_KEY_TRUE = 't',
+    MR_KEY_FALSE = 'f',
+    MR_KEY_NUMBER = 'n',
+    MR_KEY_STRING = 's',
+    MR_KEY_OTHER = 'o',
+};
+
+struct mr_key_value {
+    enum mr_key_tag tag;
+    struct mr_bytes text; /* NUMBER and STRING; for OTHER the one shard byte */
+};
+
+/* What a person sees instead of the columns' values of the overflow group. */
+#define MR_KEY_OTHER_TEXT "(other)"
+
+/* Takes the first value off *rest. */
+bool mr_key_next(struct mr_bytes *rest, struct mr_key_value *ret);
+/* Appends one value; text.len <= UINT16_MAX (asserted). */
+void mr_key_append(struct mr_buf *buf, struct mr_key_value value);
+bool mr_key_is_other(struct mr_bytes key);

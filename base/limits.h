@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Limits: every bound that is not in the configuration, in one place, with its reason.
+ */
+#include <stdint.h>
+
+/* Configuration */
+#define MR_STREAMS_MAX 64
+#define MR_RULES_MAX 256
+#define MR_RULE_METRICS_MAX 64
+#define MR_RULE_KEYS_MAX 8
+#define MR_ID_PARTS_MAX 4
+#define MR_FIELDS_MAX 128       /* projected fields of one stream */
+#define MR_PATH_DEPTH_MAX 8     /* data.order.id has 3 */
+#define MR_NAME_MAX 64          /* streams, rules, metrics, tokens: [a-z_][a-z0-9_-]* in bytes */
+#define MR_SHARDS_MAX 64
+
+/* Events */
+#define MR_JSON_DEPTH_MAX 32
+#define MR_ID_LEN_MAX 1024      /* bytes, after unescaping */
+#define MR_KEY_LEN_MAX 4096     /* one encoded group key in bytes; over it the event is rejected */
+#define MR_ERRORS_MAX 100       /* listed in one answer */
+#define MR_TIME_MIN_MS INT64_C(946684800000)   /* 2000-01-01T00:00:00Z, the first accepted event time */
+#define MR_TIME_MAX_MS INT64_C(4102444800000)  /* 2100-01-01T00:00:00Z, the first refused */
+
+/* Bundles: a bundle closes at either bound; a single larger batch makes a bundle of its own. */
+#define MR_BUNDLE_BYTES_MAX (4u << 20)
+#define MR_BUNDLE_EVENTS_MAX 65536u
+#define MR_BUNDLE_BATCHES_MAX 1024u /* iovec entries of one writev: two a batch, IOV_MAX is 1024: written in parts */
+
+/* Queues, in messages. The bytes behind them are bounded by limits.in_flight. */
+#define MR_SUBMIT_RING 4096
+#define MR_SHARD_RING 64
+#define MR_EXCHANGE_RING 128 /* more than MR_SHARD_RING, so that a shard's bundles always fit */
+#define MR_FLUSH_RING 256
+
+/* Event bytes may be read (never used) this far behind their end by vector loads. */
+#define MR_PADDING 64

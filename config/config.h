@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Config: the settings of a process, loaded from YAML, checked, with every default filled in.
+ *
+ * Idea        One table of options (config/options.h) says name, type, bounds, default, unit and meaning;
+ *             loading, checking, `did you mean`, `millrace check`, --help and docs/CONFIG.md come from it.
+ * Units       _ms, _bytes as named.
+ * Owner       mr_config owns everything it points to, in one arena, until mr_config_close.
+ * Threads     Constant after load.
+ * Errors      MR_INVALID with `file:line:col: what; expected what` (and `did you mean`), the first one
+ *             found. A key of API.md that this version lacks: MR_UNSUPPORTED, "known, not in this version".
+ *             MR_NOT_FOUND, MR_IO for the file itself.
+ */
+#include "base/bytes.h"
+#include "base/limits.h"
+
+enum mr_config_dedup { MR_CONFIG_EXACT, MR_CONFIG_BLOOM, MR_CONFIG_OBSERVE, MR_CONFIG_NONE };
+enum mr_config_when_full { MR_CONFIG_REJECT, MR_CONFIG_EVICT_OLDEST };
+enum mr_config_time { MR_CONFIG_RFC3339, MR_CONFIG_S, MR_CONFIG_MS, MR_CONFIG_US, MR_CONFIG_NS };
+enum mr_config_metric {
+    MR_CONFIG_COUNT,
+    MR_CONFIG_SUM,
+    MR_CONFIG_MIN,
+    MR_CONFIG_MAX,
+    MR_CONFIG_AVG,
+};
+enum mr_config_groups_full { MR_CONFIG_OTHER, MR_CONFIG_DROP };
+
+enum mr_right { MR_RIGHT_INGEST = 1, MR_RIGHT_QUERY = 2, MR_RIGHT_ADMIN = 4 };
+
+struct mr_config_token {
+    struct mr_bytes name;
+    uint8_t sha256[32];
+    uint32_t rights; /* of enum mr_right */
+    bool all_streams;
+    uint32_t streams[MR_STREAMS_MAX]; /* indexes into mr_config.streams */
+    uint32_t stream_count;
+};
+
+struct mr_config_stream {
+    struct mr_bytes name;
+    struct mr_bytes id[MR_ID_PARTS_MAX]; /* dotted paths; the last is the id proper */
+    uint32_t id_parts;                   /* 0 only with dedup none */
+    bool reject_missing_id;
+    struct mr_bytes time_field;
+    enum mr_config_time time_format;
+    bool reject_missing_time; /* else: arrival time */
+    struct {
+        enum mr_config_dedup mode;
+        enum mr_config_when_full when_full;
+        int64_t horizon_ms;
+        uint64_t ids; /* over all shards */
+        double error; /* bloom */
+    } dedup;
+    struct {
+        int64_t out_of_orderness_ms;
+        int64_t idle_timeout_ms; /* INT64_MAX: off, the watermark waits for events */
+        int64_t max_future_ms;
+    } watermark;
+};
+
+struct mr_config_metric_def {
+    struct mr_bytes name;
+    enum mr_config_metric kind;
+    struct mr_bytes field; /* dotted path; empty for count */
+};
+
+struct mr_config_rule {
+    struct mr_bytes name;
+    uint32_t stream; /* index into mr_config.streams */
+    struct mr_bytes group_by[MR_RULE_KEYS_MAX];
+    uint32_t group_by_count;
+    int64_t window_size_ms; /* tumbling */
+    int64_t allowed_lateness_ms;
+    struct mr_config_metric_def metrics[MR_RULE_METRICS_MAX];
+    uint32_t metric_count;
+    struct {
+        uint64_t max;
+        uint64_t bytes; /* memory for the rule's open groups */
+        enum mr_config_groups_full when_full;
+    } groups;
+};
+
+struct mr_config {
+    struct {
+        struct mr_bytes id;
+        struct mr_bytes data_dir;
+        uint32_t shards; /* auto is resolved: at least 1 */
+    } node;
+    struct {
+        struct mr_bytes host; /* as in http.listen, without brackets */
+        uint16_t port;        /* 0: any free one, said at start */
+        uint32_t threads;     /* auto is resolved */
+        bool tls;
+        struct mr_bytes tls_cert_file;
+        struct mr_bytes tls_key_file;
+        bool allow_insecure;  /* listen beyond loopback without tokens or without TLS */
+        uint32_t connections;
+        uint32_t connections_per_address;
+        int64_t header_timeout_ms;
+        int64_t body_timeout_ms;
+        int64_t idle_timeout_ms;
+    } http;
+    struct {
+        struct mr_config_token *tokens;
+        uint32_t token_count; /* 0: no authentication */
+    } auth;
+    struct {
+        uint64_t body_bytes;
+        uint64_t inflated_bytes;
+        uint32_t inflate_ratio;
+        uint64_t event_bytes;
+        uint32_t batch_events;
+        uint64_t in_flight_bytes;
+        uint64_t memory_bytes; /* the whole process: `check` and `serve` refuse a larger sum */
+    } limits;
+    struct {
+        bool sync;
+        uint64_t segment_bytes;
+        uint64_t reserve_bytes; /* of disk, kept free */
+    } log;
+    struct mr_config_stream *streams;
+    uint32_t stream_count;
+    struct mr_config_rule *rules;
+    uint32_t rule_count;
+    struct mr_bytes source; /* the file's name, or "built-in defaults" */
+    void *arena;
+};
+
+/* Loads path; NULL loads the built-in defaults (one stream `events`, one rule). environment: NULL-ended
+ * NAME=value list for ${VAR}; pass `environ`. */
+enum mr_status mr_config_load(const char *path, char *const *environment, struct mr_config **ret,
+                              struct mr_error *error) MR_MUST_CHECK;
+/* The same from memory; name stands in messages. */
+enum mr_status mr_config_parse(struct mr_bytes yaml, const char *name, char *const *environment,
+                               struct mr_config **ret, struct mr_error *error) MR_MUST_CHECK;
+void mr_config_close(struct mr_config *config);
+
+/* The effective configuration as YAML that mr_config_parse reads back to the same. Secrets stay hashes. */
+void mr_config_print(const struct mr_config *config, struct mr_buf *ret);
+
+/* The canonical text of what shapes state: streams and rules, in order, defaults written out, but not what
+ * may change freely (shards, limits, dedup.ids upwards …). Two configurations with equal text may share a
+ * data directory; this text is the CONFIG record of the log. */
+void mr_config_state_text(const struct mr_config *config, struct mr_buf *ret);
+
+/* All options with defaults, bounds and meaning: for `millrace help config` and docs/CONFIG.md (markdown). */
+void mr_config_help(struct mr_buf *ret, bool markdown);
+
+/* Index of the stream or rule of that name, or UINT32_MAX. */
+uint32_t mr_config_stream_index(const struct mr_config *config, struct mr_bytes name);
+uint32_t mr_config_rule_index(const struct mr_config *config, struct mr_bytes name);

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Batch: the decoded events of one request: the raw body plus projected columns.
+ *
+ * Idea        Decoding happens once, on the thread that read the request; everything after it reads
+ *             columns. Texts are not copied: a value points into the body, unless it had escapes.
+ * Shape       n = count events. One block holds all columns:
+ *
+ *                 fps[n] 16 B | times_ms[n] 8 B | spans[n] 8 B | order[n] 4 B | verdicts[n] 1 B
+ *                 and for each schema field: values[n] 8 B, kinds[n] 1 B
+ *
+ *             order lists the events to judge (not the rejected ones), grouped by dedup shard and in
+ *             request order within it: shard s owns order[shard_start[s] .. shard_start[s + 1]).
+ * Units       times_ms: event time; MR_TIME_ARRIVAL until the sequencer puts the recorded time there.
+ * Owner       The creator, until it is pushed; then the sequencer; then it is read by all shards, each
+ *             writing only the verdicts of its own events; the shard whose decrement of shards_left
+ *             reaches zero owns it again and calls done.
+ * Threads     One owner, then readers, then one owner. shards_left is the only shared word: each shard
+ *             decrements it with acq_rel; the release publishes its verdict bytes, the acquire of the
+ *             last one sees all of them.
+ * Invariants  I1 Every event is in order exactly once, or rejected: order_count + rejected == count.
+ *             I2 verdicts[i] is MR_VERDICT_REJECTED exactly for rejected events until shards judge.
+ *             I3 spans lie inside the body. MR_PADDING bytes behind the body are readable.
+ */
+#include "base/hash.h"
+#include "base/limits.h"
+
+#include <stdatomic.h>
+
+struct mr_schema;
+
+enum mr_verdict {
+    MR_VERDICT_NONE = 0, /* not yet judged */
+    MR_VERDICT_ACCEPTED = 'A',
+    MR_VERDICT_DUPLICATE = 'D',
+    MR_VERDICT_LATE = 'L',
+    MR_VERDICT_REJECTED = 'R',
+};
+
+#define MR_TIME_ARRIVAL INT64_MIN
+
+enum mr_value_kind {
+    MR_VALUE_MISSING = 0,
+    MR_VALUE_NULL,
+    MR_VALUE_FALSE,
+    MR_VALUE_TRUE,
+    MR_VALUE_INT,    /* use NUMBER: fits int64 exactly and is written without fraction or exponent */
+    MR_VALUE_DOUBLE, /* use NUMBER */
+    MR_VALUE_STRING, /* use KEY: text */
+    MR_VALUE_DIGITS, /* use KEY: a number's JSON text as sent */
+};
+
+/* off counts from the body's start; with MR_TEXT_UNESCAPED set, from the start of unescaped. */
+#define MR_TEXT_UNESCAPED UINT32_C(0x80000000)
+
+struct mr_text {
+    uint32_t off;
+    uint32_t len;
+};
+
+union mr_value {
+    int64_t i;
+    double d;
+    struct mr_text text;
+};
+
+struct mr_column {
+    union mr_value *values;
+    uint8_t *kinds; /* enum mr_value_kind */
+};
+
+struct mr_span {
+    uint32_t off;
+    uint32_t len;
+};
+
+/* Why an event was rejected. The codes of API.md's errors list. */
+#define MR_REJECT_TABLE(X)                                                                         \
+    X(BAD_JSON, "bad_json")               /* a syntax error */                                     \
+    X(NOT_OBJECT, "not_object")           /* JSON, but not an object */                            \
+    X(BAD_UTF8, "bad_utf8")                                                                        \
+    X(TOO_DEEP, "too_deep")                                                                        \
+    X(TOO_LONG, "too_long")               /* event over limits.event */                            \
+    X(DUPLICATE_NAME, "duplicate_name")   /* a used field twice */                                 \
+    X(MISSING_ID, "missing_id")                                                                    \
+    X(BAD_ID, "bad_id")                   /* neither string nor number, empty, or too long */      \
+    X(MISSING_TIME, "missing_time")                                                                \
+    X(BAD_TIME, "bad_time")                                                                        \
+    X(BAD_NUMBER, "bad_number")           /* a metric's field is not a number, or overflows */     \
+    X(BAD_KEY, "bad_key")                 /* a group_by field is an object or array, or too long */\
+    X(BAD_CLOUDEVENT, "bad_cloudevent")
+
+enum mr_reject {
+    MR_REJECT_NONE = 0,
+#define X(name, code) MR_REJECT_##name,
+    MR_REJECT_TABLE(X)
+#undef X
+        MR_REJECT_COUNT
+};
+
+const char *mr_reject_code(enum mr_reject reject);
+
+#define MR_DETAIL_MAX 120
+#define MR_POINTER_MAX 96
+
+/* One entry of the answer's errors list. Texts are valid UTF-8, NUL-terminated, cut with "…". */
+struct mr_event_error {
+    uint32_t index; /* of the event in the request, from 0 */
+    uint32_t line;  /* of the body, from 1 */
+    enum mr_reject reject;
+    char pointer[MR_POINTER_MAX]; /* JSON pointer to the field, or "" */
+    char detail[MR_DETAIL_MAX];   /* what was found and what was expected */
+};
+
+struct mr_batch {
+    uint32_t magic;
+
+    /* Constant after decoding. */
+    const struct mr_schema *schema;
+    uint32_t stream; /* index in the plan; set by the caller of decode */
+    uint8_t format;  /* enum mr_format as decoded (never AUTO), as written to the log */
+    uint32_t count;
+    uint32_t rejected;
+    uint32_t order_count;
+    uint32_t arrivals; /* events with MR_TIME_ARRIVAL */
+    int64_t time_max_ms; /* greatest time of the well-formed events with one; INT64_MIN if none */
+    uint32_t columns;
+    struct mr_buf body;      /* owned, padded */
+    struct mr_buf unescaped; /* owned */
+    struct mr_fingerprint *fps;
+    int64_t *times_ms;
+    struct mr_span *spans;
+    uint32_t *order;
+    uint32_t *shard_start; /* shards + 1 */
+    struct mr_column *column;
+    bool *has_id;          /* NULL when every event has an id; else has_id[i] false: never a duplicate */
+    struct mr_event_error *errors;
+    uint32_t error_count;  /* listed, at most MR_ERRORS_MAX */
+    bool errors_truncated;
+
+    /* Written by the shards, each its own events. */
+    uint8_t *verdicts;
+
+    /* Owned by whoever has the batch, see Owner. */
+    struct mr_batch *next;
+    void (*done)(struct mr_batch *batch, void *ctx);
+    void *ctx;
+    uint64_t seq; /* of its bundle, set by the sequencer */
+
+    /* Shared. */
+    _Alignas(64) _Atomic uint32_t shards_left;
+};
+
+void mr_batch_close(struct mr_batch *batch); /* NULL is fine */
+
+/* The bytes of a STRING or DIGITS value. */
+static inline struct mr_bytes mr_batch_text(const struct mr_batch *batch, union mr_value value) {
+    const uint8_t *base = (value.text.off & MR_TEXT_UNESCAPED) != 0 ? batch->unescaped.ptr
+                                                                      : batch->body.ptr;
+    return mr_bytes_of(base + (value.text.off & ~MR_TEXT_UNESCAPED), value.text.len);
+}
+
+/* Event i as it was sent. */
+static inline struct mr_bytes mr_batch_event(const struct mr_batch *batch, uint32_t i) {
+    return mr_bytes_of(batch->body.ptr + batch->spans[i].off, batch->spans[i].len);
+}
+
+/* Bytes of memory the batch holds, for admission. */
+size_t mr_batch_bytes(const struct mr_batch *batch);
+void mr_batch_check(const struct mr_batch *batch, uint32_t shards);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Log: the durable sequence of records; the only input of everything behind it (L1).
+ *
+ * Idea        One writer appends a bundle's records with one pwritev and one sync, into segments that
+ *             were allocated before, so that a sync writes data and no file-system metadata.
+ *
+ *                 dir/0000000000000001.log   |segment header|rec|rec|…|rec|zeros              |
+ *                 dir/0000000000004711.log   |segment header|rec|…    (named by the first lsn)
+ *
+ * Recovery    Two passes. The first walks all headers and checksums and finds the end; the second hands
+ *             records to the reader. At a bad frame it looks further for a sound record of this
+ *             incarnation that was written after a later sync (a higher seq, given whether the bundle
+ *             before was whole): found, the log is corrupt and open refuses, saying segment and offset;
+ *             not found, it is a torn tail: zeroed, synced, counted. After that a START record is written
+ *             and synced. All segments and the directory are synced before reading: what was read is then
+ *             durable.
+ * Units       Bytes; lsn and seq are numbers from 1.
+ * Owner       The opener; the log owns its files.
+ * Threads     One owner at a time, but mr_log_stats from any thread.
+ * Errors      MR_NO_SPACE: refused before writing, while less than reserve_bytes would stay free or the
+ *             next segment cannot be allocated; nothing changed, appending may be tried again.
+ *             MR_IO from append or sync: the segment is poisoned; the records of the bundle are written
+ *             again (same lsn) to a new segment by the call itself; if that fails too the log is failed:
+ *             every later append returns MR_IO at once. Reading stays possible. A record in a newer segment
+ *             supersedes one with the same lsn in an older one.
+ *             MR_CORRUPT, MR_BUSY, MR_MISMATCH (unknown version) from open, with a text.
+ * Invariants  I1 appended lsns have no gaps.  I2 what append returned MR_OK for is durable (sync on).
+ */
+#include "base/clock.h"
+#include "base/counters.h"
+#include "base/file.h"
+#include "base/histogram.h"
+#include "log/record.h"
+
+struct mr_log;
+
+struct mr_log_options {
+    struct mr_disk *disk;
+    struct mr_clock *clock;  /* for the sync histogram only */
+    const char *dir;         /* made when missing */
+    uint64_t segment_bytes;  /* size of a segment; a larger record gets a segment of its own */
+    uint64_t reserve_bytes;  /* keep this much of the disk free */
+    bool sync;               /* false: durable up to the page cache (log.sync: off) */
+};
+
+struct mr_log_stats {
+    mr_counter bytes;           /* of all segments' records */
+    mr_counter segments;
+    mr_counter records;
+    mr_counter last_lsn;
+    mr_counter last_seq;
+    mr_counter torn_bytes;      /* cut by recovery at this open */
+    mr_counter sync_failures;
+    struct mr_histogram sync_ns;
+};
+
+enum mr_status mr_log_open(const struct mr_log_options *options, struct mr_log **ret,
+                           struct mr_error *error) MR_MUST_CHECK;
+void mr_log_close(struct mr_log *log); /* NULL is fine; does not sync */
+
+/* One record to append: payload in up to 4 parts, written one behind the other. */
+struct mr_log_entry {
+    enum mr_record_type type;
+    struct iovec payload[4];
+    int payload_count;
+    uint64_t lsn; /* set by append */
+};
+
+/* Appends the entries as the bundle `seq` (greater than every one before) and makes them durable.
+ * count >= 1. All or nothing as far as the caller is concerned. */
+enum mr_status mr_log_append(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
+                             struct mr_log_entry *entries, uint32_t count,
+                             struct mr_error *error) MR_MUST_CHECK;
+
+/* Whether bytes more could be appended now with the reserve kept; asked before the append. */
+bool mr_log_has_room(struct mr_log *log, uint64_t bytes);
+bool mr_log_failed(const struct mr_log *log);
+uint64_t mr_log_last_seq(const struct mr_log *log); /* 0: empty but for what open wrote */
+uint64_t mr_log_incarnation(const struct mr_log *log);
+int64_t mr_log_last_recorded_ms(const struct mr_log *log); /* INT64_MIN: no record yet */
+const struct mr_log_stats *mr_log_stats(const struct mr_log *log);
+
+/* Reading: in lsn order, from the first record with seq >= from_seq to the last durable one at the time
+ * of open. A reader keeps files of its own, so it may be used beside the appender on another thread. */
+struct mr_log_reader;
+
+enum mr_status mr_log_reader_open(struct mr_disk *disk, const char *dir, uint64_t from_seq,
+                                  struct mr_log_reader **ret, struct mr_error *error) MR_MUST_CHECK;
+void mr_log_reader_close(struct mr_log_reader *reader);
+/* MR_END behind the last. The payload is valid until the next call and has MR_PADDING readable bytes
+ * behind it. MR_CORRUPT with a text when a checksum does not match. */
+enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record *ret,
+                                  struct mr_error *error) MR_MUST_CHECK;
+
+/* `millrace log list|dump DIR`: JSON lines (json) or aligned text, to a stdio stream. Read-only: works
+ * beside a running server. dump prints payloads of EVENTS as text, escaped, cut at 200 bytes. */
+enum mr_status mr_log_list(struct mr_disk *disk, const char *dir, bool json, void *stdio,
+                           struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_log_dump(struct mr_disk *disk, const char *dir, bool json, void *stdio,
+                           struct mr_error *error) MR_MUST_CHECK;
