@@ -41,3 +41,34 @@ struct mr_pane {
     const struct mr_number *numbers;
     uint32_t number_count;
 };
+
+/*
+ * A flush parcel: what one combine shard has for the flusher from one bundle, or a slice of it.
+ *
+ * Shape       panes: encoded one behind the other (mr_pane_append, mr_pane_next). dead: dead-letter
+ *             entries (base/dead.h). finals: every window of `rule` that ends at or before `end_ms` is
+ *             final now; applied after the panes.
+ * Owner       The shard allocates it, pushing hands it over, the flusher closes it.
+ */
+struct mr_final {
+    uint32_t rule;
+    int64_t end_ms;
+};
+
+struct mr_flush {
+    uint64_t seq;
+    struct mr_buf panes;
+    uint32_t pane_count;
+    struct mr_buf dead;
+    uint32_t dead_count;
+    struct mr_final *finals; /* mr_alloc, NULL when final_count is 0 */
+    uint32_t final_count;
+};
+
+/* NULL when out of memory. */
+struct mr_flush *mr_flush_open(uint64_t seq);
+void mr_flush_close(struct mr_flush *flush); /* NULL is fine */
+
+void mr_pane_append(struct mr_buf *buf, const struct mr_pane *pane);
+/* Takes the first pane off *rest; its pointers borrow from rest's bytes. false at the end. */
+bool mr_pane_next(struct mr_bytes *rest, struct mr_pane *ret);

@@ -146,7 +146,9 @@ struct mr_batch {
     struct mr_batch *next;
     void (*done)(struct mr_batch *batch, void *ctx);
     void *ctx;
-    uint64_t seq; /* of its bundle, set by the sequencer */
+    uint64_t seq; /* of its bundle, and
+                   * lsn of its record: set by the sequencer */
+    uint64_t lsn;
 
     /* Shared. */
     _Alignas(64) _Atomic uint32_t shards_left;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/dead.h"
+
+#include "base/check.h"
+
+enum { HEADER = 8 };
+
+static const char *const reasons[MR_DEAD_REASON_COUNT] = {
+#define X(name, text) [MR_DEAD_##name] = text,
+    MR_DEAD_REASON_TABLE(X)
+#undef X
+};
+
+const char *mr_dead_reason_text(enum mr_dead_reason reason) {
+    MR_ASSERT((unsigned)reason < MR_DEAD_REASON_COUNT);
+    return reasons[reason];
+}
+
+size_t mr_dead_begin(struct mr_buf *buf, uint32_t stream, enum mr_dead_reason reason) {
+    MR_ASSERT(stream <= UINT16_MAX);
+    size_t at = buf->len;
+    uint16_t stream16 = (uint16_t)stream;
+    uint8_t header[HEADER] = {0};
+    memcpy(header + 4, &stream16, sizeof stream16);
+    header[6] = (uint8_t)reason;
+    mr_buf_append(buf, header, HEADER);
+    return at;
+}
+
+void mr_dead_end(struct mr_buf *buf, size_t at) {
+    if (buf->failed) {
+        return;
+    }
+    MR_ASSERT(buf->len >= at + HEADER);
+    uint32_t len = (uint32_t)(buf->len - at - HEADER);
+    memcpy(buf->ptr + at, &len, sizeof len);
+}
+
+bool mr_dead_next(struct mr_bytes *rest, struct mr_dead *ret) {
+    if (rest->len < HEADER) {
+        return false;
+    }
+    uint32_t len;
+    uint16_t stream;
+    memcpy(&len, rest->ptr, sizeof len);
+    memcpy(&stream, rest->ptr + 4, sizeof stream);
+    uint8_t reason = rest->ptr[6];
+    if (len > rest->len - HEADER || reason >= MR_DEAD_REASON_COUNT) {
+        return false;
+    }
+    *ret = (struct mr_dead){stream, reason, mr_bytes_of(rest->ptr + HEADER, len)};
+    *rest = mr_bytes_of(rest->ptr + HEADER + len, rest->len - HEADER - len);
+    return true;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Dead letters: events (or groups) that were not counted, kept with the reason.
+ *
+ * Shape       The payload of a DEAD record is entries one behind the other:
+ *
+ *                 | json_len u32 | stream u16 | reason u8 | zero u8 | json |
+ *
+ *             json is one object: {"reason","stream","lsn","index","time","watermark","rules":[…],
+ *             "event":{…} | "raw":"…" | "group":{…},"events":n}. lsn and index name the event in the log.
+ */
+#include "base/bytes.h"
+
+#define MR_DEAD_REASON_TABLE(X)                                                                    \
+    X(LATE, "late")         /* too late for the rules named */                                     \
+    X(FUTURE, "future")     /* further ahead of recorded time than max_future */                   \
+    X(REJECTED, "rejected") /* not well-formed, no id, out of bounds */                            \
+    X(GROUPS, "groups")     /* dropped by a rule's bound on groups */
+
+enum mr_dead_reason {
+#define X(name, text) MR_DEAD_##name,
+    MR_DEAD_REASON_TABLE(X)
+#undef X
+        MR_DEAD_REASON_COUNT
+};
+
+const char *mr_dead_reason_text(enum mr_dead_reason reason);
+
+struct mr_dead {
+    uint32_t stream;
+    enum mr_dead_reason reason;
+    struct mr_bytes json;
+};
+
+/* Starts an entry: returns where its header stands; the caller then appends the JSON to buf. */
+size_t mr_dead_begin(struct mr_buf *buf, uint32_t stream, enum mr_dead_reason reason);
+/* Fills in the length of the entry begun at `at`. */
+void mr_dead_end(struct mr_buf *buf, size_t at);
+/* Takes the first entry off *rest; false at the end or on malformed bytes. */
+bool mr_dead_next(struct mr_bytes *rest, struct mr_dead *ret);
