@@ -19,7 +19,8 @@
 /* Events */
 #define MR_JSON_DEPTH_MAX 32
 #define MR_ID_LEN_MAX 1024      /* bytes, after unescaping */
-#define MR_KEY_LEN_MAX 4096     /* one encoded group key in bytes; over it the event is rejected */
+#define MR_KEY_TEXT_MAX 500     /* bytes of one group_by value; over it the event is rejected (bad_key) */
+#define MR_KEY_LEN_MAX 4096     /* of an encoded group key: MR_RULE_KEYS_MAX x (3 + MR_KEY_TEXT_MAX) fit */
 #define MR_ERRORS_MAX 100       /* listed in one answer */
 #define MR_TIME_MIN_MS INT64_C(946684800000)   /* 2000-01-01T00:00:00Z, the first accepted event time */
 #define MR_TIME_MAX_MS INT64_C(4102444800000)  /* 2100-01-01T00:00:00Z, the first refused */

@@ -44,4 +44,5 @@ struct mr_parcel {
     uint32_t origin; /* dedup shard */
     uint32_t count;
     struct mr_buf bytes;
+    void *bundle; /* the pipeline's; a parcel is also the message that says "done with this bundle" */
 };

@@ -101,6 +101,15 @@ enum mr_reject {
 
 const char *mr_reject_code(enum mr_reject reject);
 
+/* Why the sequencer gave a batch back before the append: nothing of it is in the log. */
+enum mr_refusal {
+    MR_REFUSAL_NONE = 0,  /* decided: read the verdicts */
+    MR_REFUSAL_IDS_FULL,  /* dedup has no room for more ids */
+    MR_REFUSAL_DISK_FULL, /* the log's reserve would be touched */
+    MR_REFUSAL_LOG_FAILED,
+    MR_REFUSAL_DRAINING,
+};
+
 #define MR_DETAIL_MAX 120
 #define MR_POINTER_MAX 96
 
@@ -146,6 +155,7 @@ struct mr_batch {
     struct mr_batch *next;
     void (*done)(struct mr_batch *batch, void *ctx);
     void *ctx;
+    enum mr_refusal refusal; /* set before done */
     uint64_t seq; /* of its bundle, and
                    * lsn of its record: set by the sequencer */
     uint64_t lsn;

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Data directory: what is where on disk, and that one process at a time has it.
+ *
+ *     millrace-data/
+ *       LOCK         locked while a process runs
+ *       KEY          32 random bytes, 0600: fingerprints depend on it; losing it loses the dedup horizon
+ *       FORMAT       "millrace data, format 1"
+ *       log/         the event log
+ *       dead/        the dead-letter log
+ *       results.db   the results store (SQLite)
+ *
+ * Errors      MR_BUSY: another process. MR_MISMATCH: another format. MR_CORRUPT: data without its key.
+ */
+#include "base/file.h"
+#include "base/hash.h"
+
+struct mr_datadir {
+    struct mr_disk *disk;
+    struct mr_file *lock;
+    struct mr_hash_key key;
+    char path[3072];
+    char log_dir[3200];
+    char dead_dir[3200];
+    char results_path[3200];
+};
+
+enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
+                               struct mr_error *error) MR_MUST_CHECK;
+void mr_datadir_close(struct mr_datadir *dir);

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Dead letters: reading pages of the dead-letter log. Writing is the flusher's.
+ *
+ * Shape       The payload of a DEAD record: u64 seq of the newest bundle in it, then entries (base/dead.h).
+ *             A cursor is (lsn of the record, number of entries of it already read).
+ * Threads     Each call opens a reader of its own.
+ */
+#include "base/dead.h"
+#include "log/log.h"
+
+struct mr_dead_page {
+    /* The question. */
+    uint32_t stream;      /* UINT32_MAX: all */
+    int reason;           /* enum mr_dead_reason, -1: all */
+    uint32_t limit;
+    uint64_t after_lsn;   /* cursor; 0, 0: from the beginning */
+    uint32_t after_entry;
+    /* Called for each entry; entry borrows until it returns. */
+    void (*visit)(void *ctx, const struct mr_dead *entry);
+    void *ctx;
+    /* The answer. */
+    bool more; /* there are more: continue with next_lsn, next_entry */
+    uint64_t next_lsn;
+    uint32_t next_entry;
+};
+
+enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struct mr_dead_page *page,
+                                    struct mr_error *error) MR_MUST_CHECK;
+
+/* The seq of the newest bundle whose dead letters are in the log; 0: none. O(size of the log). */
+enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir, uint64_t *ret,
+                                             struct mr_error *error) MR_MUST_CHECK;

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Pipeline: the stations, wired: sequencer → dedup and lift → exchange → combine → flusher. Knows no HTTP.
+ *
+ * Idea        Every station is a step function that does what it can and returns whether it did anything.
+ *             Threads call their station's step and sleep when it did nothing; the simulator calls the same
+ *             steps on one thread, in any order.
+ *
+ *                submit ─MPSC─▶ sequencer ─SPSC─▶ shard i: dedup, lift ─SPSC mesh─▶ shard j: combine
+ *                                  │ log                                              │ SPSC
+ *                                  ▼ append, sync, dispatch                           ▼
+ *                                disk                                  flusher: results, dead letters
+ *
+ *             A question (mr_ask) travels the same way as a bundle without events, so that every shard answers
+ *             as of the same cut, and what was acknowledged before asking is in the answer.
+ * Owner       The opener. A submitted batch belongs to the pipeline until its done is called; an asked
+ *             question likewise.
+ * Threads     submit and ask: any thread. done callbacks run on the sequencer's, a shard's or the flusher's
+ *             thread and must not wait. stats: any thread.
+ * Errors      open: MR_MISMATCH (streams or rules differ from the data's: the process ends with 78), MR_BUSY
+ *             (data directory in use), MR_CORRUPT, MR_IO, MR_NO_MEMORY, with a text.
+ */
+#include "base/histogram.h"
+#include "aggregate/combine.h"
+#include "log/log.h"
+#include "pipeline/plan.h"
+#include "sink/results.h"
+
+struct mr_pipeline;
+
+struct mr_pipeline_options {
+    const struct mr_plan *plan;
+    struct mr_clock *clock;
+    struct mr_log *log;          /* NULL: bounded input without a log */
+    struct mr_log *dead;         /* dead-letter log; NULL: dead letters are counted only */
+    struct mr_log_reader *replay; /* what to replay before going live; NULL: nothing. Taken over */
+    uint64_t dead_seq;           /* dead letters of bundles up to this one are written already */
+    struct mr_results *results;
+};
+
+enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struct mr_pipeline **ret,
+                                struct mr_error *error) MR_MUST_CHECK;
+/* Everything submitted must be done; threads stopped. NULL is fine. */
+void mr_pipeline_close(struct mr_pipeline *pipeline);
+
+/* Threads: one for the sequencer, one for each shard, one for the flusher. */
+enum mr_status mr_pipeline_start(struct mr_pipeline *pipeline) MR_MUST_CHECK;
+/* Refuses what is submitted from now on (DRAINING), and ends once everything before is acknowledged,
+ * processed and flushed; then stops the threads. */
+void mr_pipeline_stop(struct mr_pipeline *pipeline);
+/* Replay is over: submissions are taken. */
+bool mr_pipeline_live(const struct mr_pipeline *pipeline);
+/* MR_OK, or why the pipeline stopped for good (out of memory, corrupt log met in replay). */
+enum mr_status mr_pipeline_failure(const struct mr_pipeline *pipeline, struct mr_error *ret);
+
+/* Hands a decoded batch over (batch->done, ctx, stream are set). false: the queue is full, the batch is still
+ * the caller's. An empty batch (count 0) must not be submitted. */
+bool mr_pipeline_submit(struct mr_pipeline *pipeline, struct mr_batch *batch) MR_MUST_CHECK;
+
+enum mr_ask_kind {
+    MR_ASK_SCAN,  /* rows of open windows */
+    MR_ASK_SEEN,  /* was this id seen */
+    MR_ASK_FLUSH, /* results and dead letters of everything before are written */
+    MR_ASK_END,   /* bounded input ends here: watermarks jump to the end of time, then as FLUSH */
+};
+
+/* A question. The asker fills the upper part, keeps the memory alive until done is called, and reads the
+ * answers afterwards. */
+struct mr_ask {
+    enum mr_ask_kind kind;
+    void (*done)(struct mr_ask *ask, void *ctx);
+    void *ctx;
+    struct mr_scan scan;      /* SCAN */
+    uint32_t stream;          /* SEEN */
+    struct mr_fingerprint fp; /* SEEN */
+
+    struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
+    uint64_t seq; /* the cut: everything up to this bundle is in the answer */
+    bool seen;    /* SEEN */
+    int64_t seen_from_ms;
+    int64_t seen_to_ms;
+    int64_t seen_until_ms;
+
+    _Alignas(64) _Atomic uint32_t shards_left; /* as in a batch */
+};
+
+/* false: too many questions at once (503). */
+bool mr_pipeline_ask(struct mr_pipeline *pipeline, struct mr_ask *ask) MR_MUST_CHECK;
+
+/* Numbers for /metrics and the stream and rule pages: a moment's view, summed over shards. */
+struct mr_stream_stats {
+    uint64_t received; /* counted at the append */
+    uint64_t accepted;
+    uint64_t duplicate;
+    uint64_t late;
+    uint64_t future; /* part of late */
+    uint64_t rejected;
+    uint64_t observed_duplicates; /* mode observe: counted, not removed */
+    uint64_t dedup_ids;
+    uint64_t dedup_bytes;
+    uint64_t dedup_evicted;
+    uint64_t dedup_expired;
+    double dedup_error; /* bloom: estimated */
+    double dedup_fill;
+    int64_t watermark_ms; /* INT64_MIN: nothing seen */
+};
+
+struct mr_rule_stats {
+    uint64_t applied;
+    uint64_t filtered;
+    uint64_t late;
+    uint64_t dropped;
+    uint64_t overflow;
+    uint64_t windows;
+    uint64_t groups;
+    uint64_t bytes;
+    uint64_t panes;
+};
+
+struct mr_pipeline_stats {
+    uint64_t last_seq;      /* dispatched */
+    uint64_t processed_seq; /* combined on every shard */
+    uint64_t flushed_seq;   /* in the results store */
+    int64_t system_lag_ms;  /* age of the oldest record not yet processed */
+    uint64_t bundles;
+    uint64_t batches;
+    uint64_t refused_ids_full;
+    uint64_t refused_disk_full;
+    uint64_t refused_log_failed;
+    uint64_t flush_panes;
+    uint64_t flush_commits;
+    uint64_t flush_errors;
+    uint64_t dead_letters;
+    uint64_t replayed_bundles;
+    uint64_t replayed_events;
+    uint64_t clock_jumps;
+    uint64_t submit_queue; /* batches waiting */
+};
+
+void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
+                              struct mr_stream_stats *ret);
+void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
+                            struct mr_rule_stats *ret);
+void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret);
+const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline); /* for its stats; may be NULL */
+
+/* The simulator's way: no threads; each call is one step of one station; returns whether it did anything.
+ * station 0: sequencer, 1..S: shards, S + 1: flusher. */
+uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline);
+bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station);
+/* A hash of dedup and window state at a moment when nothing is under way. */
+uint64_t mr_pipeline_state_hash_scan(const struct mr_pipeline *pipeline);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Plan: a configuration compiled for the stations: schemas, rules, watermark and dedup options.
+ *
+ * Owner       Whoever opens it; constant and shared afterwards. Borrows the configuration.
+ * Errors      MR_INVALID (with a text) for paths the schema refuses, MR_NO_MEMORY.
+ */
+#include "aggregate/rule.h"
+#include "aggregate/watermark.h"
+#include "config/config.h"
+#include "dedup/dedup.h"
+#include "event/decode.h"
+
+struct mr_plan_stream {
+    struct mr_bytes name;
+    struct mr_schema *schema;
+    struct mr_schema *schema_ce; /* the same columns, and what CloudEvents require */
+    struct mr_watermark_options watermark;
+    struct mr_dedup_options dedup; /* of one shard */
+    bool observe;                  /* duplicates are counted, not removed */
+};
+
+struct mr_plan {
+    const struct mr_config *config;
+    struct mr_plan_stream *streams;
+    struct mr_bytes *stream_names;
+    uint32_t stream_count;
+    struct mr_rule *rules;
+    uint32_t rule_count;
+    uint32_t shards;
+    bool bounded;
+    struct mr_buf state_text; /* mr_config_state_text */
+};
+
+/* bounded: `millrace run`, the watermark waits for the end of the input. */
+enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash_key *key, bool bounded,
+                            struct mr_plan **ret, struct mr_error *error) MR_MUST_CHECK;
+void mr_plan_close(struct mr_plan *plan); /* NULL is fine */
+
+/* One line of the memory sum that `millrace check` prints. */
+struct mr_plan_memory {
+    char holder[64];
+    uint64_t bytes;
+};
+
+/* Fills up to cap lines; returns how many. */
+uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memory *ret, uint32_t cap);
