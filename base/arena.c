@@ -59,7 +59,10 @@ static bool add_chunk(struct mr_arena *arena, size_t need) {
 }
 
 void *mr_arena_alloc(struct mr_arena *arena, size_t size) {
-    size_t rounded = (size + 7) & ~(size_t)7;
+    if (size > SIZE_MAX / 2) {
+        return NULL;
+    }
+    size_t rounded = size == 0 ? 8 : (size + 7) & ~(size_t)7;
     if (rounded > (size_t)(arena->end - arena->at) && !add_chunk(arena, rounded)) {
         return NULL;
     }

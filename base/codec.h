@@ -7,12 +7,15 @@
  * Idea        A small body must not become a large one: the output is bounded in bytes and in its ratio
  *             to the input, while inflating and not after.
  * Owner       A codec belongs to one thread and is used for many bodies; the buffers are the caller's.
- * Errors      MR_LIMIT   the output would pass ret->cap_max, or ratio_max times the input
- *                        (+ 64 KiB, so that small bodies of one repeated byte pass), or the zstd window
- *                        is over MR_CODEC_WINDOW_LOG_MAX.
- *             MR_INVALID not of the format, cut short, or bytes behind the end (several gzip members
- *                        and several zstd frames one after another are allowed).
+ * Errors      MR_LIMIT   the output would pass ret->cap_max - MR_PADDING (cap_max includes the padding:
+ *                        a limit of n bytes is a cap_max of n + MR_PADDING), or ratio_max times the
+ *                        input (+ 64 KiB, so that small bodies of one repeated byte pass), or the zstd
+ *                        window is over MR_CODEC_WINDOW_LOG_MAX.
+ *             MR_INVALID not of the format, cut short (an empty input too), or bytes behind the end
+ *                        (several gzip members and several zstd frames one after another are allowed).
  *             MR_NO_MEMORY. On any error ret holds nothing usable.
+ * Cost        A codec holds about 100 KiB, and from the first body that needs it on a window of 32 KiB
+ *             (gzip, deflate) or up to 8.3 MiB (zstd).
  */
 #include "base/bytes.h"
 
@@ -31,7 +34,9 @@ enum mr_status mr_codec_inflate(struct mr_codec *codec, enum mr_encoding encodin
                                 struct mr_error *error) MR_MUST_CHECK;
 
 /* Streaming, for files read in pieces: input is consumed from the front (*input moves on), output is
- * written to out up to out_cap. *ret_len 0 with *input empty: more input is needed. */
+ * written to out up to out_cap (at least 1). *ret_len 0: the input is used up, more is needed; until
+ * then call again, also with an empty input, for output may be left. No bound on the output but the
+ * caller's. After an error the stream is over; begin starts anew, also in the middle of another. */
 enum mr_status mr_codec_stream_begin(struct mr_codec *codec, enum mr_encoding encoding) MR_MUST_CHECK;
 enum mr_status mr_codec_stream_next(struct mr_codec *codec, struct mr_bytes *input, uint8_t *out,
                                     size_t out_cap, size_t *ret_len,

@@ -7,12 +7,14 @@
 #include <ck_ec.h>
 
 #include <linux/futex.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-static_assert(sizeof(struct mr_event_count) == sizeof(struct ck_ec32), "it is a ck_ec32");
+static_assert(offsetof(struct mr_event_count, counter) == 0 && sizeof(struct ck_ec32) == 4,
+              "counter is a ck_ec32");
 
 static int now(const struct ck_ec_ops *ops, struct timespec *out) {
     (void)ops; /* stateless */
@@ -48,6 +50,7 @@ static struct ck_ec32 *inner(struct mr_event_count *ec) {
 
 void mr_event_count_init(struct mr_event_count *ec) {
     ck_ec32_init(inner(ec), 0);
+    atomic_init(&ec->blocked, 0);
 }
 
 uint32_t mr_event_count_value(const struct mr_event_count *ec) {
@@ -79,4 +82,22 @@ void mr_event_count_wait(struct mr_event_count *ec, uint32_t old, uint64_t timeo
     (void)ck_ec32_wait(inner(ec), &mode, old, until); /* timed out or changed: the caller looks again */
     mr_tsan_ignore_end();
     mr_tsan_acquire(ec);
+}
+
+/* Pairs with signal_blocked (I2). */
+void mr_event_count_block(struct mr_event_count *ec) {
+    atomic_store_explicit(&ec->blocked, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+void mr_event_count_unblock(struct mr_event_count *ec) {
+    atomic_store_explicit(&ec->blocked, 0, memory_order_relaxed);
+}
+
+/* Pairs with block (I2). */
+void mr_event_count_signal_blocked(struct mr_event_count *ec) {
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&ec->blocked, memory_order_relaxed) != 0) {
+        mr_event_count_signal(ec);
+    }
 }

@@ -9,6 +9,7 @@
  *
  * Owner       The caller owns the buffer; a failed append shows in buf->failed, asked once at the end.
  * Errors      Bytes that are not UTF-8 are written as U+FFFD. NaN and infinities are written as null.
+ *             Asserted: at most 63 levels, one outermost value per init, begins and ends in pairs.
  * Cost        Numbers: the shortest decimal that reads back to the same double.
  */
 #include "base/bytes.h"
@@ -37,5 +38,7 @@ void mr_json_null(struct mr_json *json);
 /* Already JSON: appended as it is. */
 void mr_json_raw(struct mr_json *json, struct mr_bytes text);
 
-/* A double as the shortest text that reads back the same; ret has room for 32. Returns the length. */
+/* A double as the shortest text that reads back the same, laid out as ECMAScript does (1e21 and 1e-7
+ * are the first with an exponent), whatever the locale; NaN and infinities: null. ret has room for 32
+ * and is NUL-terminated. Returns the length. Implemented in double_text.c. */
 size_t mr_double_text(double value, char ret[32]);

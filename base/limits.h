@@ -34,7 +34,11 @@
 #define MR_SUBMIT_RING 4096
 #define MR_SHARD_RING 64
 #define MR_EXCHANGE_RING 128 /* more than MR_SHARD_RING, so that a shard's bundles always fit */
-#define MR_FLUSH_RING 256
+#define MR_FLUSH_RING 64
+#define MR_ASK_RING 128
+
+/* Slices, in groups, of firing and scanning between two looks at the rings. */
+#define MR_SLICE_GROUPS 1024u
 
 /* Event bytes may be read (never used) this far behind their end by vector loads. */
 #define MR_PADDING 64

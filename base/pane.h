@@ -61,6 +61,8 @@ struct mr_flush {
     uint32_t pane_count;
     struct mr_buf dead;
     uint32_t dead_count;
+    void *ask; /* a question that travels with the parcels (pipeline/); NULL mostly */
+    struct mr_flush *next; /* in the flusher's list */
     struct mr_final *finals; /* mr_alloc, NULL when final_count is 0 */
     uint32_t final_count;
 };

@@ -17,5 +17,6 @@
 bool mr_time_parse(struct mr_bytes text, int64_t *ret_ms);
 /* Writes MR_TIME_TEXT_LEN characters and a NUL for years 0 to 9999 (asserted). */
 void mr_time_format(int64_t ms, char ret[MR_TIME_TEXT_LEN + 1]);
-/* A duration such as 10s, 5m, 24h, 7d, 200ms; also a sum such as 1h30m. Whole, not negative. */
+/* A duration such as 10s, 5m, 24h, 7d, 200ms; also a sum such as 1h30m, larger units first and each
+ * unit once. Whole, not negative; a bare number is refused. */
 bool mr_duration_parse(struct mr_bytes text, int64_t *ret_ms);

@@ -77,6 +77,7 @@ struct mr_ask {
 
     struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
     uint64_t seq; /* the cut: everything up to this bundle is in the answer */
+    bool closed;  /* the pipeline was closed before it could answer */
     bool seen;    /* SEEN */
     int64_t seen_from_ms;
     int64_t seen_to_ms;

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/datadir.h"
+
+#include "base/check.h"
+
+#include <stdio.h>
+
+static const char format_text[] = "millrace data, format 1\n";
+
+static void join(char *ret, size_t cap, const char *dir, const char *name) {
+    int len = snprintf(ret, cap, "%s/%s", dir, name);
+    MR_ASSERT(len > 0 && (size_t)len < cap); /* path is shorter than its room in mr_datadir_open */
+}
+
+static enum mr_status failed(struct mr_error *error, enum mr_status status, const char *what,
+                             const char *path) {
+    return mr_error_set(error, status, "%s %s: %s", what, path, mr_status_text(status));
+}
+
+static enum mr_status take_lock(struct mr_datadir *dir, struct mr_error *error) {
+    char path[3200];
+    join(path, sizeof path, dir->path, "LOCK");
+    enum mr_status status = mr_file_open(dir->disk, path, MR_FILE_CREATE, &dir->lock);
+    if (status != MR_OK) {
+        return failed(error, status, "cannot open", path);
+    }
+    status = mr_file_lock(dir->lock);
+    if (status == MR_BUSY) {
+        return mr_error_set(error, MR_BUSY,
+                            "%s is in use by another millrace process: stop it, or give this one "
+                            "another node.data_dir",
+                            dir->path);
+    }
+    return status == MR_OK ? MR_OK : failed(error, status, "cannot lock", path);
+}
+
+/* Writes a small file so that it is either there whole or not at all. */
+static enum mr_status write_file(struct mr_datadir *dir, const char *name, enum mr_file_mode mode,
+                                 struct mr_bytes content, struct mr_error *error) {
+    char path[3200];
+    char made[3200];
+    join(path, sizeof path, dir->path, name);
+    join(made, sizeof made, dir->path, "NEW");
+    enum mr_status status = mr_disk_unlink(dir->disk, made);
+    if (status != MR_OK && status != MR_NOT_FOUND) {
+        return failed(error, status, "cannot remove", made);
+    }
+    struct mr_file *file = NULL;
+    status = mr_file_open(dir->disk, made, mode, &file);
+    if (status == MR_OK) {
+        status = mr_file_pwrite(file, content, 0);
+    }
+    if (status == MR_OK) {
+        status = mr_file_sync(file);
+    }
+    mr_file_close(file);
+    if (status == MR_OK) {
+        status = mr_disk_rename(dir->disk, made, path);
+    }
+    if (status == MR_OK) {
+        status = mr_disk_sync_dir(dir->disk, dir->path);
+    }
+    return status == MR_OK ? MR_OK : failed(error, status, "cannot write", path);
+}
+
+static enum mr_status read_file(struct mr_datadir *dir, const char *name, struct mr_buf *ret,
+                                struct mr_error *error) {
+    char path[3200];
+    join(path, sizeof path, dir->path, name);
+    enum mr_status status = mr_disk_read_all(dir->disk, path, ret);
+    return status == MR_OK || status == MR_NOT_FOUND ? status
+                                                     : failed(error, status, "cannot read", path);
+}
+
+static enum mr_status check_format(struct mr_datadir *dir, struct mr_error *error) {
+    struct mr_buf text;
+    mr_buf_init(&text, 256);
+    enum mr_status status = read_file(dir, "FORMAT", &text, error);
+    if (status == MR_NOT_FOUND) {
+        status = write_file(dir, "FORMAT", MR_FILE_CREATE_NEW, mr_bytes_text(format_text), error);
+    } else if (status == MR_OK && !mr_bytes_equal(mr_buf_bytes(&text), mr_bytes_text(format_text))) {
+        status = mr_error_set(error, MR_MISMATCH,
+                              "%s/FORMAT says `%.*s`, but this version writes `%.*s`: use the version "
+                              "that made it, or another node.data_dir",
+                              dir->path, (int)(text.len > 60 ? 60 : text.len), (char *)text.ptr,
+                              (int)sizeof format_text - 2, format_text);
+    }
+    mr_buf_finish(&text);
+    return status;
+}
+
+static enum mr_status seen_entry(void *ctx, const char *name) {
+    (void)name;
+    *(bool *)ctx = true;
+    return MR_OK;
+}
+
+/* A new key only for a directory without a log: ids in an old log would get other fingerprints. */
+static enum mr_status make_key(struct mr_datadir *dir, struct mr_error *error) {
+    bool has_log = false;
+    enum mr_status status = mr_disk_list(dir->disk, dir->log_dir, seen_entry, &has_log);
+    if (status != MR_OK && status != MR_NOT_FOUND) {
+        return failed(error, status, "cannot list", dir->log_dir);
+    }
+    if (has_log) {
+        return mr_error_set(error, MR_CORRUPT,
+                            "%s has a log but no KEY: restore the file KEY that belongs to it (without it "
+                            "every known id would count as new)",
+                            dir->path);
+    }
+    if (mr_random_bytes(dir->key.bytes, sizeof dir->key.bytes) != MR_OK) {
+        return mr_error_set(error, MR_IO, "the kernel gives no random bytes for the hash key");
+    }
+    return write_file(dir, "KEY", MR_FILE_SECRET, mr_bytes_of(dir->key.bytes, sizeof dir->key.bytes),
+                      error);
+}
+
+static enum mr_status load_key(struct mr_datadir *dir, struct mr_error *error) {
+    struct mr_buf key;
+    mr_buf_init(&key, 256);
+    enum mr_status status = read_file(dir, "KEY", &key, error);
+    if (status == MR_NOT_FOUND) {
+        status = make_key(dir, error);
+    } else if (status == MR_OK && key.len != sizeof dir->key.bytes) {
+        status = mr_error_set(error, MR_CORRUPT, "%s/KEY has %zu bytes, expected %zu", dir->path,
+                              key.len, sizeof dir->key.bytes);
+    } else if (status == MR_OK) {
+        memcpy(dir->key.bytes, key.ptr, sizeof dir->key.bytes);
+    }
+    mr_buf_finish(&key);
+    return status;
+}
+
+enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
+                               struct mr_error *error) {
+    *ret = (struct mr_datadir){.disk = disk};
+    if (path.len == 0 || path.len >= sizeof ret->path) {
+        return mr_error_set(error, MR_INVALID, "node.data_dir has %zu bytes, expected 1 to %zu",
+                            path.len, sizeof ret->path - 1);
+    }
+    memcpy(ret->path, path.ptr, path.len);
+    join(ret->log_dir, sizeof ret->log_dir, ret->path, "log");
+    join(ret->dead_dir, sizeof ret->dead_dir, ret->path, "dead");
+    join(ret->results_path, sizeof ret->results_path, ret->path, "results.db");
+    enum mr_status status = mr_disk_mkdir(disk, ret->path);
+    if (status != MR_OK) {
+        return failed(error, status, "cannot make", ret->path);
+    }
+    status = take_lock(ret, error);
+    if (status == MR_OK) {
+        status = check_format(ret, error);
+    }
+    if (status == MR_OK) {
+        status = load_key(ret, error);
+    }
+    if (status != MR_OK) {
+        mr_datadir_close(ret);
+    }
+    return status;
+}
+
+void mr_datadir_close(struct mr_datadir *dir) {
+    mr_file_close(dir->lock);
+    dir->lock = NULL;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/pipeline.h"
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/report.h"
+#include "pipeline/stations.h"
+
+#include <stdio.h>
+
+void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text) {
+    /* acq_rel: one thread wins and alone writes the failure. */
+    if (atomic_exchange_explicit(&pipeline->fail_claim, true, memory_order_acq_rel)) {
+        return;
+    }
+    (void)mr_error_set(&pipeline->failure, status, "%s", text);
+    char quoted[MR_ERROR_TEXT_MAX];
+    mr_report(MR_LEVEL_ERROR, "pipeline_failed", "reason=%s",
+              mr_report_value(text, quoted, sizeof quoted));
+    /* release: pairs with the acquire in has_failed; the failure's text is visible behind it */
+    atomic_store_explicit(&pipeline->failed, true, memory_order_release);
+}
+
+static bool has_failed(const struct mr_pipeline *p) {
+    return atomic_load_explicit(&p->failed, memory_order_acquire);
+}
+
+enum mr_status mr_pipeline_failure(const struct mr_pipeline *pipeline, struct mr_error *ret) {
+    if (!has_failed(pipeline)) {
+        return MR_OK;
+    }
+    if (ret != NULL) {
+        *ret = pipeline->failure;
+    }
+    return pipeline->failure.status;
+}
+
+bool mr_pipeline_live(const struct mr_pipeline *pipeline) {
+    return atomic_load_explicit(&pipeline->live, memory_order_acquire);
+}
+
+const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline) {
+    return pipeline->log;
+}
+
+/* ---- stations ---- */
+
+uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline) {
+    return pipeline->plan->shards + 2;
+}
+
+static enum mr_step step(struct mr_pipeline *p, uint32_t station) {
+    if (has_failed(p)) {
+        return MR_STEP_IDLE;
+    }
+    if (station == 0) {
+        return mr_sequencer_step(&p->sequencer);
+    }
+    if (station <= p->plan->shards) {
+        return mr_shard_step(&p->shards[station - 1]);
+    }
+    MR_ASSERT(station == p->plan->shards + 1);
+    return mr_flusher_step(&p->flusher);
+}
+
+bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station) {
+    MR_ASSERT(!pipeline->threads);
+    return step(pipeline, station) == MR_STEP_WORKED;
+}
+
+static struct mr_event_count *wake_of(struct mr_pipeline *p, uint32_t station) {
+    if (station == 0) {
+        return &p->sequencer.wake;
+    }
+    return station <= p->plan->shards ? &p->shards[station - 1].wake : &p->flusher.wake;
+}
+
+static uint64_t sleep_of(const struct mr_pipeline *p, uint32_t station) {
+    if (station == 0) {
+        return mr_sequencer_sleep_ns(&p->sequencer);
+    }
+    return station <= p->plan->shards ? UINT64_MAX : mr_flusher_sleep_ns(&p->flusher);
+}
+
+/* Sleeping for room: say so, look once more, and only then sleep (event_count I2). */
+static void wait_for_room(struct mr_pipeline *p, uint32_t station, uint32_t value) {
+    struct mr_event_count *wake = wake_of(p, station);
+    mr_event_count_block(wake);
+    if (step(p, station) != MR_STEP_WORKED) {
+        mr_event_count_wait(wake, value, sleep_of(p, station));
+    }
+    mr_event_count_unblock(wake);
+}
+
+static void run(struct mr_pipeline *p, uint32_t station) {
+    struct mr_event_count *wake = wake_of(p, station);
+    for (;;) {
+        uint32_t value = mr_event_count_value(wake);
+        /* acquire: pairs with the release in stop_threads */
+        if (atomic_load_explicit(&p->quit, memory_order_acquire)) {
+            return;
+        }
+        enum mr_step done = step(p, station);
+        if (done == MR_STEP_IDLE) {
+            mr_event_count_wait(wake, value, sleep_of(p, station));
+        } else if (done == MR_STEP_BLOCKED) {
+            wait_for_room(p, station, value);
+        }
+    }
+}
+
+static void *run_sequencer(void *ctx) {
+    run(((struct mr_sequencer *)ctx)->pipeline, 0);
+    return NULL;
+}
+
+static void *run_shard(void *ctx) {
+    struct mr_shard *shard = ctx;
+    run(shard->pipeline, shard->index + 1);
+    return NULL;
+}
+
+static void *run_flusher(void *ctx) {
+    struct mr_flusher *flusher = ctx;
+    run(flusher->pipeline, flusher->pipeline->plan->shards + 1);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+static enum mr_status open_mesh(struct mr_pipeline *p, struct mr_error *error) {
+    uint32_t count = p->plan->shards * p->plan->shards;
+    p->mesh = mr_alloc_zero(count, sizeof(struct mr_ring *));
+    for (uint32_t i = 0; p->mesh != NULL && i < count; i++) {
+        p->mesh[i] = mr_ring_open(MR_EXCHANGE_RING);
+        if (p->mesh[i] == NULL) {
+            return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the exchange");
+        }
+    }
+    return p->mesh != NULL ? MR_OK
+                           : mr_error_set(error, MR_NO_MEMORY, "out of memory opening the exchange");
+}
+
+static enum mr_status open_stations(struct mr_pipeline *p, const struct mr_pipeline_options *options,
+                                    struct mr_error *error) {
+    p->shards = mr_alloc_zero(p->plan->shards, sizeof *p->shards);
+    if (p->shards == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory opening %u shards", p->plan->shards);
+    }
+    enum mr_status status = open_mesh(p, error);
+    for (uint32_t i = 0; status == MR_OK && i < p->plan->shards; i++) {
+        status = mr_shard_open(p, i, error);
+    }
+    if (status == MR_OK) {
+        status = mr_flusher_open(p, options->dead_seq, error);
+    }
+    return status == MR_OK ? mr_sequencer_open(p, options->replay, error) : status;
+}
+
+enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struct mr_pipeline **ret,
+                                struct mr_error *error) {
+    MR_ASSERT(options->plan->shards >= 1 && options->plan->shards <= MR_SHARDS_MAX);
+    struct mr_pipeline *p = mr_alloc_aligned(MR_CACHE_LINE, sizeof *p);
+    if (p == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the pipeline");
+    }
+    memset(p, 0, sizeof *p);
+    p->plan = options->plan;
+    p->clock = options->clock;
+    p->log = options->log;
+    p->dead = options->dead;
+    p->results = options->results;
+    enum mr_status status = open_stations(p, options, error);
+    if (status != MR_OK) {
+        mr_pipeline_close(p);
+        return status;
+    }
+    *ret = p;
+    return MR_OK;
+}
+
+void mr_pipeline_close(struct mr_pipeline *pipeline) {
+    if (pipeline == NULL) {
+        return;
+    }
+    MR_ASSERT(!pipeline->threads);
+    /* The flusher first: its parcels' questions are counted before the sequencer answers what is left. */
+    mr_flusher_close(&pipeline->flusher);
+    for (uint32_t i = 0; pipeline->shards != NULL && i < pipeline->plan->shards; i++) {
+        mr_shard_close(&pipeline->shards[i]);
+    }
+    mr_sequencer_close(&pipeline->sequencer);
+    uint32_t count = pipeline->plan->shards * pipeline->plan->shards;
+    for (uint32_t i = 0; pipeline->mesh != NULL && i < count; i++) {
+        mr_ring_close(pipeline->mesh[i]);
+    }
+    mr_free(pipeline->mesh);
+    mr_free(pipeline->shards);
+    mr_free(pipeline);
+}
+
+static void wake_all(struct mr_pipeline *p) {
+    for (uint32_t i = 0; i < mr_pipeline_stations(p); i++) {
+        mr_event_count_signal(wake_of(p, i));
+    }
+}
+
+static void stop_threads(struct mr_pipeline *p, uint32_t shards_started, bool flusher_started,
+                         bool sequencer_started) {
+    /* release: pairs with the acquire in run */
+    atomic_store_explicit(&p->quit, true, memory_order_release);
+    wake_all(p);
+    int failed_join = 0;
+    if (sequencer_started) {
+        failed_join |= pthread_join(p->sequencer.thread, NULL);
+    }
+    for (uint32_t i = 0; i < shards_started; i++) {
+        failed_join |= pthread_join(p->shards[i].thread, NULL);
+    }
+    if (flusher_started) {
+        failed_join |= pthread_join(p->flusher.thread, NULL);
+    }
+    MR_ASSERT(failed_join == 0);
+    p->threads = false;
+}
+
+static bool start_thread(pthread_t *thread, const char *name, uint32_t number,
+                         void *(*run_station)(void *), void *station) {
+    if (pthread_create(thread, NULL, run_station, station) != 0) {
+        return false;
+    }
+    char text[16]; /* what the kernel keeps */
+    (void)snprintf(text, sizeof text, number == UINT32_MAX ? "%s" : "%s-%u", name, number);
+    (void)pthread_setname_np(*thread, text); /* for people with top; nothing depends on it */
+    return true;
+}
+
+enum mr_status mr_pipeline_start(struct mr_pipeline *pipeline) {
+    MR_ASSERT(!pipeline->threads);
+    pipeline->threads = true;
+    uint32_t shards = 0;
+    while (shards < pipeline->plan->shards &&
+           start_thread(&pipeline->shards[shards].thread, "shard", shards, run_shard,
+                        &pipeline->shards[shards])) {
+        shards++;
+    }
+    bool flusher = shards == pipeline->plan->shards &&
+                   start_thread(&pipeline->flusher.thread, "flusher", UINT32_MAX, run_flusher,
+                                &pipeline->flusher);
+    bool sequencer = flusher && start_thread(&pipeline->sequencer.thread, "sequencer", UINT32_MAX,
+                                             run_sequencer, &pipeline->sequencer);
+    if (!sequencer) {
+        stop_threads(pipeline, shards, flusher, false);
+        return MR_NO_MEMORY;
+    }
+    return MR_OK;
+}
+
+static void flushed(struct mr_ask *ask, void *ctx) {
+    (void)ask;
+    mr_event_count_signal(ctx);
+}
+
+void mr_pipeline_stop(struct mr_pipeline *pipeline) {
+    if (!pipeline->threads) {
+        return;
+    }
+    atomic_store_explicit(&pipeline->stopping, true, memory_order_relaxed);
+    struct mr_event_count done;
+    mr_event_count_init(&done);
+    struct mr_ask ask = {.kind = MR_ASK_FLUSH, .done = flushed, .ctx = &done};
+    uint32_t value = mr_event_count_value(&done);
+    bool asked = false;
+    while (!has_failed(pipeline)) {
+        asked = asked || mr_pipeline_ask(pipeline, &ask);
+        if (mr_event_count_value(&done) != value) {
+            break;
+        }
+        mr_event_count_wait(&done, value, 100 * 1000 * 1000); /* a failure has no other way to tell */
+    }
+    stop_threads(pipeline, pipeline->plan->shards, true, true);
+}
+
+bool mr_pipeline_submit(struct mr_pipeline *pipeline, struct mr_batch *batch) {
+    MR_ASSERT(batch->count > 0 && batch->done != NULL);
+    MR_ASSERT(batch->stream < pipeline->plan->stream_count);
+    if (!mr_ring_push_shared(pipeline->sequencer.submit, batch)) {
+        return false;
+    }
+    mr_event_count_signal(&pipeline->sequencer.wake);
+    return true;
+}
+
+bool mr_pipeline_ask(struct mr_pipeline *pipeline, struct mr_ask *ask) {
+    MR_ASSERT(ask->done != NULL);
+    if (!mr_ring_push_shared(pipeline->sequencer.asks, ask)) {
+        return false;
+    }
+    mr_event_count_signal(&pipeline->sequencer.wake);
+    return true;
+}
+
+uint64_t mr_pipeline_state_hash_scan(const struct mr_pipeline *pipeline) {
+    uint64_t hash = 0;
+    for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
+        for (uint32_t k = 0; k < pipeline->plan->stream_count; k++) {
+            hash += mr_dedup_state_hash_scan(pipeline->shards[i].dedup[k]) * (2 * k + 1);
+        }
+        hash += mr_combine_state_hash_scan(pipeline->shards[i].combine);
+    }
+    return hash;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/plan.h"
+
+#include "base/alloc.h"
+#include "base/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { STATE_TEXT_MAX = 4 << 20 };
+
+/* The plan keeps a list of projected fields for each stream while it is being made: column i is field i. */
+struct fields {
+    struct mr_field field[MR_FIELDS_MAX];
+    uint32_t count;
+};
+
+static enum mr_status add_field(struct fields *fields, struct mr_bytes path, enum mr_field_use use,
+                                uint32_t *ret_column, struct mr_error *error) {
+    for (uint32_t i = 0; i < fields->count; i++) {
+        if (fields->field[i].use == use && mr_bytes_equal(fields->field[i].path, path)) {
+            *ret_column = i;
+            return MR_OK;
+        }
+    }
+    if (fields->count == MR_FIELDS_MAX) {
+        return mr_error_set(error, MR_INVALID, "the rules of one stream use more than %d fields",
+                            MR_FIELDS_MAX);
+    }
+    fields->field[fields->count] = (struct mr_field){path, use};
+    *ret_column = fields->count++;
+    return MR_OK;
+}
+
+static enum mr_metric_kind metric_kind(enum mr_config_metric kind) {
+    static const enum mr_metric_kind kinds[] = {
+        [MR_CONFIG_COUNT] = MR_METRIC_COUNT, [MR_CONFIG_SUM] = MR_METRIC_SUM,
+        [MR_CONFIG_MIN] = MR_METRIC_MIN,     [MR_CONFIG_MAX] = MR_METRIC_MAX,
+        [MR_CONFIG_AVG] = MR_METRIC_AVG,
+    };
+    return kinds[kind];
+}
+
+static enum mr_status plan_metrics(struct mr_rule *rule, const struct mr_config_rule *config,
+                                   struct fields *fields, struct mr_error *error) {
+    rule->metric_count = config->metric_count;
+    for (uint32_t i = 0; i < config->metric_count; i++) {
+        struct mr_metric *metric = &rule->metrics[i];
+        metric->name = config->metrics[i].name;
+        metric->kind = metric_kind(config->metrics[i].kind);
+        metric->column = MR_METRIC_NO_COLUMN;
+        if (metric->kind != MR_METRIC_COUNT) {
+            enum mr_status status = add_field(fields, config->metrics[i].field, MR_FIELD_NUMBER,
+                                              &metric->column, error);
+            if (status != MR_OK) {
+                return status;
+            }
+        }
+    }
+    rule->state_len = mr_metric_layout(rule->metrics, rule->metric_count);
+    return MR_OK;
+}
+
+static uint64_t share(uint64_t whole, uint32_t shards) {
+    return (whole + shards - 1) / shards;
+}
+
+static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
+                                const struct mr_hash_key *key, struct fields *fields,
+                                struct mr_error *error) {
+    const struct mr_config_rule *config = &plan->config->rules[index];
+    struct mr_rule *rule = &plan->rules[index];
+    *rule = (struct mr_rule){
+        .name = config->name,
+        .index = index,
+        .stream = config->stream,
+        .key_seed = mr_hash_seed(key, config->name),
+        .key_count = config->group_by_count,
+        .window_size_ms = config->window_size_ms,
+        .allowed_lateness_ms = config->allowed_lateness_ms,
+        .groups_max = share(config->groups.max, plan->shards),
+        .groups_bytes = share(config->groups.bytes, plan->shards),
+        .when_full = config->groups.when_full == MR_CONFIG_OTHER ? MR_GROUPS_OTHER : MR_GROUPS_DROP,
+    };
+    for (uint32_t i = 0; i < config->group_by_count; i++) {
+        rule->key_names[i] = config->group_by[i];
+        enum mr_status status = add_field(fields, config->group_by[i], MR_FIELD_KEY,
+                                          &rule->key_columns[i], error);
+        if (status != MR_OK) {
+            return status;
+        }
+    }
+    return plan_metrics(rule, config, fields, error);
+}
+
+static enum mr_time_format time_format(enum mr_config_time format) {
+    static const enum mr_time_format formats[] = {
+        [MR_CONFIG_RFC3339] = MR_TIME_RFC3339, [MR_CONFIG_S] = MR_TIME_S,
+        [MR_CONFIG_MS] = MR_TIME_MS,           [MR_CONFIG_US] = MR_TIME_US,
+        [MR_CONFIG_NS] = MR_TIME_NS,
+    };
+    return formats[format];
+}
+
+static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
+                                   const struct mr_hash_key *key, const struct fields *fields,
+                                   struct mr_error *error) {
+    const struct mr_config_stream *config = &plan->config->streams[index];
+    struct mr_schema_options options = {
+        .stream = config->name,
+        .id_parts = config->id_parts,
+        .missing_id = config->reject_missing_id ? MR_MISSING_REJECT : MR_MISSING_ACCEPT,
+        .time = config->time_field,
+        .time_format = time_format(config->time_format),
+        .missing_time = config->reject_missing_time ? MR_MISSING_REJECT : MR_MISSING_ACCEPT,
+        .fields = fields->field,
+        .field_count = fields->count,
+        .event_bytes_max = (uint32_t)plan->config->limits.event_bytes,
+        .events_max = plan->config->limits.batch_events,
+        .shards = plan->shards,
+    };
+    mr_secret_derive(key, config->name, &options.secret);
+    for (uint32_t i = 0; i < config->id_parts; i++) {
+        options.id[i] = config->id[i];
+    }
+    enum mr_status status = mr_schema_open(&options, &plan->streams[index].schema, error);
+    if (status == MR_OK) {
+        options.cloudevents = true;
+        status = mr_schema_open(&options, &plan->streams[index].schema_ce, error);
+    }
+    return status;
+}
+
+static void plan_dedup(struct mr_plan *plan, uint32_t index) {
+    const struct mr_config_stream *config = &plan->config->streams[index];
+    struct mr_plan_stream *stream = &plan->streams[index];
+    static const enum mr_dedup_mode modes[] = {
+        [MR_CONFIG_EXACT] = MR_DEDUP_EXACT,
+        [MR_CONFIG_BLOOM] = MR_DEDUP_BLOOM,
+        [MR_CONFIG_OBSERVE] = MR_DEDUP_EXACT,
+        [MR_CONFIG_NONE] = MR_DEDUP_NONE,
+    };
+    stream->observe = config->dedup.mode == MR_CONFIG_OBSERVE;
+    stream->dedup = (struct mr_dedup_options){
+        .mode = modes[config->dedup.mode],
+        .when_full = config->dedup.when_full == MR_CONFIG_REJECT ? MR_WHEN_FULL_REJECT
+                                                                 : MR_WHEN_FULL_EVICT_OLDEST,
+        .horizon_ms = config->dedup.horizon_ms,
+        .ids_max = share(config->dedup.ids, plan->shards),
+        .error = config->dedup.error,
+    };
+    stream->watermark = (struct mr_watermark_options){
+        .out_of_orderness_ms = config->watermark.out_of_orderness_ms,
+        .idle_timeout_ms = config->watermark.idle_timeout_ms,
+        .max_future_ms = config->watermark.max_future_ms,
+        .bounded = plan->bounded,
+    };
+}
+
+static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
+                                  const struct mr_hash_key *key, struct mr_error *error) {
+    struct fields fields = {.count = 0};
+    plan->streams[index].name = plan->config->streams[index].name;
+    plan->stream_names[index] = plan->config->streams[index].name;
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        if (plan->config->rules[i].stream == index) {
+            enum mr_status status = plan_rule(plan, i, key, &fields, error);
+            if (status != MR_OK) {
+                return status;
+            }
+        }
+    }
+    plan_dedup(plan, index);
+    return plan_schemas(plan, index, key, &fields, error);
+}
+
+enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash_key *key,
+                            bool bounded, struct mr_plan **ret, struct mr_error *error) {
+    MR_ASSERT(config->stream_count >= 1 && config->node.shards >= 1);
+    struct mr_plan *plan = mr_alloc_zero(1, sizeof *plan);
+    if (plan == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
+    }
+    plan->config = config;
+    plan->stream_count = config->stream_count;
+    plan->rule_count = config->rule_count;
+    plan->shards = config->node.shards;
+    plan->bounded = bounded;
+    plan->streams = mr_alloc_zero(plan->stream_count, sizeof *plan->streams);
+    plan->stream_names = mr_alloc_zero(plan->stream_count, sizeof *plan->stream_names);
+    plan->rules = mr_alloc_zero(plan->rule_count + 1, sizeof *plan->rules);
+    mr_buf_init(&plan->state_text, STATE_TEXT_MAX);
+    mr_config_state_text(config, &plan->state_text);
+    enum mr_status status = MR_OK;
+    if (plan->streams == NULL || plan->stream_names == NULL || plan->rules == NULL ||
+        plan->state_text.failed) {
+        status = mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
+    }
+    for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
+        status = plan_stream(plan, i, key, error);
+    }
+    if (status != MR_OK) {
+        mr_plan_close(plan);
+        return status;
+    }
+    *ret = plan;
+    return MR_OK;
+}
+
+void mr_plan_close(struct mr_plan *plan) {
+    if (plan == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; plan->streams != NULL && i < plan->stream_count; i++) {
+        mr_schema_close(plan->streams[i].schema);
+        mr_schema_close(plan->streams[i].schema_ce);
+    }
+    mr_buf_finish(&plan->state_text);
+    mr_free(plan->streams);
+    mr_free(plan->stream_names);
+    mr_free(plan->rules);
+    mr_free(plan);
+}
+
+/* ---- the memory sum ---- */
+
+struct sum {
+    struct mr_plan_memory *lines;
+    uint32_t cap;
+    uint32_t count;
+};
+
+static void add_line(struct sum *sum, uint64_t bytes, const char *format, ...) MR_PRINTF(3, 4);
+
+static void add_line(struct sum *sum, uint64_t bytes, const char *format, ...) {
+    if (sum->count == sum->cap) {
+        return;
+    }
+    struct mr_plan_memory *line = &sum->lines[sum->count++];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(line->holder, sizeof line->holder, format, args); /* a cut name is still a name */
+    va_end(args);
+    line->bytes = bytes;
+}
+
+static uint64_t dedup_bytes(const struct mr_config *config, uint32_t stream) {
+    struct mr_plan plan = {.config = config, .shards = config->node.shards};
+    struct mr_plan_stream streams[MR_STREAMS_MAX] = {0};
+    plan.streams = streams;
+    plan_dedup(&plan, stream);
+    return mr_dedup_bytes_planned(&streams[stream].dedup) * config->node.shards;
+}
+
+uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memory *ret,
+                            uint32_t cap) {
+    struct sum sum = {ret, cap, 0};
+    uint64_t shards = config->node.shards;
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        const struct mr_bytes name = config->streams[i].name;
+        add_line(&sum, dedup_bytes(config, i), "dedup of %.*s", (int)name.len,
+                 (const char *)name.ptr);
+    }
+    for (uint32_t i = 0; i < config->rule_count; i++) {
+        const struct mr_bytes name = config->rules[i].name;
+        add_line(&sum, config->rules[i].groups.bytes, "open groups of %.*s", (int)name.len,
+                 (const char *)name.ptr);
+    }
+    add_line(&sum, config->limits.in_flight_bytes, "requests in flight");
+    /* A bundle's partials: at most one a rule and event of the largest bundle, with their table. */
+    uint64_t events = config->limits.batch_events > MR_BUNDLE_EVENTS_MAX ? config->limits.batch_events
+                                                                         : MR_BUNDLE_EVENTS_MAX;
+    add_line(&sum, shards * events * 128, "partials under way");
+    add_line(&sum, shards * MR_FLUSH_RING * MR_SLICE_GROUPS * 192, "panes under way");
+    add_line(&sum, (uint64_t)config->http.connections * (48 << 10), "connections");
+    add_line(&sum, 64 << 20, "results store and code");
+    return sum.count;
+}

@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sequencer: gives everything its place: takes waiting batches, decides whether they can be taken at all,
+ * appends them as one bundle, syncs, moves the watermarks, and hands the bundle to every shard.
+ *
+ *     submit ring ──▶ group ──▶ append + sync ──▶ watermarks ──▶ in[0..S-1]
+ *          │ refused: disk, ids, draining (before the append: nothing of it is in the log)
+ */
+#include "aggregate/window.h"
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/report.h"
+#include "pipeline/stations.h"
+
+enum {
+    TICK_NS = 1000000000,          /* at most one tick a second */
+    CLOCK_SLACK_MS = 60 * 1000,    /* recorded time may run ahead of monotonic time by this */
+    CLOCK_REBASE_MS = 10 * 60 * 1000, /* so often the two are compared anew: slow drift is no jump */
+};
+
+static_assert(MR_EVENTS_HEADER == sizeof(((struct mr_sequencer *)0)->headers[0]), "one header a batch");
+
+static bool refused_by_ids(struct mr_sequencer *s, const struct mr_batch *batch) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    for (uint32_t i = 0; i < plan->shards; i++) {
+        struct mr_shard_stream *stream = &s->pipeline->shards[i].streams[batch->stream];
+        /* acquire: pairs with the release store in publish (shard.c), so room is at least as new. */
+        uint64_t judged = atomic_load_explicit(&stream->judged, memory_order_acquire);
+        uint64_t room = atomic_load_explicit(&stream->room, memory_order_relaxed);
+        uint64_t in_flight = s->admitted[batch->stream * plan->shards + i] - judged;
+        uint64_t wanted = batch->shard_start[i + 1] - batch->shard_start[i];
+        if (room != UINT64_MAX && in_flight + wanted > room) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void admit(struct mr_sequencer *s, const struct mr_batch *batch, bool take_back) {
+    uint32_t shards = s->pipeline->plan->shards;
+    for (uint32_t i = 0; i < shards; i++) {
+        uint64_t ids = batch->shard_start[i + 1] - batch->shard_start[i];
+        s->admitted[batch->stream * shards + i] += take_back ? 0 - ids : ids;
+    }
+}
+
+static enum mr_refusal refusal_of(struct mr_sequencer *s, const struct mr_batch *batch,
+                                  uint64_t group_bytes) {
+    struct mr_pipeline *p = s->pipeline;
+    if (atomic_load_explicit(&p->stopping, memory_order_relaxed)) {
+        return MR_REFUSAL_DRAINING;
+    }
+    if (p->log != NULL && mr_log_failed(p->log)) {
+        return MR_REFUSAL_LOG_FAILED;
+    }
+    if (p->log != NULL && !mr_log_has_room(p->log, group_bytes)) {
+        return MR_REFUSAL_DISK_FULL;
+    }
+    if (refused_by_ids(s, batch)) {
+        s->tick_wanted = true; /* without events only a tick lets old ids expire */
+        return MR_REFUSAL_IDS_FULL;
+    }
+    return MR_REFUSAL_NONE;
+}
+
+static void refuse(struct mr_sequencer *s, struct mr_batch *batch, enum mr_refusal refusal) {
+    mr_counter_add(&s->refused[refusal], 1);
+    mr_batch_refuse(batch, refusal);
+}
+
+static struct mr_batch *take(struct mr_sequencer *s) {
+    struct mr_batch *batch = s->held != NULL ? s->held : mr_ring_pop(s->submit);
+    s->held = NULL;
+    return batch;
+}
+
+/* Fills s->group with what goes into one bundle; returns how many. */
+static uint32_t gather(struct mr_sequencer *s) {
+    uint32_t count = 0;
+    uint64_t events = 0;
+    uint64_t bytes = 0;
+    while (count < MR_BUNDLE_BATCHES_MAX) {
+        struct mr_batch *batch = take(s);
+        if (batch == NULL) {
+            break;
+        }
+        uint64_t size = mr_record_size(batch->body.len + MR_EVENTS_HEADER + MR_NAME_MAX);
+        bool full = bytes + size > MR_BUNDLE_BYTES_MAX ||
+                    events + batch->count > MR_BUNDLE_EVENTS_MAX;
+        if (count > 0 && full) {
+            s->held = batch;
+            break;
+        }
+        enum mr_refusal refusal = refusal_of(s, batch, bytes + size);
+        if (refusal != MR_REFUSAL_NONE) {
+            refuse(s, batch, refusal);
+            continue;
+        }
+        admit(s, batch, false);
+        s->group[count++] = batch;
+        events += batch->count;
+        bytes += size;
+    }
+    return count;
+}
+
+/* The recorded time of the next bundle: the wall clock, but never back, and ahead by no more than monotonic time
+ * and some slack: a jump ahead would expire every id and close every window. */
+static int64_t recorded_now(struct mr_sequencer *s) {
+    struct mr_clock *clock = s->pipeline->clock;
+    int64_t wall_ms = mr_clock_wall_ms(clock);
+    uint64_t mono_ns = mr_clock_mono_ns(clock);
+    int64_t elapsed_ms = (int64_t)((mono_ns - s->clock_base_ns) / 1000000);
+    int64_t steady_ms = s->clock_base_ms + elapsed_ms;
+    if (wall_ms > steady_ms + CLOCK_SLACK_MS) {
+        mr_counter_add(&s->clock_jumps, 1);
+        mr_report(MR_LEVEL_ERROR, "clock_jumped_ahead",
+                  "wall_ms=%lld steady_ms=%lld action=\"recorded time follows the monotonic clock; "
+                  "restart to accept the new time\"",
+                  (long long)wall_ms, (long long)steady_ms);
+        wall_ms = steady_ms;
+    } else if (elapsed_ms > CLOCK_REBASE_MS) {
+        s->clock_base_ms = wall_ms;
+        s->clock_base_ns = mono_ns;
+    }
+    return wall_ms > s->recorded_ms ? wall_ms : s->recorded_ms;
+}
+
+static void fill_entry(struct mr_sequencer *s, uint32_t k) {
+    struct mr_batch *batch = s->group[k];
+    struct mr_bytes name = s->pipeline->plan->streams[batch->stream].name;
+    mr_events_header(batch, s->pipeline->plan, s->headers[k]);
+    s->entries[k] = (struct mr_log_entry){
+        .type = MR_RECORD_EVENTS,
+        .payload = {{s->headers[k], MR_EVENTS_HEADER},
+                    {(void *)(uintptr_t)name.ptr, name.len},
+                    {batch->body.ptr, batch->body.len}},
+        .payload_count = 3,
+    };
+}
+
+static enum mr_refusal refusal_of_status(enum mr_status status) {
+    return status == MR_NO_SPACE ? MR_REFUSAL_DISK_FULL : MR_REFUSAL_LOG_FAILED;
+}
+
+/* Appends the group (or a tick, when count is 0) as the bundle seq + 1. */
+static enum mr_status append(struct mr_sequencer *s, uint32_t count) {
+    struct mr_log *log = s->pipeline->log;
+    if (log == NULL) {
+        return MR_OK;
+    }
+    for (uint32_t k = 0; k < count; k++) {
+        fill_entry(s, k);
+    }
+    if (count == 0) {
+        s->entries[0] = (struct mr_log_entry){.type = MR_RECORD_TICK};
+    }
+    struct mr_error error = {.text = ""};
+    enum mr_status status = mr_log_append(log, s->seq + 1, s->recorded_ms, s->entries,
+                                          count == 0 ? 1 : count, &error);
+    if (status != MR_OK) {
+        char quoted[MR_ERROR_TEXT_MAX];
+        mr_report(MR_LEVEL_ERROR, "log_append_failed", "reason=%s",
+                  mr_report_value(error.text, quoted, sizeof quoted));
+        return status;
+    }
+    for (uint32_t k = 0; k < count; k++) {
+        s->group[k]->lsn = s->entries[k].lsn;
+    }
+    return MR_OK;
+}
+
+static enum mr_status append_group(struct mr_sequencer *s, uint32_t count) {
+    int64_t before_ms = s->recorded_ms;
+    s->recorded_ms = recorded_now(s);
+    enum mr_status status = append(s, count);
+    if (status == MR_OK) {
+        s->seq++;
+        return MR_OK;
+    }
+    s->recorded_ms = before_ms;
+    for (uint32_t k = 0; k < count; k++) {
+        admit(s, s->group[k], true);
+        refuse(s, s->group[k], refusal_of_status(status));
+    }
+    return status;
+}
+
+/* Arrival times become the recorded time; returns the greatest time that may move the watermark. */
+static int64_t settle_times(struct mr_batch *batch, int64_t recorded_ms, int64_t limit_ms) {
+    if (batch->arrivals == 0 && batch->time_max_ms <= limit_ms) {
+        return batch->time_max_ms;
+    }
+    int64_t max_ms = INT64_MIN;
+    for (uint32_t k = 0; k < batch->order_count; k++) {
+        int64_t *time_ms = &batch->times_ms[batch->order[k]];
+        if (*time_ms == MR_TIME_ARRIVAL) {
+            *time_ms = recorded_ms;
+        }
+        if (*time_ms <= limit_ms && *time_ms > max_ms) {
+            max_ms = *time_ms;
+        }
+    }
+    return max_ms;
+}
+
+static void count_batch(struct mr_sequencer *s, const struct mr_batch *batch) {
+    mr_counter_add(&s->received[batch->stream], batch->count);
+    mr_counter_add(&s->rejected[batch->stream], batch->rejected);
+    mr_counter_add(&s->batches, 1);
+}
+
+static void move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        bundle->watermarks_before[i] = s->watermarks[i].watermark_ms;
+    }
+    for (uint32_t k = 0; k < bundle->batch_count; k++) {
+        struct mr_batch *batch = bundle->batches[k];
+        const struct mr_watermark_options *o = &plan->streams[batch->stream].watermark;
+        int64_t limit_ms = mr_watermark_limit(o, s->recorded_ms);
+        int64_t max_ms = settle_times(batch, s->recorded_ms, limit_ms);
+        mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
+    }
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        if (!s->ended) {
+            mr_watermark_tick(&s->watermarks[i], &plan->streams[i].watermark, s->recorded_ms);
+        }
+        int64_t after_ms = s->watermarks[i].watermark_ms;
+        MR_ASSERT(after_ms >= bundle->watermarks_before[i]);
+        bundle->watermarks_after[i] = after_ms;
+        atomic_store_explicit(&s->watermark_ms[i], after_ms, memory_order_relaxed);
+    }
+}
+
+/* Frees the bundles that both halves of all shards have let go of. */
+static void reap(struct mr_sequencer *s) {
+    while (s->oldest != NULL) {
+        struct mr_bundle *bundle = s->oldest;
+        /* acquire: pairs with the release decrements in shard.c; then nobody reads the bundle any more. */
+        if (atomic_load_explicit(&bundle->combine_left, memory_order_acquire) != 0 ||
+            atomic_load_explicit(&bundle->dedup_left, memory_order_acquire) != 0) {
+            return;
+        }
+        s->oldest = bundle->next;
+        s->newest = s->oldest == NULL ? NULL : s->newest;
+        mr_bundle_close(bundle, s->pipeline->plan);
+    }
+}
+
+static void push_to_shards(struct mr_sequencer *s, struct mr_bundle *bundle) {
+    struct mr_pipeline *p = s->pipeline;
+    reap(s);
+    if (s->newest == NULL) {
+        s->oldest = bundle;
+    } else {
+        s->newest->next = bundle;
+    }
+    s->newest = bundle;
+    for (uint32_t i = 0; i < p->plan->shards; i++) {
+        bool pushed = mr_ring_push(p->shards[i].in, bundle);
+        MR_ASSERT(pushed); /* mr_sequencer_has_room was asked, and only we push */
+        mr_event_count_signal(&p->shards[i].wake);
+    }
+}
+
+bool mr_sequencer_has_room(const struct mr_sequencer *s) {
+    for (uint32_t i = 0; i < s->pipeline->plan->shards; i++) {
+        if (mr_ring_full(s->pipeline->shards[i].in)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **batches,
+                                     uint32_t count) {
+    struct mr_pipeline *p = s->pipeline;
+    struct mr_bundle *bundle = mr_bundle_open(p->plan, MR_BUNDLE_EVENTS, count);
+    if (bundle == NULL) {
+        return MR_NO_MEMORY;
+    }
+    bundle->seq = s->seq;
+    bundle->recorded_ms = s->recorded_ms;
+    for (uint32_t k = 0; k < count; k++) {
+        struct mr_batch *batch = batches[k];
+        MR_ASSERT(batch->count > 0);
+        MR_ASSERT(batch->order_count + batch->rejected == batch->count);
+        batch->seq = s->seq;
+        batch->refusal = MR_REFUSAL_NONE;
+        /* relaxed: the push to the shards' rings publishes it */
+        atomic_store_explicit(&batch->shards_left, p->plan->shards, memory_order_relaxed);
+        bundle->batches[k] = batch;
+        count_batch(s, batch);
+    }
+    move_watermarks(s, bundle);
+    mr_counter_add(&s->bundles, 1);
+    atomic_store_explicit(&s->lag_recorded_ms[s->seq % MR_LAG_SLOTS], s->recorded_ms,
+                          memory_order_relaxed);
+    atomic_store_explicit(&s->last_seq, s->seq, memory_order_relaxed);
+    push_to_shards(s, bundle);
+    return MR_OK;
+}
+
+static enum mr_step send_group(struct mr_sequencer *s) {
+    uint32_t count = gather(s);
+    if (count == 0) {
+        return MR_STEP_IDLE;
+    }
+    if (append_group(s, count) != MR_OK) {
+        return MR_STEP_WORKED;
+    }
+    if (mr_sequencer_dispatch(s, s->group, count) != MR_OK) {
+        mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
+    }
+    return MR_STEP_WORKED;
+}
+
+/* Bounded input ends: an event-less bundle carries the end of time to every window. */
+static enum mr_status end_of_time(struct mr_sequencer *s) {
+    MR_ASSERT(s->pipeline->log == NULL);
+    for (uint32_t i = 0; i < s->pipeline->plan->stream_count; i++) {
+        mr_watermark_end(&s->watermarks[i]);
+    }
+    s->ended = true;
+    s->seq++;
+    return mr_sequencer_dispatch(s, NULL, 0);
+}
+
+static enum mr_status send_ask(struct mr_sequencer *s, struct mr_ask *ask) {
+    if (ask->kind == MR_ASK_END && !s->ended) {
+        s->held_ask = ask; /* its turn comes behind the last bundle */
+        return end_of_time(s);
+    }
+    struct mr_bundle *bundle = mr_bundle_open(s->pipeline->plan, MR_BUNDLE_ASK, 0);
+    if (bundle == NULL) {
+        return MR_NO_MEMORY;
+    }
+    ask->seq = s->seq;
+    ask->seen = false;
+    ask->closed = false;
+    /* relaxed: published by the push */
+    atomic_store_explicit(&ask->shards_left, s->pipeline->plan->shards, memory_order_relaxed);
+    bundle->ask = ask;
+    bundle->seq = s->seq;
+    bundle->recorded_ms = s->recorded_ms;
+    push_to_shards(s, bundle);
+    return MR_OK;
+}
+
+static enum mr_step send_next_ask(struct mr_sequencer *s) {
+    struct mr_ask *ask = s->held_ask != NULL ? s->held_ask : mr_ring_pop(s->asks);
+    s->held_ask = NULL;
+    if (ask == NULL) {
+        return MR_STEP_IDLE;
+    }
+    if (send_ask(s, ask) != MR_OK) {
+        mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
+    }
+    return MR_STEP_WORKED;
+}
+
+/* Whether idleness would close or finish a window of the stream by `now`. */
+static bool stream_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    const struct mr_watermark *w = &s->watermarks[stream];
+    int64_t target_ms = mr_watermark_at(w, &plan->streams[stream].watermark, now_ms);
+    if (w->time_max_ms == INT64_MIN || target_ms <= w->watermark_ms) {
+        return false;
+    }
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        const struct mr_rule *rule = &plan->rules[i];
+        if (rule->stream == stream &&
+            mr_window_next_due(rule, w->watermark_ms, w->time_max_ms) <= target_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum mr_step send_tick(struct mr_sequencer *s) {
+    uint64_t now_ns = mr_clock_mono_ns(s->pipeline->clock);
+    if (s->pipeline->plan->bounded || now_ns - s->tick_checked_ns < TICK_NS) {
+        return MR_STEP_IDLE;
+    }
+    s->tick_checked_ns = now_ns;
+    int64_t now_ms = recorded_now(s);
+    bool due = s->tick_wanted;
+    for (uint32_t i = 0; i < s->pipeline->plan->stream_count && !due; i++) {
+        due = stream_due(s, i, now_ms);
+    }
+    if (!due || (s->pipeline->log != NULL && !mr_log_has_room(s->pipeline->log, MR_RECORD_HEADER))) {
+        return MR_STEP_IDLE;
+    }
+    s->tick_wanted = false;
+    if (append_group(s, 0) == MR_OK && mr_sequencer_dispatch(s, NULL, 0) != MR_OK) {
+        mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
+    }
+    return MR_STEP_WORKED;
+}
+
+static enum mr_step step_replay(struct mr_sequencer *s) {
+    struct mr_error error;
+    enum mr_status status = mr_replay_next(s, &error);
+    if (status == MR_OK) {
+        return MR_STEP_WORKED;
+    }
+    if (status != MR_END) {
+        mr_pipeline_fail(s->pipeline, status, error.text);
+        return MR_STEP_IDLE;
+    }
+    mr_log_reader_close(s->replay);
+    s->replay = NULL;
+    if (s->pipeline->log != NULL) {
+        s->seq = mr_log_last_seq(s->pipeline->log);
+    }
+    s->clock_base_ms = mr_clock_wall_ms(s->pipeline->clock);
+    s->clock_base_ns = mr_clock_mono_ns(s->pipeline->clock);
+    if (s->recorded_ms > s->clock_base_ms) {
+        s->clock_base_ms = s->recorded_ms;
+    }
+    /* release: pairs with the acquire in mr_pipeline_live */
+    atomic_store_explicit(&s->pipeline->live, true, memory_order_release);
+    return MR_STEP_WORKED;
+}
+
+static bool has_work(const struct mr_sequencer *s) {
+    return s->replay != NULL || s->held != NULL || s->held_ask != NULL || mr_ring_len(s->submit) > 0 ||
+           mr_ring_len(s->asks) > 0;
+}
+
+enum mr_step mr_sequencer_step(struct mr_sequencer *s) {
+    reap(s);
+    if (!mr_sequencer_has_room(s)) {
+        return has_work(s) ? MR_STEP_BLOCKED : MR_STEP_IDLE;
+    }
+    enum mr_step asked = send_next_ask(s);
+    if (asked == MR_STEP_WORKED && !mr_sequencer_has_room(s)) {
+        return asked;
+    }
+    enum mr_step sent = s->replay != NULL ? step_replay(s) : send_group(s);
+    if (sent == MR_STEP_IDLE && s->replay == NULL) {
+        sent = send_tick(s);
+    }
+    return asked > sent ? asked : sent;
+}
+
+uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    if (s->tick_wanted) {
+        return TICK_NS;
+    }
+    for (uint32_t i = 0; i < plan->stream_count && !plan->bounded; i++) {
+        if (stream_due(s, i, INT64_MAX / 2)) {
+            return TICK_NS;
+        }
+    }
+    return UINT64_MAX;
+}
+
+static enum mr_status allocate(struct mr_sequencer *s) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    size_t streams = plan->stream_count;
+    s->submit = mr_ring_open(MR_SUBMIT_RING);
+    s->asks = mr_ring_open(MR_ASK_RING);
+    s->group = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
+    s->entries = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->entries);
+    s->headers = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->headers);
+    s->watermarks = mr_alloc_zero(streams, sizeof *s->watermarks);
+    s->admitted = mr_alloc_zero(streams * plan->shards, sizeof *s->admitted);
+    s->received = mr_alloc_zero(streams, sizeof *s->received);
+    s->rejected = mr_alloc_zero(streams, sizeof *s->rejected);
+    s->watermark_ms = mr_alloc_zero(streams, sizeof *s->watermark_ms);
+    s->replay_schemas = mr_alloc_zero(streams * 2, sizeof(struct mr_schema *));
+    s->replay_limits = mr_alloc_zero(streams * 2, sizeof *s->replay_limits);
+    bool all = s->submit != NULL && s->asks != NULL && s->group != NULL && s->entries != NULL &&
+               s->headers != NULL && s->watermarks != NULL && s->admitted != NULL &&
+               s->received != NULL && s->rejected != NULL && s->watermark_ms != NULL &&
+               s->replay_schemas != NULL && s->replay_limits != NULL;
+    return all ? MR_OK : MR_NO_MEMORY;
+}
+
+enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_reader *replay,
+                                 struct mr_error *error) {
+    struct mr_sequencer *s = &pipeline->sequencer;
+    s->pipeline = pipeline;
+    s->replay = replay;
+    mr_event_count_init(&s->wake);
+    if (allocate(s) != MR_OK || mr_decoder_open(MR_DECODE_AUTO, &s->decoder) != MR_OK) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the sequencer");
+    }
+    for (uint32_t i = 0; i < pipeline->plan->stream_count; i++) {
+        mr_watermark_init(&s->watermarks[i]);
+        atomic_init(&s->watermark_ms[i], INT64_MIN);
+    }
+    s->recorded_ms = INT64_MIN;
+    s->clock_base_ms = mr_clock_wall_ms(pipeline->clock);
+    s->clock_base_ns = mr_clock_mono_ns(pipeline->clock);
+    s->tick_checked_ns = s->clock_base_ns;
+    if (pipeline->log != NULL && replay == NULL) {
+        s->seq = mr_log_last_seq(pipeline->log);
+    }
+    atomic_init(&pipeline->live, replay == NULL);
+    return MR_OK;
+}
+
+/* What is undecided goes back to its owners: the pipeline is being closed in the middle of things. */
+static void abandon(struct mr_sequencer *s) {
+    struct mr_batch *batch;
+    while (s->submit != NULL && (batch = take(s)) != NULL) {
+        mr_batch_refuse(batch, MR_REFUSAL_DRAINING);
+    }
+    while (s->oldest != NULL) {
+        struct mr_bundle *bundle = s->oldest;
+        s->oldest = bundle->next;
+        /* Between two steps a shard has judged all of a bundle or nothing of it; after a failure in the middle
+         * of one nobody knows, and the process is ending anyway. */
+        bool undecided = atomic_load_explicit(&bundle->dedup_left, memory_order_acquire) != 0 &&
+                         !atomic_load_explicit(&s->pipeline->failed, memory_order_acquire);
+        for (uint32_t k = 0; undecided && k < bundle->batch_count; k++) {
+            mr_batch_refuse(bundle->batches[k], MR_REFUSAL_ABANDONED);
+        }
+        if (bundle->ask != NULL &&
+            atomic_load_explicit(&bundle->combine_left, memory_order_acquire) != 0) {
+            bundle->ask->closed = true;
+            bundle->ask->done(bundle->ask, bundle->ask->ctx);
+        }
+        mr_bundle_close(bundle, s->pipeline->plan);
+    }
+    struct mr_ask *ask = s->held_ask;
+    while (s->asks != NULL && (ask != NULL || (ask = mr_ring_pop(s->asks)) != NULL)) {
+        ask->closed = true;
+        ask->done(ask, ask->ctx);
+        ask = NULL;
+    }
+}
+
+void mr_sequencer_close(struct mr_sequencer *s) {
+    if (s->pipeline == NULL) {
+        return;
+    }
+    abandon(s);
+    for (uint32_t i = 0; s->replay_schemas != NULL && i < s->pipeline->plan->stream_count * 2; i++) {
+        mr_schema_close(s->replay_schemas[i]);
+    }
+    mr_log_reader_close(s->replay);
+    mr_decoder_close(s->decoder);
+    mr_ring_close(s->submit);
+    mr_ring_close(s->asks);
+    mr_free(s->group);
+    mr_free(s->entries);
+    mr_free(s->headers);
+    mr_free(s->watermarks);
+    mr_free(s->admitted);
+    mr_free(s->received);
+    mr_free(s->rejected);
+    mr_free(s->watermark_ms);
+    mr_free(s->replay_schemas);
+    mr_free(s->replay_limits);
+}

@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shard: one thread that owns a dedup shard and a combine shard.
+ *
+ *     in ──▶ [judge ids, lift] ──▶ mesh[me][0..S-1]        mesh[0..S-1][me] ──▶ [merge, fire, scan] ──▶ out
+ *             dedup half                                                       combine half
+ *
+ * The combine half goes first in a step: draining what is downstream makes room for what is upstream (L10).
+ */
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/dead.h"
+#include "base/json.h"
+#include "pipeline/stations.h"
+
+enum { RELEASE_WINDOWS = 64 }; /* freed a bundle, so that a jump of the watermark does not stop the shard */
+
+/* ---- dedup half ---- */
+
+static bool grow_scratch(struct mr_shard *shard, uint32_t count) {
+    if (count <= shard->scratch_cap) {
+        return true;
+    }
+    uint32_t cap = count < 1024 ? 1024 : count;
+    mr_free(shard->duplicate);
+    mr_free(shard->fresh);
+    shard->duplicate = mr_alloc(cap);
+    shard->fresh = mr_alloc(cap * sizeof *shard->fresh);
+    bool ok = shard->duplicate != NULL && shard->fresh != NULL;
+    shard->scratch_cap = ok ? cap : 0;
+    return ok;
+}
+
+/* Judges only those with an id; the others are never duplicates. */
+static void judge_some(struct mr_dedup *dedup, const struct mr_batch *batch, const uint32_t *order,
+                       uint32_t count, uint8_t *duplicate) {
+    for (uint32_t k = 0; k < count; k++) {
+        duplicate[k] = 0;
+        if (batch->has_id[order[k]]) {
+            mr_dedup_judge(dedup, batch->fps, &order[k], 1, &duplicate[k]);
+        }
+    }
+}
+
+/* Writes verdict D and lists the events that are new; returns how many. */
+static uint32_t sort_out(struct mr_shard *shard, struct mr_batch *batch, const uint32_t *order,
+                         uint32_t count, bool observe) {
+    uint32_t fresh = 0;
+    uint32_t duplicates = 0;
+    for (uint32_t k = 0; k < count; k++) {
+        bool duplicate = shard->duplicate[k] != 0;
+        duplicates += duplicate;
+        if (duplicate && !observe) {
+            batch->verdicts[order[k]] = MR_VERDICT_DUPLICATE;
+        } else {
+            shard->fresh[fresh++] = order[k];
+        }
+    }
+    struct mr_shard_stream *stream = &shard->streams[batch->stream];
+    mr_counter_add(observe ? &stream->observed : &stream->duplicate, duplicates);
+    return fresh;
+}
+
+static enum mr_status judge(struct mr_shard *shard, const struct mr_bundle *bundle,
+                            struct mr_batch *batch, const uint32_t *order, uint32_t count) {
+    struct mr_dedup *dedup = shard->dedup[batch->stream];
+    if (mr_dedup_room(dedup, bundle->recorded_ms) < count) {
+        /* Live, the sequencer has made sure of room; in replay dedup.ids may be smaller than it was. */
+        mr_pipeline_fail(shard->pipeline, MR_FULL,
+                         "the log holds more live ids than dedup.ids has room for: raise dedup.ids");
+        return MR_FULL;
+    }
+    if (batch->has_id == NULL) {
+        mr_dedup_judge(dedup, batch->fps, order, count, shard->duplicate);
+    } else {
+        judge_some(dedup, batch, order, count, shard->duplicate);
+    }
+    return MR_OK;
+}
+
+static const char *reject_code(const struct mr_batch *batch, uint32_t index) {
+    for (uint32_t i = 0; i < batch->error_count; i++) {
+        if (batch->errors[i].index == index) {
+            return mr_reject_code(batch->errors[i].reject);
+        }
+    }
+    return "rejected"; /* beyond the listed errors */
+}
+
+/* Shard 0 keeps the rejected events, which have no shard of their own. */
+static void keep_rejected(struct mr_shard *shard, struct mr_bundle *bundle,
+                          const struct mr_batch *batch) {
+    struct mr_bundle_part *part = &bundle->parts[shard->index];
+    struct mr_bytes stream = shard->pipeline->plan->streams[batch->stream].name;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (batch->verdicts[i] != MR_VERDICT_REJECTED) {
+            continue;
+        }
+        size_t at = mr_dead_begin(&part->dead, batch->stream, MR_DEAD_REJECTED);
+        struct mr_json json;
+        mr_json_init(&json, &part->dead);
+        mr_json_object_begin(&json);
+        mr_json_key(&json, "reason");
+        mr_json_text(&json, mr_dead_reason_text(MR_DEAD_REJECTED));
+        mr_json_key(&json, "code");
+        mr_json_text(&json, reject_code(batch, i));
+        mr_json_key(&json, "stream");
+        mr_json_string(&json, stream);
+        mr_json_key(&json, "lsn");
+        mr_json_uint(&json, batch->lsn);
+        mr_json_key(&json, "index");
+        mr_json_uint(&json, i);
+        mr_json_key(&json, "raw");
+        mr_json_string(&json, mr_batch_event(batch, i));
+        mr_json_object_end(&json);
+        mr_dead_end(&part->dead, at);
+        part->dead_count++;
+    }
+}
+
+static void count_lifted(struct mr_shard *shard, uint32_t stream, const struct mr_lift_counts *counts,
+                         const struct mr_lift_rule_counts *rule_counts) {
+    struct mr_shard_stream *s = &shard->streams[stream];
+    mr_counter_add(&s->accepted, counts->accepted);
+    mr_counter_add(&s->late, counts->late + counts->future);
+    mr_counter_add(&s->future, counts->future);
+    for (uint32_t i = 0; i < shard->pipeline->plan->rule_count; i++) {
+        mr_counter_add(&shard->rules[i].filtered, rule_counts[i].filtered);
+        mr_counter_add(&shard->rules[i].late, rule_counts[i].late);
+    }
+}
+
+static enum mr_status judge_batch(struct mr_shard *shard, struct mr_bundle *bundle,
+                                  struct mr_batch *batch) {
+    const struct mr_plan_stream *plan = &shard->pipeline->plan->streams[batch->stream];
+    const uint32_t *order = batch->order + batch->shard_start[shard->index];
+    uint32_t count = batch->shard_start[shard->index + 1] - batch->shard_start[shard->index];
+    if (!grow_scratch(shard, count)) {
+        return MR_NO_MEMORY;
+    }
+    enum mr_status status = judge(shard, bundle, batch, order, count);
+    if (status != MR_OK) {
+        return status;
+    }
+    uint32_t fresh = sort_out(shard, batch, order, count, plan->observe);
+    struct mr_bundle_part *part = &bundle->parts[shard->index];
+    struct mr_lift_counts counts = {0};
+    struct mr_lift_rule_counts rule_counts[MR_RULES_MAX] = {0};
+    status = mr_lift_batch(shard->lift, batch, shard->fresh, fresh,
+                           bundle->watermarks_before[batch->stream],
+                           mr_watermark_limit(&plan->watermark, bundle->recorded_ms), &part->dead,
+                           &part->dead_count, &counts, rule_counts);
+    if (status == MR_OK) {
+        MR_ASSERT(counts.accepted + counts.late + counts.future == fresh);
+        count_lifted(shard, batch->stream, &counts, rule_counts);
+    }
+    if (shard->index == 0 && batch->rejected > 0) {
+        keep_rejected(shard, bundle, batch);
+    }
+    return status;
+}
+
+/* acq_rel: the release publishes this shard's verdict bytes, the acquire of the last one sees all of them. */
+static void finish_batch(struct mr_batch *batch) {
+    if (atomic_fetch_sub_explicit(&batch->shards_left, 1, memory_order_acq_rel) == 1) {
+        batch->done(batch, batch->ctx);
+    }
+}
+
+static void publish(struct mr_shard *shard, const struct mr_bundle *bundle) {
+    const struct mr_plan *plan = shard->pipeline->plan;
+    for (uint32_t k = 0; k < bundle->batch_count; k++) {
+        const struct mr_batch *batch = bundle->batches[k];
+        uint64_t ids = batch->shard_start[shard->index + 1] - batch->shard_start[shard->index];
+        struct mr_shard_stream *s = &shard->streams[batch->stream];
+        uint64_t room = mr_dedup_room(shard->dedup[batch->stream], bundle->recorded_ms);
+        uint64_t judged = atomic_load_explicit(&s->judged, memory_order_relaxed) + ids;
+        atomic_store_explicit(&s->room, room, memory_order_relaxed);
+        /* release: pairs with the acquire in refused_by_ids (sequencer.c) */
+        atomic_store_explicit(&s->judged, judged, memory_order_release);
+    }
+    for (uint32_t i = 0; bundle->batch_count == 0 && i < plan->stream_count; i++) {
+        uint64_t room = mr_dedup_room(shard->dedup[i], bundle->recorded_ms);
+        atomic_store_explicit(&shard->streams[i].room, room, memory_order_release); /* a tick */
+    }
+}
+
+static enum mr_status judge_bundle(struct mr_shard *shard, struct mr_bundle *bundle) {
+    const struct mr_plan *plan = shard->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        mr_dedup_advance(shard->dedup[i], bundle->recorded_ms);
+    }
+    mr_lift_begin(shard->lift, bundle->seq);
+    for (uint32_t k = 0; k < bundle->batch_count; k++) {
+        enum mr_status status = judge_batch(shard, bundle, bundle->batches[k]);
+        if (status != MR_OK) {
+            return status;
+        }
+    }
+    enum mr_status status = mr_lift_finish(shard->lift, shard->parcels);
+    if (status != MR_OK) {
+        return status;
+    }
+    publish(shard, bundle);
+    for (uint32_t k = 0; k < bundle->batch_count; k++) {
+        finish_batch(bundle->batches[k]); /* the batch may be gone behind this */
+    }
+    return MR_OK;
+}
+
+static enum mr_status answer_seen(struct mr_shard *shard, struct mr_bundle *bundle) {
+    struct mr_ask *ask = bundle->ask;
+    uint32_t shards = shard->pipeline->plan->shards;
+    if (ask->kind == MR_ASK_SEEN && mr_fingerprint_shard(ask->fp, shards) == shard->index) {
+        ask->seen = mr_dedup_seen(shard->dedup[ask->stream], ask->fp, &ask->seen_from_ms,
+                                  &ask->seen_to_ms, &ask->seen_until_ms);
+    }
+    for (uint32_t i = 0; i < shards; i++) {
+        shard->parcels[i] = mr_parcel_open(bundle->seq, shard->index);
+        if (shard->parcels[i] == NULL) {
+            return MR_NO_MEMORY;
+        }
+    }
+    return MR_OK;
+}
+
+static bool mesh_has_room(const struct mr_shard *shard) {
+    for (uint32_t i = 0; i < shard->pipeline->plan->shards; i++) {
+        if (mr_ring_full(mr_mesh(shard->pipeline, shard->index, i))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum mr_step step_dedup(struct mr_shard *shard) {
+    struct mr_pipeline *p = shard->pipeline;
+    if (!mesh_has_room(shard)) {
+        return mr_ring_len(shard->in) > 0 ? MR_STEP_BLOCKED : MR_STEP_IDLE;
+    }
+    struct mr_bundle *bundle = mr_ring_pop(shard->in);
+    if (bundle == NULL) {
+        return MR_STEP_IDLE;
+    }
+    mr_event_count_signal_blocked(&p->sequencer.wake);
+    enum mr_status status = bundle->kind == MR_BUNDLE_EVENTS ? judge_bundle(shard, bundle)
+                                                             : answer_seen(shard, bundle);
+    if (status != MR_OK) {
+        mr_pipeline_fail(p, status, "out of memory in a dedup shard");
+        return MR_STEP_IDLE;
+    }
+    for (uint32_t i = 0; i < p->plan->shards; i++) {
+        shard->parcels[i]->bundle = bundle;
+        bool pushed = mr_ring_push(mr_mesh(p, shard->index, i), shard->parcels[i]);
+        MR_ASSERT(pushed); /* mesh_has_room was asked, and only we push */
+        if (i != shard->index) {
+            mr_event_count_signal(&p->shards[i].wake);
+        }
+    }
+    /* release: pairs with the acquire in reap (sequencer.c) */
+    atomic_fetch_sub_explicit(&bundle->dedup_left, 1, memory_order_release);
+    return MR_STEP_WORKED;
+}
+
+/* ---- combine half ---- */
+
+static void finish_bundle(struct mr_shard *shard) {
+    struct mr_bundle *bundle = shard->bundle;
+    shard->bundle = NULL;
+    shard->gathered = 0;
+    shard->gather = MR_GATHERING;
+    if (bundle->kind == MR_BUNDLE_EVENTS) {
+        /* release: everything of this bundle was pushed before (I3); pairs with the flusher's acquire */
+        atomic_store_explicit(&shard->done_seq, bundle->seq, memory_order_release);
+    }
+    atomic_fetch_sub_explicit(&bundle->combine_left, 1, memory_order_release); /* pairs with reap */
+}
+
+/* The last shard answers. acq_rel as in finish_batch: it sees every shard's part. */
+static void finish_ask(struct mr_ask *ask) {
+    if (atomic_fetch_sub_explicit(&ask->shards_left, 1, memory_order_acq_rel) == 1) {
+        ask->done(ask, ask->ctx);
+    }
+}
+
+static void begin_combining(struct mr_shard *shard) {
+    struct mr_bundle *bundle = shard->bundle;
+    if (bundle->kind == MR_BUNDLE_EVENTS) {
+        mr_combine_advance(shard->combine, bundle->seq, bundle->watermarks_after);
+        shard->gather = MR_FIRING;
+        return;
+    }
+    switch (bundle->ask->kind) {
+    case MR_ASK_SCAN:
+        shard->gather = MR_SCANNING;
+        shard->scan = (struct mr_scan_cursor){0};
+        break;
+    case MR_ASK_FLUSH:
+    case MR_ASK_END:
+        shard->gather = MR_FLUSHING;
+        break;
+    case MR_ASK_SEEN: {
+        struct mr_ask *ask = bundle->ask;
+        finish_bundle(shard);
+        finish_ask(ask);
+        break;
+    }
+    }
+}
+
+static enum mr_step gather_parcel(struct mr_shard *shard) {
+    struct mr_pipeline *p = shard->pipeline;
+    struct mr_parcel *parcel = mr_ring_pop(mr_mesh(p, shard->gathered, shard->index));
+    if (parcel == NULL) {
+        return MR_STEP_IDLE;
+    }
+    if (shard->gathered != shard->index) {
+        mr_event_count_signal_blocked(&p->shards[shard->gathered].wake);
+    }
+    MR_ASSERT(shard->gathered == 0 || parcel->bundle == shard->bundle);
+    shard->bundle = parcel->bundle;
+    enum mr_status status = MR_OK;
+    if (parcel->count > 0) {
+        status = mr_combine_merge(shard->combine, parcel);
+    }
+    mr_parcel_close(parcel);
+    if (status != MR_OK) {
+        mr_pipeline_fail(p, status, "out of memory in a combine shard");
+        return MR_STEP_IDLE;
+    }
+    shard->gathered++;
+    if (shard->gathered == p->plan->shards) {
+        begin_combining(shard);
+    }
+    return MR_STEP_WORKED;
+}
+
+/* Hands flush to the flusher if there is anything in it. The caller has seen room. */
+static void push_flush(struct mr_shard *shard, struct mr_flush *flush) {
+    bool empty = flush->pane_count == 0 && flush->dead_count == 0 && flush->final_count == 0 &&
+                 flush->ask == NULL;
+    if (empty) {
+        mr_flush_close(flush);
+        return;
+    }
+    bool pushed = mr_ring_push(shard->out, flush);
+    MR_ASSERT(pushed);
+    mr_event_count_signal(&shard->pipeline->flusher.wake);
+}
+
+static void take_dead(struct mr_bundle_part *part, struct mr_flush *flush) {
+    if (part->dead_count == 0) {
+        return;
+    }
+    flush->dead = part->dead;
+    flush->dead_count = part->dead_count;
+    mr_buf_init(&part->dead, flush->dead.cap_max);
+    part->dead_count = 0;
+}
+
+static enum mr_step fire_slice(struct mr_shard *shard) {
+    struct mr_pipeline *p = shard->pipeline;
+    struct mr_bundle *bundle = shard->bundle;
+    if (mr_ring_full(shard->out)) {
+        return MR_STEP_BLOCKED;
+    }
+    struct mr_flush *flush = mr_flush_open(bundle->seq);
+    bool done = false;
+    enum mr_status status = flush == NULL ? MR_NO_MEMORY : MR_OK;
+    if (status == MR_OK) {
+        take_dead(&bundle->parts[shard->index], flush);
+        status = mr_combine_fire(shard->combine, MR_SLICE_GROUPS, flush, &done);
+    }
+    if (status != MR_OK || flush->dead.failed || flush->panes.failed) {
+        mr_flush_close(flush);
+        mr_pipeline_fail(p, MR_NO_MEMORY, "out of memory firing windows");
+        return MR_STEP_IDLE;
+    }
+    push_flush(shard, flush);
+    if (done) {
+        finish_bundle(shard);
+    }
+    return MR_STEP_WORKED;
+}
+
+static enum mr_step scan_slice(struct mr_shard *shard) {
+    struct mr_ask *ask = shard->bundle->ask;
+    bool done = mr_combine_scan(shard->combine, &ask->scan, &shard->scan, MR_SLICE_GROUPS,
+                                &ask->results[shard->index]);
+    if (done) {
+        finish_bundle(shard);
+        finish_ask(ask);
+    }
+    return MR_STEP_WORKED;
+}
+
+/* The question goes on to the flusher, behind everything that was fired before it. */
+static enum mr_step pass_to_flusher(struct mr_shard *shard) {
+    if (mr_ring_full(shard->out)) {
+        return MR_STEP_BLOCKED;
+    }
+    struct mr_flush *flush = mr_flush_open(shard->bundle->seq);
+    if (flush == NULL) {
+        mr_pipeline_fail(shard->pipeline, MR_NO_MEMORY, "out of memory in a combine shard");
+        return MR_STEP_IDLE;
+    }
+    flush->ask = shard->bundle->ask;
+    push_flush(shard, flush);
+    finish_bundle(shard);
+    return MR_STEP_WORKED;
+}
+
+static enum mr_step step_combine(struct mr_shard *shard) {
+    switch (shard->gather) {
+    case MR_GATHERING: {
+        enum mr_step step = gather_parcel(shard);
+        if (step == MR_STEP_WORKED && shard->gathered == 1) {
+            /* acquire: pairs with the flusher's release; rows of freed windows are in the store. */
+            uint64_t confirmed = atomic_load_explicit(&shard->pipeline->flusher.confirmed_seq,
+                                                      memory_order_acquire);
+            (void)mr_combine_release(shard->combine, confirmed, RELEASE_WINDOWS); /* more next time */
+        }
+        return step;
+    }
+    case MR_FIRING:
+        return fire_slice(shard);
+    case MR_SCANNING:
+        return scan_slice(shard);
+    case MR_FLUSHING:
+        return pass_to_flusher(shard);
+    }
+    MR_UNREACHABLE();
+}
+
+enum mr_step mr_shard_step(struct mr_shard *shard) {
+    enum mr_step combined = step_combine(shard);
+    enum mr_step judged = step_dedup(shard);
+    return combined > judged ? combined : judged;
+}
+
+/* ---- life ---- */
+
+static enum mr_status open_dedups(struct mr_shard *shard, struct mr_error *error) {
+    const struct mr_plan *plan = shard->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        enum mr_status status = mr_dedup_open(&plan->streams[i].dedup, &shard->dedup[i], error);
+        if (status != MR_OK) {
+            return status;
+        }
+        uint64_t room = mr_dedup_room(shard->dedup[i], INT64_MIN);
+        atomic_init(&shard->streams[i].room, room);
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index, struct mr_error *error) {
+    const struct mr_plan *plan = pipeline->plan;
+    struct mr_shard *shard = &pipeline->shards[index];
+    shard->pipeline = pipeline;
+    shard->index = index;
+    mr_event_count_init(&shard->wake);
+    shard->in = mr_ring_open(MR_SHARD_RING);
+    shard->out = mr_ring_open(MR_FLUSH_RING);
+    shard->dedup = mr_alloc_zero(plan->stream_count, sizeof(struct mr_dedup *));
+    shard->parcels = mr_alloc_zero(plan->shards, sizeof(struct mr_parcel *));
+    shard->streams = mr_alloc_zero(plan->stream_count, sizeof *shard->streams);
+    shard->rules = mr_alloc_zero(plan->rule_count + 1, sizeof *shard->rules);
+    if (shard->in == NULL || shard->out == NULL || shard->dedup == NULL || shard->parcels == NULL ||
+        shard->streams == NULL || shard->rules == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory opening shard %u", index);
+    }
+    if (mr_lift_open(plan->rules, plan->rule_count, plan->stream_names, plan->stream_count, index,
+                     plan->shards, &shard->lift) != MR_OK ||
+        mr_combine_open(plan->rules, plan->rule_count, plan->stream_count, plan->stream_names, index,
+                        &shard->combine) != MR_OK) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory opening shard %u", index);
+    }
+    return open_dedups(shard, error);
+}
+
+static void close_rings(struct mr_shard *shard) {
+    struct mr_pipeline *p = shard->pipeline;
+    while (shard->in != NULL && mr_ring_pop(shard->in) != NULL) {
+        continue; /* bundles are the sequencer's to free */
+    }
+    for (uint32_t i = 0; p->mesh != NULL && i < p->plan->shards; i++) {
+        struct mr_ring *ring = mr_mesh(p, i, shard->index);
+        struct mr_parcel *parcel;
+        while (ring != NULL && (parcel = mr_ring_pop(ring)) != NULL) {
+            mr_parcel_close(parcel);
+        }
+    }
+    mr_ring_close(shard->in);
+    mr_ring_close(shard->out); /* emptied by the flusher, which closes first */
+}
+
+void mr_shard_close(struct mr_shard *shard) {
+    if (shard->pipeline == NULL) {
+        return;
+    }
+    const struct mr_plan *plan = shard->pipeline->plan;
+    close_rings(shard);
+    mr_free(shard->scan.work);
+    for (uint32_t i = 0; shard->dedup != NULL && i < plan->stream_count; i++) {
+        mr_dedup_close(shard->dedup[i]);
+    }
+    mr_lift_close(shard->lift);
+    mr_combine_close(shard->combine);
+    mr_free(shard->dedup);
+    mr_free(shard->parcels);
+    mr_free(shard->streams);
+    mr_free(shard->rules);
+    mr_free(shard->duplicate);
+    mr_free(shard->fresh);
+}

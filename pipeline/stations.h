@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Stations: the insides of a pipeline, shared by the files of pipeline/ and by nobody else.
+ *
+ * Idea        One struct a station, each with one owner thread; what several threads touch is a ring, an event
+ *             count, or an atomic word named here with its pairing.
+ *
+ *      sequencer ──in[i]──▶ shard i ──mesh[i][j]──▶ shard j ──out[j]──▶ flusher
+ *
+ *             A bundle is read by the dedup half of every shard and then by the combine half of every shard.
+ *             The sequencer keeps all bundles in a list and frees the oldest once both halves of all shards have
+ *             let go, so that closing a pipeline in the middle of anything (the simulator's crash) finds them.
+ * Invariants  I1 Every bundle puts exactly one parcel on every mesh ring, in order of dispatch, so the lowest
+ *             bundle can always go on (L10).  I2 a shard pops a bundle only when every mesh ring it writes to
+ *             has room.  I3 done_seq of a shard is stored after the last parcel of that bundle was pushed to
+ *             its flush ring.
+ */
+#include "aggregate/lift.h"
+#include "base/event_count.h"
+#include "base/ring.h"
+#include "pipeline/pipeline.h"
+
+#include <pthread.h>
+
+enum mr_step { MR_STEP_IDLE, MR_STEP_BLOCKED, MR_STEP_WORKED }; /* the greater wins when combined */
+
+enum mr_bundle_kind { MR_BUNDLE_EVENTS, MR_BUNDLE_ASK };
+
+/* What the dedup half of one shard leaves for the combine half of the same shard. */
+struct mr_bundle_part {
+    struct mr_buf dead;
+    uint32_t dead_count;
+};
+
+struct mr_bundle {
+    enum mr_bundle_kind kind;
+    uint64_t seq; /* ASK: of the last bundle before it */
+    int64_t recorded_ms;
+    struct mr_ask *ask;
+    struct mr_batch **batches;
+    uint32_t batch_count;
+    int64_t *watermarks_before; /* by stream */
+    int64_t *watermarks_after;
+    struct mr_bundle_part *parts; /* by shard; each touched by its shard's thread alone */
+    struct mr_bundle *next; /* in the sequencer's list */
+    /* Each shard decrements with release when its half is done; the sequencer loads with acquire before it frees.
+     * dedup_left 0: every batch was handed to its done callback and is gone. */
+    _Atomic uint32_t dedup_left;
+    _Atomic uint32_t combine_left;
+};
+
+/* Counters of one shard for one stream; written by the shard. */
+struct mr_shard_stream {
+    mr_counter accepted;
+    mr_counter duplicate;
+    mr_counter late;
+    mr_counter future;
+    mr_counter observed;
+    /* For the sequencer's admission: the shard stores room, then judged with release; the sequencer loads judged
+     * with acquire, then room. room is then at least as new as judged, so room - (admitted - judged) never
+     * promises what is not there. */
+    _Atomic uint64_t room;
+    _Atomic uint64_t judged;
+};
+
+struct mr_shard_rule {
+    mr_counter filtered;
+    mr_counter late;
+};
+
+enum mr_gather { MR_GATHERING, MR_FIRING, MR_SCANNING, MR_FLUSHING };
+
+struct mr_shard {
+    struct mr_pipeline *pipeline;
+    uint32_t index;
+    struct mr_event_count wake;
+    struct mr_ring *in;  /* bundles, from the sequencer */
+    struct mr_ring *out; /* mr_flush, to the flusher */
+
+    /* Dedup half. */
+    struct mr_dedup **dedup; /* by stream */
+    struct mr_lift *lift;
+    uint8_t *duplicate; /* scratch, scratch_cap each */
+    uint32_t *fresh;
+    uint32_t scratch_cap;
+    struct mr_parcel **parcels; /* scratch: S */
+
+    /* Combine half. */
+    struct mr_combine *combine;
+    enum mr_gather gather;
+    uint32_t gathered; /* parcels of the current bundle merged so far */
+    struct mr_bundle *bundle; /* the current one, once its first parcel is here */
+    struct mr_scan_cursor scan;
+
+    struct mr_shard_stream *streams;
+    struct mr_shard_rule *rules;
+    _Atomic uint64_t done_seq; /* release by the shard (I3); acquire by the flusher and stats */
+    pthread_t thread;
+};
+
+#define MR_LAG_SLOTS 1024 /* recorded times of the last bundles, for system lag */
+
+struct mr_sequencer {
+    struct mr_pipeline *pipeline;
+    struct mr_event_count wake;
+    struct mr_ring *submit; /* batches, from any thread */
+    struct mr_ring *asks;   /* questions, from any thread */
+
+    struct mr_batch *held; /* taken off the ring, did not fit the last bundle */
+    struct mr_batch **group;
+    struct mr_log_entry *entries;
+    uint8_t (*headers)[16]; /* of EVENTS payloads */
+    struct mr_watermark *watermarks;
+    struct mr_bundle *oldest; /* list of bundles not yet freed */
+    struct mr_bundle *newest;
+    struct mr_ask *held_ask; /* taken off the ring, waits for room */
+    uint64_t *admitted; /* ids, by stream x shard, since open */
+    uint64_t seq;
+    int64_t recorded_ms;
+    int64_t clock_base_ms; /* wall and monotonic time, read together */
+    uint64_t clock_base_ns;
+    uint64_t tick_checked_ns;
+    bool tick_wanted; /* the table is full: expiry may help */
+    bool ended;       /* bounded input is over */
+
+    struct mr_log_reader *replay;
+    struct mr_record replay_record; /* read ahead: the first of the next bundle */
+    bool replay_has_record;
+    struct mr_decoder *decoder;
+    struct mr_schema **replay_schemas; /* by stream x 2, for records made under another limits.event */
+    uint32_t *replay_limits;
+
+    mr_counter *received; /* by stream */
+    mr_counter *rejected;
+    _Atomic int64_t *watermark_ms; /* by stream, relaxed: for pages and metrics */
+    _Atomic int64_t lag_recorded_ms[MR_LAG_SLOTS]; /* by seq modulo; relaxed */
+    _Atomic uint64_t last_seq; /* dispatched; relaxed */
+    mr_counter bundles;
+    mr_counter batches;
+    mr_counter refused[MR_REFUSAL_DRAINING + 1];
+    mr_counter replayed_bundles;
+    mr_counter replayed_events;
+    mr_counter clock_jumps;
+    pthread_t thread;
+};
+
+struct mr_flusher {
+    struct mr_pipeline *pipeline;
+    struct mr_event_count wake;
+    struct mr_flush **held;  /* by shard: popped, not yet due */
+    struct mr_flush *first;  /* of the open transaction, kept until its commit, in order */
+    struct mr_flush *last;
+    uint64_t open_bytes;
+    uint64_t opened_ns;
+    uint64_t retry_ns;       /* 0: not waiting after a failure */
+    uint64_t goal_seq;       /* parcels up to here are being taken */
+    uint64_t complete_seq;   /* the open list holds everything up to here */
+    bool open;
+    uint32_t asks;           /* questions in the open list */
+    struct mr_buf dead;
+    uint64_t dead_seq;       /* bundles up to this one have their dead letters in the log */
+    uint64_t dead_record;    /* seq of the dead-letter log itself */
+    _Atomic uint64_t confirmed_seq; /* release by the flusher; acquire by shards: rows up to here are stored */
+    mr_counter panes;
+    mr_counter commits;
+    mr_counter errors;
+    mr_counter dead_letters;
+    pthread_t thread;
+};
+
+struct mr_pipeline {
+    const struct mr_plan *plan;
+    struct mr_clock *clock;
+    struct mr_log *log;
+    struct mr_log *dead;
+    struct mr_results *results;
+    struct mr_sequencer sequencer;
+    struct mr_shard *shards;
+    struct mr_ring **mesh; /* [from * S + to] */
+    struct mr_flusher flusher;
+    bool threads;
+    _Atomic bool live;     /* release when replay is over; acquire by mr_pipeline_live */
+    _Atomic bool stopping; /* relaxed: a later look sees it */
+    _Atomic bool quit;     /* release by stop before it signals; acquire in the threads' loops */
+    _Atomic bool failed;   /* release after failure is written (claimed by fail_claim); acquire by readers */
+    _Atomic bool fail_claim;
+    struct mr_error failure;
+};
+
+static inline struct mr_ring *mr_mesh(const struct mr_pipeline *p, uint32_t from, uint32_t to) {
+    return p->mesh[from * p->plan->shards + to];
+}
+
+/* The pipeline cannot go on: the first one's text is kept, and every station stops working. */
+void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text);
+
+/* pipeline/bundle.c */
+struct mr_bundle *mr_bundle_open(const struct mr_plan *plan, enum mr_bundle_kind kind,
+                                 uint32_t batch_count);
+void mr_bundle_close(struct mr_bundle *bundle, const struct mr_plan *plan);
+/* Gives a batch back to who submitted it. */
+void mr_batch_refuse(struct mr_batch *batch, enum mr_refusal refusal);
+
+/* pipeline/sequencer.c */
+enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_reader *replay,
+                                 struct mr_error *error) MR_MUST_CHECK;
+void mr_sequencer_close(struct mr_sequencer *s);
+enum mr_step mr_sequencer_step(struct mr_sequencer *s);
+/* How long the thread may sleep when there is nothing to do. */
+uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s);
+/* Room for one more bundle on every shard's ring. */
+bool mr_sequencer_has_room(const struct mr_sequencer *s);
+/* Takes over batches and hands them to every shard as the next bundle, sequencer's seq and recorded_ms set. */
+enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **batches,
+                                     uint32_t count) MR_MUST_CHECK;
+
+/* pipeline/replay.c: one bundle from the log; MR_END when there is none left. */
+enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
+#define MR_EVENTS_HEADER 16
+/* The fixed part of an EVENTS payload; the stream's name and the body follow. */
+void mr_events_header(const struct mr_batch *batch, const struct mr_plan *plan,
+                      uint8_t ret[MR_EVENTS_HEADER]);
+
+/* pipeline/shard.c */
+enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index,
+                             struct mr_error *error) MR_MUST_CHECK;
+void mr_shard_close(struct mr_shard *shard);
+enum mr_step mr_shard_step(struct mr_shard *shard);
+
+/* pipeline/flusher.c */
+enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
+                               struct mr_error *error) MR_MUST_CHECK;
+void mr_flusher_close(struct mr_flusher *f);
+enum mr_step mr_flusher_step(struct mr_flusher *f);
+uint64_t mr_flusher_sleep_ns(const struct mr_flusher *f);

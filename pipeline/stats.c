@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Stats: a moment's view of the counters, summed over shards. Everything is relaxed: numbers order nothing.
+ */
+#include "base/check.h"
+#include "pipeline/stations.h"
+
+void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
+                              struct mr_stream_stats *ret) {
+    MR_ASSERT(stream < pipeline->plan->stream_count);
+    const struct mr_sequencer *s = &pipeline->sequencer;
+    *ret = (struct mr_stream_stats){
+        .received = mr_counter_read(&s->received[stream]),
+        .rejected = mr_counter_read(&s->rejected[stream]),
+        .watermark_ms = atomic_load_explicit(&s->watermark_ms[stream], memory_order_relaxed),
+    };
+    for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
+        const struct mr_shard_stream *shard = &pipeline->shards[i].streams[stream];
+        const struct mr_dedup_stats *dedup = mr_dedup_stats(pipeline->shards[i].dedup[stream]);
+        ret->accepted += mr_counter_read(&shard->accepted);
+        ret->duplicate += mr_counter_read(&shard->duplicate);
+        ret->late += mr_counter_read(&shard->late);
+        ret->future += mr_counter_read(&shard->future);
+        ret->observed_duplicates += mr_counter_read(&shard->observed);
+        ret->dedup_ids += mr_counter_read(&dedup->live_ids);
+        ret->dedup_bytes += mr_counter_read(&dedup->bytes);
+        ret->dedup_evicted += mr_counter_read(&dedup->evicted_ids);
+        ret->dedup_expired += mr_counter_read(&dedup->expired_ids);
+        double error = (double)mr_counter_read(&dedup->error_ppb) / 1e9;
+        double fill = (double)mr_counter_read(&dedup->fill_ppm) / 1e6;
+        ret->dedup_error = error > ret->dedup_error ? error : ret->dedup_error;
+        ret->dedup_fill = fill > ret->dedup_fill ? fill : ret->dedup_fill;
+    }
+}
+
+void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
+                            struct mr_rule_stats *ret) {
+    MR_ASSERT(rule < pipeline->plan->rule_count);
+    *ret = (struct mr_rule_stats){0};
+    for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
+        const struct mr_shard_rule *lifted = &pipeline->shards[i].rules[rule];
+        const struct mr_combine_rule_stats *c = mr_combine_stats(pipeline->shards[i].combine, rule);
+        ret->filtered += mr_counter_read(&lifted->filtered);
+        ret->late += mr_counter_read(&lifted->late);
+        ret->applied += mr_counter_read(&c->applied);
+        ret->dropped += mr_counter_read(&c->dropped);
+        ret->overflow += mr_counter_read(&c->overflow);
+        ret->windows += mr_counter_read(&c->windows);
+        ret->groups += mr_counter_read(&c->groups);
+        ret->bytes += mr_counter_read(&c->bytes);
+        ret->panes += mr_counter_read(&c->panes);
+    }
+}
+
+static uint64_t processed_seq(const struct mr_pipeline *p) {
+    uint64_t least = UINT64_MAX;
+    for (uint32_t i = 0; i < p->plan->shards; i++) {
+        uint64_t done = atomic_load_explicit(&p->shards[i].done_seq, memory_order_relaxed);
+        least = done < least ? done : least;
+    }
+    return least;
+}
+
+/* The recorded time of the oldest bundle that is not processed tells its age. */
+static int64_t system_lag_ms(const struct mr_pipeline *p, uint64_t processed, uint64_t last) {
+    if (processed >= last) {
+        return 0;
+    }
+    uint64_t oldest = last - processed > MR_LAG_SLOTS ? last - MR_LAG_SLOTS + 1 : processed + 1;
+    int64_t recorded_ms = atomic_load_explicit(&p->sequencer.lag_recorded_ms[oldest % MR_LAG_SLOTS],
+                                               memory_order_relaxed);
+    int64_t lag_ms = recorded_ms == 0 ? 0 : mr_clock_wall_ms(p->clock) - recorded_ms;
+    return lag_ms > 0 ? lag_ms : 0;
+}
+
+void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret) {
+    const struct mr_sequencer *s = &pipeline->sequencer;
+    const struct mr_flusher *f = &pipeline->flusher;
+    uint64_t processed = processed_seq(pipeline);
+    uint64_t last = atomic_load_explicit(&s->last_seq, memory_order_relaxed);
+    *ret = (struct mr_pipeline_stats){
+        .last_seq = last,
+        .processed_seq = processed,
+        .flushed_seq = atomic_load_explicit(&f->confirmed_seq, memory_order_relaxed),
+        .system_lag_ms = system_lag_ms(pipeline, processed, last),
+        .bundles = mr_counter_read(&s->bundles),
+        .batches = mr_counter_read(&s->batches),
+        .refused_ids_full = mr_counter_read(&s->refused[MR_REFUSAL_IDS_FULL]),
+        .refused_disk_full = mr_counter_read(&s->refused[MR_REFUSAL_DISK_FULL]),
+        .refused_log_failed = mr_counter_read(&s->refused[MR_REFUSAL_LOG_FAILED]),
+        .flush_panes = mr_counter_read(&f->panes),
+        .flush_commits = mr_counter_read(&f->commits),
+        .flush_errors = mr_counter_read(&f->errors),
+        .dead_letters = mr_counter_read(&f->dead_letters),
+        .replayed_bundles = mr_counter_read(&s->replayed_bundles),
+        .replayed_events = mr_counter_read(&s->replayed_events),
+        .clock_jumps = mr_counter_read(&s->clock_jumps),
+        .submit_queue = mr_ring_len(s->submit),
+    };
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/cli.h"
+
+#include "base/check.h"
+#include "base/file.h"
+#include "log/log.h"
+#include "pipeline/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MEMORY_LINES = MR_STREAMS_MAX + MR_RULES_MAX + 16, PRINT_MAX = 16 << 20 };
+
+int mr_cli_failed(const struct mr_error *error) {
+    (void)fprintf(stderr, "millrace: %s\n", error->text);
+    bool config = error->status == MR_INVALID || error->status == MR_UNSUPPORTED ||
+                  error->status == MR_MISMATCH || error->status == MR_NOT_FOUND;
+    return config ? MR_EXIT_CONFIG : MR_EXIT_FAILURE;
+}
+
+static uint64_t memory_sum(const struct mr_config *config, struct mr_plan_memory *lines,
+                           uint32_t *ret_count) {
+    *ret_count = mr_plan_memory_sum(config, lines, MEMORY_LINES);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < *ret_count; i++) {
+        sum += lines[i].bytes;
+    }
+    return sum;
+}
+
+static void print_memory(const struct mr_plan_memory *lines, uint32_t count, uint64_t sum,
+                         uint64_t limit) {
+    for (uint32_t i = 0; i < count; i++) {
+        (void)fprintf(stderr, "  %10.1f MiB  %s\n", (double)lines[i].bytes / (1 << 20),
+                      lines[i].holder);
+    }
+    (void)fprintf(stderr, "  %10.1f MiB  in all, of limits.memory %.1f MiB\n", (double)sum / (1 << 20),
+                  (double)limit / (1 << 20));
+}
+
+int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret) {
+    struct mr_error error;
+    enum mr_status status = mr_config_load(cli->config_file, environ, ret, &error);
+    if (status != MR_OK) {
+        (void)mr_cli_failed(&error);
+        return MR_EXIT_CONFIG;
+    }
+    static struct mr_plan_memory lines[MEMORY_LINES];
+    uint32_t count;
+    uint64_t sum = memory_sum(*ret, lines, &count);
+    uint64_t limit = (*ret)->limits.memory_bytes;
+    if (sum > limit) {
+        (void)fprintf(stderr, "millrace: this configuration may need more memory than limits.memory:\n");
+        print_memory(lines, count, sum, limit);
+        (void)fprintf(stderr, "Raise limits.memory, or lower dedup.ids, groups.bytes or limits.in_flight.\n");
+        mr_config_close(*ret);
+        return MR_EXIT_CONFIG;
+    }
+    return MR_EXIT_OK;
+}
+
+int mr_cli_check(const struct mr_cli *cli) {
+    struct mr_config *config = NULL;
+    int code = mr_cli_load(cli, &config);
+    if (code != MR_EXIT_OK) {
+        return code;
+    }
+    struct mr_error error;
+    struct mr_plan *plan = NULL;
+    struct mr_hash_key key = {{0}}; /* only the shapes are looked at */
+    if (mr_plan_open(config, &key, false, &plan, &error) != MR_OK) {
+        mr_config_close(config);
+        return mr_cli_failed(&error);
+    }
+    mr_plan_close(plan);
+    static struct mr_plan_memory lines[MEMORY_LINES];
+    uint32_t count;
+    uint64_t sum = memory_sum(config, lines, &count);
+    (void)fprintf(stderr, "%.*s is fine. Memory at most:\n", (int)config->source.len,
+                  (const char *)config->source.ptr);
+    print_memory(lines, count, sum, config->limits.memory_bytes);
+    struct mr_buf text;
+    mr_buf_init(&text, PRINT_MAX);
+    mr_config_print(config, &text);
+    (void)fwrite(text.ptr, 1, text.len, stdout);
+    mr_buf_finish(&text);
+    mr_config_close(config);
+    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+}
+
+int mr_cli_log(const struct mr_cli *cli) {
+    const char *verb = cli->operand_count > 0 ? cli->operands[0] : "";
+    if (strcmp(verb, "repair") == 0) {
+        (void)fprintf(stderr, "millrace: `log repair` is known, not in this version\n");
+        return MR_EXIT_USAGE;
+    }
+    bool list = strcmp(verb, "list") == 0;
+    if (cli->operand_count != 2 || (!list && strcmp(verb, "dump") != 0)) {
+        (void)fprintf(stderr, "usage: millrace log list|dump DIR [--json]\n");
+        return MR_EXIT_USAGE;
+    }
+    struct mr_error error;
+    enum mr_status (*show)(struct mr_disk *, const char *, bool, void *, struct mr_error *) =
+        list ? mr_log_list : mr_log_dump;
+    if (show(mr_disk_system(), cli->operands[1], cli->json, stdout, &error) != MR_OK) {
+        (void)fprintf(stderr, "millrace: %s\n", error.text);
+        return MR_EXIT_FAILURE;
+    }
+    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+}
+
+int mr_cli_version(const struct mr_cli *cli) {
+    if (cli->json) {
+        (void)printf("{\"name\":\"millrace\",\"version\":\"%s\"}\n", MR_VERSION);
+    } else {
+        (void)printf("millrace %s\n", MR_VERSION);
+    }
+    return MR_EXIT_OK;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * CLI: the subcommands of `millrace`. Each returns the exit code: 0 fine, 1 failure, 2 usage, 78 configuration.
+ * stdout is data, stderr is talk.
+ */
+#include "base/status.h"
+#include "config/config.h"
+
+enum mr_exit { MR_EXIT_OK = 0, MR_EXIT_FAILURE = 1, MR_EXIT_USAGE = 2, MR_EXIT_CONFIG = 78 };
+
+struct mr_cli {
+    const char *config_file; /* -c; NULL: built-in defaults */
+    bool json;
+    bool csv;
+    const char *rule; /* --rule; NULL: all */
+    const char *into; /* --into; NULL: a temporary store */
+    const char **operands;
+    int operand_count;
+};
+
+int mr_cli_serve(const struct mr_cli *cli);
+int mr_cli_check(const struct mr_cli *cli);
+int mr_cli_run(const struct mr_cli *cli);
+int mr_cli_log(const struct mr_cli *cli);
+int mr_cli_version(const struct mr_cli *cli);
+
+/* Says what went wrong on stderr and returns the exit code that fits the status. */
+int mr_cli_failed(const struct mr_error *error);
+/* Loads the configuration and refuses one whose memory sum is over limits.memory; 0 or an exit code. */
+int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret);

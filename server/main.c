@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * millrace: reads the command line and calls the subcommand.
+ */
+#include "base/clock.h"
+#include "base/report.h"
+#include "server/cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "millrace counts every event once: it removes duplicates from events sent over HTTP,\n"
+    "aggregates them in event-time windows and answers queries.\n"
+    "\n"
+    "usage:\n"
+    "  millrace [serve] [-c FILE]            start the server (without FILE: built-in defaults,\n"
+    "                                        http://127.0.0.1:8080, data in ./millrace-data)\n"
+    "  millrace check [-c FILE]              check FILE, print the memory sum and the effective file\n"
+    "  millrace run -c FILE [INPUT…]         the same over files (plain, .gz, .zst) or - for standard\n"
+    "                                        input; prints the final results\n"
+    "      --csv                             as CSV instead of NDJSON (one rule)\n"
+    "      --rule NAME                       of this rule only\n"
+    "      --into FILE                       keep the results in a SQLite file as well\n"
+    "      --json                            the summary as one JSON line on stderr\n"
+    "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
+    "  millrace help config                  every configuration key, its default and its bounds\n"
+    "  millrace version\n"
+    "\n"
+    "exit codes: 0 fine, 1 failure, 2 usage, 78 bad configuration\n";
+
+enum { OPERANDS_MAX = 4096 };
+
+static int fail_usage(const char *what, const char *which) {
+    (void)fprintf(stderr, "millrace: %s `%s`\nTry `millrace --help`.\n", what, which);
+    return MR_EXIT_USAGE;
+}
+
+/* Known subcommands of later versions get a clear answer instead of "unknown". */
+static bool is_later(const char *word) {
+    return strcmp(word, "replay") == 0;
+}
+
+static int help(const struct mr_cli *cli) {
+    bool config = cli->operand_count > 0 && strcmp(cli->operands[0], "config") == 0;
+    if (!config) {
+        (void)fputs(usage, stdout);
+        return MR_EXIT_OK;
+    }
+    struct mr_buf text;
+    mr_buf_init(&text, 1 << 20);
+    mr_config_help(&text, false);
+    (void)fwrite(text.ptr, 1, text.len, stdout);
+    mr_buf_finish(&text);
+    return MR_EXIT_OK;
+}
+
+struct command {
+    const char *name;
+    int (*run)(const struct mr_cli *cli);
+    bool takes_operands;
+};
+
+static const struct command commands[] = {
+    {"serve", mr_cli_serve, false}, {"check", mr_cli_check, false}, {"run", mr_cli_run, true},
+    {"log", mr_cli_log, true},      {"version", mr_cli_version, false}, {"help", help, true},
+};
+
+static const struct command *find_command(const char *word) {
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].name, word) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+/* An option with a value: `-c FILE` or `--rule=NAME`. Returns whether argv[*i] was this option. */
+static bool take_value(char **argv, int argc, int *i, const char *option, const char **ret) {
+    size_t len = strlen(option);
+    if (strcmp(argv[*i], option) == 0 && *i + 1 < argc) {
+        *ret = argv[++*i];
+        return true;
+    }
+    if (strncmp(argv[*i], option, len) == 0 && argv[*i][len] == '=') {
+        *ret = argv[*i] + len + 1;
+        return true;
+    }
+    return false;
+}
+
+static bool take_option(char **argv, int argc, int *i, struct mr_cli *cli) {
+    if (take_value(argv, argc, i, "-c", &cli->config_file) ||
+        take_value(argv, argc, i, "--config", &cli->config_file) ||
+        take_value(argv, argc, i, "--rule", &cli->rule) ||
+        take_value(argv, argc, i, "--into", &cli->into)) {
+        return true;
+    }
+    bool json = strcmp(argv[*i], "--json") == 0;
+    bool csv = strcmp(argv[*i], "--csv") == 0;
+    cli->json = cli->json || json;
+    cli->csv = cli->csv || csv;
+    return json || csv;
+}
+
+static int dispatch(int argc, char **argv, struct mr_cli *cli) {
+    const struct command *command = &commands[0];
+    int i = 1;
+    if (argc > 1 && argv[1][0] != '-') {
+        command = find_command(argv[1]);
+        if (command == NULL && is_later(argv[1])) {
+            return fail_usage("known, not in this version:", argv[1]);
+        }
+        if (command == NULL) {
+            return fail_usage("unknown command", argv[1]);
+        }
+        i = 2;
+    }
+    for (; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            (void)fputs(usage, stdout);
+            return MR_EXIT_OK;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            return mr_cli_version(cli);
+        }
+        if (take_option(argv, argc, &i, cli)) {
+            continue;
+        }
+        if (argv[i][0] == '-' && argv[i][1] != '\0') {
+            return fail_usage("unknown option or missing value", argv[i]);
+        }
+        if (!command->takes_operands || cli->operand_count == OPERANDS_MAX) {
+            return fail_usage("unexpected argument", argv[i]);
+        }
+        cli->operands[cli->operand_count++] = argv[i];
+    }
+    return command->run(cli);
+}
+
+int main(int argc, char **argv) {
+    static const char *operands[OPERANDS_MAX];
+    struct mr_cli cli = {.operands = operands};
+    (void)signal(SIGPIPE, SIG_IGN); /* a client that goes away is an error code, not the end */
+    mr_report_configure(STDERR_FILENO, MR_LEVEL_INFO, mr_clock_system());
+    return dispatch(argc, argv, &cli);
+}

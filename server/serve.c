@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Serve: the life of a server process.
+ *
+ *     load → open data → open results → start pipeline → replay → open the port → … SIGTERM → drain → stop
+ *
+ * The port opens when replay is over: until then a client's connection is refused, which every client retries.
+ */
+#include "base/check.h"
+#include "base/report.h"
+#include "pipeline/data.h"
+#include "server/cli.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    OUTBOX_PANES_MAX = 1000000, /* kept for later readers of the outbox while there are none */
+    DRAIN_MS = 30 * 1000,
+};
+
+struct process {
+    struct mr_config *config;
+    struct mr_data data;
+    struct mr_results *results;
+    struct mr_pipeline *pipeline;
+    struct mr_server *server;
+};
+
+/* All threads inherit the mask, so that only the main thread's sigtimedwait sees these. */
+static sigset_t block_signals(void) {
+    sigset_t set;
+    int failed = sigemptyset(&set);
+    failed |= sigaddset(&set, SIGTERM);
+    failed |= sigaddset(&set, SIGINT);
+    failed |= sigaddset(&set, SIGHUP);
+    failed |= pthread_sigmask(SIG_BLOCK, &set, NULL);
+    MR_ASSERT(failed == 0);
+    return set;
+}
+
+static enum mr_status open_results(struct process *p, struct mr_error *error) {
+    struct mr_results_sqlite_options options = {
+        .path = p->data.dir.results_path,
+        .incarnation = mr_log_incarnation(p->data.log),
+        .rules = p->data.results_rules,
+        .rule_count = p->data.plan->rule_count,
+        .sync = p->config->log.sync,
+        .outbox_panes_max = OUTBOX_PANES_MAX,
+    };
+    return mr_results_sqlite_open(&options, &p->results, error);
+}
+
+static enum mr_status open_pipeline(struct process *p, struct mr_error *error) {
+    struct mr_pipeline_options options = {
+        .plan = p->data.plan,
+        .clock = mr_clock_system(),
+        .log = p->data.log,
+        .dead = p->data.dead,
+        .replay = p->data.replay,
+        .dead_seq = p->data.dead_seq,
+        .results = p->results,
+    };
+    p->data.replay = NULL; /* the pipeline's now */
+    enum mr_status status = mr_pipeline_open(&options, &p->pipeline, error);
+    if (status == MR_OK && mr_pipeline_start(p->pipeline) != MR_OK) {
+        status = mr_error_set(error, MR_NO_MEMORY, "cannot start the pipeline's threads");
+    }
+    return status;
+}
+
+/* One signal, or 0 after a while. */
+static int wait_signal(const sigset_t *set, long wait_ms) {
+    struct timespec timeout = {.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000};
+    int signal_number = sigtimedwait(set, NULL, &timeout);
+    return signal_number > 0 ? signal_number : 0;
+}
+
+static bool is_stop(int signal_number) {
+    return signal_number == SIGTERM || signal_number == SIGINT;
+}
+
+/* Replays, saying how far it is; MR_CLOSED when told to stop meanwhile. */
+static enum mr_status wait_live(struct process *p, const sigset_t *set, struct mr_error *error) {
+    struct mr_pipeline_stats stats;
+    uint64_t last_said_ns = mr_clock_mono_ns(mr_clock_system());
+    while (!mr_pipeline_live(p->pipeline)) {
+        if (is_stop(wait_signal(set, 20))) {
+            return mr_error_set(error, MR_CLOSED, "stopped during replay");
+        }
+        enum mr_status failed = mr_pipeline_failure(p->pipeline, error);
+        if (failed != MR_OK) {
+            return failed;
+        }
+        uint64_t now_ns = mr_clock_mono_ns(mr_clock_system());
+        if (now_ns - last_said_ns > 2000000000u) {
+            last_said_ns = now_ns;
+            mr_pipeline_stats(p->pipeline, &stats);
+            mr_report(MR_LEVEL_INFO, "replaying", "bundles=%" PRIu64 " events=%" PRIu64,
+                      stats.replayed_bundles, stats.replayed_events);
+        }
+    }
+    mr_pipeline_stats(p->pipeline, &stats);
+    mr_report(MR_LEVEL_INFO, "replayed", "bundles=%" PRIu64 " events=%" PRIu64 " torn_bytes=%" PRIu64,
+              stats.replayed_bundles, stats.replayed_events,
+              mr_counter_read(&mr_log_stats(p->data.log)->torn_bytes));
+    return MR_OK;
+}
+
+static enum mr_status open_server(struct process *p, struct mr_error *error) {
+    struct mr_server_options options = {
+        .config = p->config,
+        .plan = p->data.plan,
+        .pipeline = p->pipeline,
+        .results = p->results,
+        .datadir = &p->data.dir,
+        .clock = mr_clock_system(),
+    };
+    enum mr_status status = mr_server_open(&options, &p->server, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    const struct mr_bytes host = p->config->http.host;
+    bool ipv6 = memchr(host.ptr, ':', host.len) != NULL;
+    mr_report(MR_LEVEL_INFO, "listening",
+              "url=%s://%s%.*s%s:%u streams=%u rules=%u shards=%u data_dir=%s version=" MR_VERSION,
+              p->config->http.tls ? "https" : "http", ipv6 ? "[" : "", (int)host.len,
+              (const char *)host.ptr, ipv6 ? "]" : "", mr_server_port(p->server),
+              p->config->stream_count, p->config->rule_count, p->config->node.shards,
+              p->data.dir.path);
+    return MR_OK;
+}
+
+/* Until a signal says stop, or the pipeline cannot go on. */
+static enum mr_status watch(struct process *p, const sigset_t *set, struct mr_error *error) {
+    for (;;) {
+        int signal_number = wait_signal(set, 1000);
+        if (is_stop(signal_number)) {
+            mr_report(MR_LEVEL_INFO, "draining", "signal=%d", signal_number);
+            return MR_OK;
+        }
+        if (signal_number == SIGHUP) {
+            mr_report(MR_LEVEL_WARN, "reload_ignored", "reason=\"known, not in this version\"");
+        }
+        enum mr_status failed = mr_pipeline_failure(p->pipeline, error);
+        if (failed != MR_OK) {
+            return failed;
+        }
+    }
+}
+
+static void shut_down(struct process *p) {
+    if (p->server != NULL) {
+        mr_server_drain(p->server, DRAIN_MS);
+    }
+    if (p->pipeline != NULL) {
+        mr_pipeline_stop(p->pipeline);
+    }
+    mr_server_close(p->server);
+    mr_pipeline_close(p->pipeline);
+    mr_results_close(p->results);
+    mr_data_close(&p->data);
+    mr_config_close(p->config);
+}
+
+static enum mr_status run_process(struct process *p, const sigset_t *set, struct mr_error *error) {
+    enum mr_status status = mr_data_open(mr_disk_system(), mr_clock_system(), p->config, &p->data,
+                                         error);
+    if (status == MR_OK) {
+        status = open_results(p, error);
+    }
+    if (status == MR_OK) {
+        status = open_pipeline(p, error);
+    }
+    if (status == MR_OK) {
+        status = wait_live(p, set, error);
+    }
+    if (status == MR_OK) {
+        status = open_server(p, error);
+    }
+    return status == MR_OK ? watch(p, set, error) : status;
+}
+
+int mr_cli_serve(const struct mr_cli *cli) {
+    struct process p = {0};
+    int code = mr_cli_load(cli, &p.config);
+    if (code != MR_EXIT_OK) {
+        return code;
+    }
+    sigset_t set = block_signals();
+    struct mr_error error;
+    enum mr_status status = run_process(&p, &set, &error);
+    if (p.pipeline != NULL && mr_pipeline_failure(p.pipeline, NULL) != MR_OK) {
+        /* Stations are stuck in the middle of things; the log has all that was acknowledged. */
+        (void)fflush(stderr);
+        _Exit(error.status == MR_FULL || error.status == MR_MISMATCH ? MR_EXIT_CONFIG
+                                                                     : MR_EXIT_FAILURE);
+    }
+    shut_down(&p);
+    if (status != MR_OK && status != MR_CLOSED) {
+        return mr_cli_failed(&error);
+    }
+    mr_report(MR_LEVEL_INFO, "stopped", "reason=signal");
+    return MR_EXIT_OK;
+}
