@@ -10,7 +10,24 @@
  * Threads     Constant after load.
  * Errors      MR_INVALID with `file:line:col: what; expected what` (and `did you mean`), the first one
  *             found. A key of API.md that this version lacks: MR_UNSUPPORTED, "known, not in this version".
- *             MR_NOT_FOUND, MR_IO for the file itself.
+ *             MR_NOT_FOUND, MR_IO for the file itself, MR_LIMIT where it is too large (1 MiB, 100,000 values).
+ *
+ * Left out    Without `streams`: the built-in stream `events`. Without `streams` and `rules`: the built-in
+ *             rule too. A file of comments only is the built-in configuration. Streams need `time`, and `id`
+ *             but with dedup mode none; rules need `from`, `window.size` and one metric; tokens need `allow`
+ *             and one of sha256, sha256_file (read at load, relative to the working directory).
+ *
+ * Invariants  What the rest of the program may rely on after a load:
+ *             I1 limits: body <= inflated; body + inflated <= in_flight <= memory, so that one largest request
+ *                is always let in; inflated + 1 MiB <= log.segment, so that its record fits in a segment.
+ *             I2 Beyond loopback there are tokens and TLS, or http.allow_insecure. http.host is an address.
+ *             I3 Of the paths that a stream's id, time, group_by and metrics use, none is the parent of
+ *                another; at most MR_FIELDS_MAX (path, as key or number) columns over all its rules.
+ *             I4 A rule's group_by paths and metric names differ, also without case, from each other and from
+ *                window_start, window_end, window_start_ms, window_end_ms, events, revision and final; none
+ *                begins with _.
+ *             I5 No two tokens have the same hash.
+ *             I6 Durations are at most 36,500 days, so that a few of them and a time add up in an int64.
  */
 #include "base/bytes.h"
 #include "base/limits.h"

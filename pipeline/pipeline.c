@@ -6,7 +6,6 @@
 #include "base/report.h"
 #include "pipeline/stations.h"
 
-#include <stdio.h>
 
 void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text) {
     /* acq_rel: one thread wins and alone writes the failure. */
@@ -224,14 +223,13 @@ static void stop_threads(struct mr_pipeline *p, uint32_t shards_started, bool fl
     p->threads = false;
 }
 
-static bool start_thread(pthread_t *thread, const char *name, uint32_t number,
-                         void *(*run_station)(void *), void *station) {
+/* name: at most 15 characters, what the kernel keeps. */
+static bool start_thread(pthread_t *thread, const char *name, void *(*run_station)(void *),
+                         void *station) {
     if (pthread_create(thread, NULL, run_station, station) != 0) {
         return false;
     }
-    char text[16]; /* what the kernel keeps */
-    (void)snprintf(text, sizeof text, number == UINT32_MAX ? "%s" : "%s-%u", name, number);
-    (void)pthread_setname_np(*thread, text); /* for people with top; nothing depends on it */
+    (void)pthread_setname_np(*thread, name); /* for people with top; nothing depends on it */
     return true;
 }
 
@@ -240,14 +238,14 @@ enum mr_status mr_pipeline_start(struct mr_pipeline *pipeline) {
     pipeline->threads = true;
     uint32_t shards = 0;
     while (shards < pipeline->plan->shards &&
-           start_thread(&pipeline->shards[shards].thread, "shard", shards, run_shard,
+           start_thread(&pipeline->shards[shards].thread, "shard", run_shard,
                         &pipeline->shards[shards])) {
         shards++;
     }
     bool flusher = shards == pipeline->plan->shards &&
-                   start_thread(&pipeline->flusher.thread, "flusher", UINT32_MAX, run_flusher,
+                   start_thread(&pipeline->flusher.thread, "flusher", run_flusher,
                                 &pipeline->flusher);
-    bool sequencer = flusher && start_thread(&pipeline->sequencer.thread, "sequencer", UINT32_MAX,
+    bool sequencer = flusher && start_thread(&pipeline->sequencer.thread, "sequencer",
                                              run_sequencer, &pipeline->sequencer);
     if (!sequencer) {
         stop_threads(pipeline, shards, flusher, false);

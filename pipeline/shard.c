@@ -269,10 +269,9 @@ static void finish_bundle(struct mr_shard *shard) {
     shard->bundle = NULL;
     shard->gathered = 0;
     shard->gather = MR_GATHERING;
-    if (bundle->kind == MR_BUNDLE_EVENTS) {
-        /* release: everything of this bundle was pushed before (I3); pairs with the flusher's acquire */
-        atomic_store_explicit(&shard->done_seq, bundle->seq, memory_order_release);
-    }
+    /* A question says as much: its seq may be that of a START record, which no bundle carries.
+     * release: everything up to here was pushed before (I3); pairs with the flusher's acquire */
+    atomic_store_explicit(&shard->done_seq, bundle->seq, memory_order_release);
     atomic_fetch_sub_explicit(&bundle->combine_left, 1, memory_order_release); /* pairs with reap */
 }
 

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/load.h"
+
+#include "base/check.h"
+
+enum mr_status mr_load_stream_names(struct mr_load *load) {
+    const struct mr_node *key = mr_node_get(load->root, "streams");
+    MR_ASSERT(key != NULL); /* the built-in ones stand in */
+    enum mr_status status = mr_load_names(load, key, MR_STREAMS_MAX, &load->streams);
+    if (status != MR_OK) {
+        return status;
+    }
+    if (load->streams == NULL || load->streams->count == 0) {
+        return mr_node_error(load->error, key, MR_INVALID,
+                             "`streams` is empty; expected at least one");
+    }
+    struct mr_config *config = load->config;
+    config->streams = mr_load_array(load, load->streams->count, sizeof *config->streams);
+    if (config->streams == NULL) {
+        return mr_load_no_memory(load);
+    }
+    for (const struct mr_node *n = load->streams->first; n != NULL; n = n->next) {
+        status = mr_load_copy(load, n->text, &config->streams[config->stream_count].name);
+        if (status != MR_OK) {
+            return status;
+        }
+        config->stream_count++;
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_load_stream_name(struct mr_load *load, const struct mr_node *value,
+                                   uint32_t *ret) {
+    const struct mr_config *config = load->config;
+    uint32_t index = mr_config_stream_index(config, value->text);
+    if (index != UINT32_MAX) {
+        *ret = index;
+        return MR_OK;
+    }
+    uint32_t best = 0;
+    uint32_t best_distance = UINT32_MAX;
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        uint32_t distance = mr_value_distance(value->text, config->streams[i].name);
+        if (distance < best_distance) {
+            best = i;
+            best_distance = distance;
+        }
+    }
+    if (!mr_value_near(best_distance, value->text)) {
+        return mr_node_error(load->error, value, MR_INVALID,
+                             "`%s` is no stream; expected one of those under `streams`",
+                             mr_show(value->text).text);
+    }
+    return mr_node_error(load->error, value, MR_INVALID, "`%s` is no stream; did you mean `%s`?",
+                         mr_show(value->text).text, mr_show(config->streams[best].name).text);
+}
+
+enum mr_status mr_option_load_streams(struct mr_load *load, const struct mr_node *key,
+                                      void *holder) {
+    struct mr_config *config = holder;
+    MR_ASSERT(key->value == load->streams && config->stream_count == load->streams->count);
+    uint32_t i = 0;
+    for (const struct mr_node *n = load->streams->first; n != NULL; n = n->next) {
+        enum mr_status status = mr_load_scope(load, MR_SCOPE_STREAM, n, &config->streams[i]);
+        if (status != MR_OK) {
+            return status;
+        }
+        i++;
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_option_load_id(struct mr_load *load, const struct mr_node *key, void *holder) {
+    struct mr_config_stream *stream = holder;
+    enum mr_status status = mr_load_list(load, key, MR_ID_PARTS_MAX,
+                                         "a field, or a list of 1 to 4 such as [source, id]");
+    for (uint32_t i = 0; status == MR_OK && i < mr_node_items(key->value); i++) {
+        status = mr_load_path(load, mr_node_item(key->value, i), &stream->id[i]);
+        stream->id_parts = i + 1;
+    }
+    return status;
+}
+
+enum mr_status mr_option_load_time(struct mr_load *load, const struct mr_node *key, void *holder) {
+    struct mr_config_stream *stream = holder;
+    if (key->value->kind == MR_NODE_MAPPING) {
+        return mr_load_scope(load, MR_SCOPE_TIME, key, holder);
+    }
+    enum mr_status status = mr_load_scope(load, MR_SCOPE_TIME, NULL, holder);
+    if (status == MR_OK) {
+        status = mr_load_scalar(load, key, key->value, "a field, or { field: NAME, format: ms }");
+    }
+    return status != MR_OK ? status : mr_load_path(load, key->value, &stream->time_field);
+}

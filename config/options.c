@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/options.h"
+
+#include "base/check.h"
+
+/* clang-format off */
+const struct mr_choice mr_choices_bool[] = {{"true", true}, {"false", false}, {NULL, 0}};
+const struct mr_choice mr_choices_sync[] = {{"group", true}, {"off", false}, {NULL, 0}};
+const struct mr_choice mr_choices_missing_id[] = {{"reject", true}, {"accept", false}, {NULL, 0}};
+const struct mr_choice mr_choices_missing_time[] = {{"arrival", false}, {"reject", true}, {NULL, 0}};
+const struct mr_choice mr_choices_time[] = {
+    {"rfc3339", MR_CONFIG_RFC3339}, {"s", MR_CONFIG_S},   {"ms", MR_CONFIG_MS},
+    {"us", MR_CONFIG_US},           {"ns", MR_CONFIG_NS}, {NULL, 0}};
+const struct mr_choice mr_choices_dedup[] = {
+    {"exact", MR_CONFIG_EXACT}, {"bloom", MR_CONFIG_BLOOM},  {"observe", MR_CONFIG_OBSERVE},
+    {"none", MR_CONFIG_NONE},   {"redis", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_when_full[] = {
+    {"reject", MR_CONFIG_REJECT}, {"evict_oldest", MR_CONFIG_EVICT_OLDEST}, {NULL, 0}};
+const struct mr_choice mr_choices_window[] = {
+    {"tumbling", 0}, {"sliding", MR_CHOICE_LATER}, {"session", MR_CHOICE_LATER},
+    {"global", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_late[] = {{"true", 0}, {"false", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_panes[] = {
+    {"accumulating", 0}, {"discarding", MR_CHOICE_LATER},
+    {"accumulating_and_retracting", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_metric[] = {
+    {"count", MR_CONFIG_COUNT}, {"sum", MR_CONFIG_SUM}, {"min", MR_CONFIG_MIN},
+    {"max", MR_CONFIG_MAX}, {"avg", MR_CONFIG_AVG},
+    {"variance", MR_CHOICE_LATER}, {"stddev", MR_CHOICE_LATER}, {"first", MR_CHOICE_LATER},
+    {"last", MR_CHOICE_LATER}, {"distinct", MR_CHOICE_LATER}, {"quantiles", MR_CHOICE_LATER},
+    {"of", MR_CHOICE_LATER}, {"top", MR_CHOICE_LATER}, {"n", MR_CHOICE_LATER},
+    {"histogram", MR_CHOICE_LATER}, {"collect", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_groups[] = {
+    {"other", MR_CONFIG_OTHER}, {"drop", MR_CONFIG_DROP}, {NULL, 0}};
+const struct mr_choice mr_choices_right[] = {
+    {"ingest", MR_RIGHT_INGEST}, {"query", MR_RIGHT_QUERY}, {"admin", MR_RIGHT_ADMIN}, {NULL, 0}};
+
+#define FIELD(holder, field) (((struct holder *)0)->field)
+
+/* A row whose field is of another type than its kind writes would corrupt the struct in silence. */
+#define TYPE_NAME struct mr_bytes
+#define TYPE_TEXT struct mr_bytes
+#define TYPE_FIELD struct mr_bytes
+#define TYPE_COUNT uint32_t
+#define TYPE_COUNT64 uint64_t
+#define TYPE_CPUS uint32_t
+#define TYPE_BYTES uint64_t
+#define TYPE_DURATION int64_t
+#define TYPE_DURATION_OFF int64_t
+#define TYPE_RATE double
+#define V(scope, holder, key, type, field, min, max, default_text, doc)                            \
+    static_assert(_Generic(FIELD(holder, field), TYPE_##type: 1, default: 0), key ": wrong type"); \
+    static_assert((min) <= (max), key ": bounds");
+#define C(scope, holder, key, field, choices, default_text, doc)                                   \
+    static_assert(sizeof FIELD(holder, field) == sizeof(bool) ||                                   \
+                      sizeof FIELD(holder, field) == sizeof(int), key ": wrong size");
+#define F(scope, key, choices, default_text, doc)
+#define S(scope, key, inner, default_text, doc)
+#define U(scope, key, name, default_text, values, doc)
+#define L(scope, key)
+MR_OPTIONS_PROCESS(V, C, F, S, U, L)
+MR_OPTIONS_STREAM(V, C, F, S, U, L)
+MR_OPTIONS_RULE(V, C, F, S, U, L)
+#undef V
+#undef C
+#undef F
+#undef S
+#undef U
+#undef L
+
+#define V(s, holder, k, t, f, low, high, d, text)                                                  \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_##t, .offset = offsetof(struct holder, f), \
+     .size = sizeof FIELD(holder, f), .min = low, .max = high, .default_text = d, .doc = text},
+#define C(s, holder, k, f, list, d, text)                                                          \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_CHOICE,                                    \
+     .offset = offsetof(struct holder, f), .size = sizeof FIELD(holder, f), .choices = list,       \
+     .default_text = d, .doc = text},
+#define F(s, k, list, d, text)                                                                     \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_CHOICE, .choices = list,                   \
+     .default_text = d, .doc = text},
+#define S(s, k, in, d, text)                                                                       \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_SCOPE, .inner = MR_SCOPE_##in,             \
+     .default_text = d, .doc = text},
+#define U(s, k, name, d, v, text)                                                                  \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_CODE, .load = mr_option_load_##name,       \
+     .print = mr_option_print_##name, .default_text = d, .values = v, .doc = text},
+#define L(s, k)                                                                                    \
+    {.scope = MR_SCOPE_##s, .key = k, .type = MR_OPTION_LATER, .default_text = MR_OPTIONAL},
+
+static const struct mr_option options[] = {
+    MR_OPTIONS_PROCESS(V, C, F, S, U, L)
+    MR_OPTIONS_STREAM(V, C, F, S, U, L)
+    MR_OPTIONS_RULE(V, C, F, S, U, L)
+};
+#undef V
+#undef C
+#undef F
+#undef S
+#undef U
+#undef L
+/* clang-format on */
+
+enum { OPTION_COUNT = sizeof options / sizeof options[0] };
+
+const struct mr_option *mr_options(size_t *ret_count) {
+    *ret_count = OPTION_COUNT;
+    return options;
+}
+
+const struct mr_option *mr_option_next(enum mr_scope scope, const struct mr_option *after) {
+    MR_ASSERT(scope < MR_SCOPE_COUNT);
+    const struct mr_option *o = after == NULL ? options : after + 1;
+    while (o < options + OPTION_COUNT && o->scope != scope) {
+        o++;
+    }
+    return o == options + OPTION_COUNT ? NULL : o;
+}
+
+const struct mr_option *mr_option_find(enum mr_scope scope, struct mr_bytes key) {
+    const struct mr_option *o = mr_option_next(scope, NULL);
+    while (o != NULL && !mr_bytes_equal(key, mr_bytes_text(o->key))) {
+        o = mr_option_next(scope, o);
+    }
+    return o;
+}
+
+const char *mr_scope_where(enum mr_scope scope) {
+    static const char *const where[] = {
+#define X(name, text) text,
+        MR_SCOPES(X)
+#undef X
+    };
+    MR_ASSERT(scope < MR_SCOPE_COUNT);
+    return where[scope];
+}
+
+bool mr_option_applies(const struct mr_option *option, const void *holder, const char **ret_only) {
+    if (option->scope != MR_SCOPE_DEDUP || strcmp(option->key, "mode") == 0) {
+        return true;
+    }
+    const struct mr_config_stream *stream = holder;
+    if (stream->dedup.mode == MR_CONFIG_NONE) {
+        *ret_only = "it means nothing with mode none";
+        return false;
+    }
+    bool bloom = stream->dedup.mode == MR_CONFIG_BLOOM;
+    if (strcmp(option->key, "error") == 0 && !bloom) {
+        *ret_only = "only mode bloom has one";
+        return false;
+    }
+    return true;
+}
+
+static void show_bounds(const struct mr_option *o, struct mr_buf *ret) {
+    switch (o->type) {
+    case MR_OPTION_COUNT:
+    case MR_OPTION_COUNT64:
+    case MR_OPTION_CPUS:
+        mr_buf_printf(ret, "%s%llu to %llu", o->type == MR_OPTION_CPUS ? "auto, or " : "",
+                      (unsigned long long)o->min, (unsigned long long)o->max);
+        return;
+    case MR_OPTION_BYTES:
+        mr_buf_append_text(ret, "a size, ");
+        mr_value_show_bytes(o->min, ret);
+        mr_buf_append_text(ret, " to ");
+        mr_value_show_bytes(o->max, ret);
+        return;
+    case MR_OPTION_RATE:
+        mr_value_show_rate((double)o->min / 1e9, ret);
+        mr_buf_append_text(ret, " to ");
+        mr_value_show_rate((double)o->max / 1e9, ret);
+        return;
+    default:
+        MR_ASSERT(o->type == MR_OPTION_DURATION || o->type == MR_OPTION_DURATION_OFF);
+        mr_buf_append_text(ret,
+                           o->type == MR_OPTION_DURATION ? "a duration, " : "off, or a duration, ");
+        mr_value_show_duration((int64_t)o->min, ret);
+        mr_buf_append_text(ret, " to ");
+        mr_value_show_duration((int64_t)o->max, ret);
+        return;
+    }
+}
+
+void mr_option_show_values(const struct mr_option *option, struct mr_buf *ret) {
+    switch (option->type) {
+    case MR_OPTION_NAME:
+        mr_buf_append_text(ret, "a name of a-z 0-9 _ -, not beginning with 0-9 or -, at most 64");
+        return;
+    case MR_OPTION_TEXT:
+        mr_buf_append_text(ret, "a file path");
+        return;
+    case MR_OPTION_FIELD:
+        mr_buf_append_text(ret, "a field such as time or data.order.id");
+        return;
+    case MR_OPTION_CHOICE:
+        mr_choices_show(option->choices, ret);
+        return;
+    case MR_OPTION_SCOPE:
+        mr_buf_append_text(ret, "a mapping");
+        return;
+    case MR_OPTION_CODE:
+        mr_buf_append_text(ret, option->values);
+        return;
+    case MR_OPTION_LATER:
+        mr_buf_append_text(ret, mr_status_text(MR_UNSUPPORTED));
+        return;
+    default:
+        show_bounds(option, ret);
+        return;
+    }
+}
+
+const char *mr_option_suggest(enum mr_scope scope, struct mr_bytes typed) {
+    const char *best = NULL;
+    uint32_t best_distance = UINT32_MAX;
+    for (const struct mr_option *o = mr_option_next(scope, NULL); o != NULL;
+         o = mr_option_next(scope, o)) {
+        uint32_t distance = mr_value_distance(typed, mr_bytes_text(o->key));
+        if (o->type != MR_OPTION_LATER && distance < best_distance) {
+            best = o->key;
+            best_distance = distance;
+        }
+    }
+    return mr_value_near(best_distance, typed) ? best : NULL;
+}
+
+const struct mr_choice *mr_choice_find(const struct mr_choice *choices, struct mr_bytes text) {
+    for (const struct mr_choice *c = choices; c->text != NULL; c++) {
+        if (mr_bytes_equal(text, mr_bytes_text(c->text))) {
+            return c;
+        }
+    }
+    return NULL;
+}
+
+const char *mr_choice_text(const struct mr_choice *choices, int value) {
+    MR_ASSERT(value != MR_CHOICE_LATER);
+    for (const struct mr_choice *c = choices; c->text != NULL; c++) {
+        if (c->value == value) {
+            return c->text;
+        }
+    }
+    MR_UNREACHABLE();
+}
+
+const char *mr_choice_suggest(const struct mr_choice *choices, struct mr_bytes typed) {
+    const char *best = NULL;
+    uint32_t best_distance = UINT32_MAX;
+    for (const struct mr_choice *c = choices; c->text != NULL; c++) {
+        uint32_t distance = mr_value_distance(typed, mr_bytes_text(c->text));
+        if (c->value != MR_CHOICE_LATER && distance < best_distance) {
+            best = c->text;
+            best_distance = distance;
+        }
+    }
+    return mr_value_near(best_distance, typed) ? best : NULL;
+}
+
+void mr_choices_show(const struct mr_choice *choices, struct mr_buf *ret) {
+    size_t left = 0;
+    for (const struct mr_choice *c = choices; c->text != NULL; c++) {
+        left += c->value != MR_CHOICE_LATER;
+    }
+    MR_ASSERT(left > 0);
+    for (const struct mr_choice *c = choices; c->text != NULL; c++) {
+        if (c->value == MR_CHOICE_LATER) {
+            continue;
+        }
+        left--;
+        mr_buf_append_text(ret, c->text);
+        mr_buf_append_text(ret, left == 0 ? "" : left == 1 ? " or " : ", ");
+    }
+}

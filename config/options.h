@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Options: the one table of everything that can stand in a configuration: name, type, bounds,
+ * default and meaning. Loading, checking, "did you mean", `millrace check`, help and docs/CONFIG.md
+ * come from it.
+ *
+ * Idea        A scope is a mapping in the file; its options fill the fields of one struct (the
+ * holder). Scopes inside a stream or a rule share that stream's or rule's holder.
+ *
+ *                 streams:                 ROOT       holder: mr_config
+ *                   clicks:                STREAM     holder: mr_config_stream
+ *                     dedup:               DEDUP      the same one
+ *                       horizon: 24h       a value    its field dedup.horizon_ms
+ *
+ * Shape       Rows of six kinds, in the order of help and of the printed file:
+ *                 V  a value          scope, holder, key, type, field, minimum, maximum, default,
+ * doc C  one of a few     scope, holder, key, field, choices, default, doc F  one of a few, scope,
+ * key, choices, default, doc only one of which this version has (no field) S  a scope in it scope,
+ * key, scope, presence, doc U  read by code     scope, key, name (mr_option_load_<name>,
+ * _print_<name>), default, values, doc L  known, but not in this version: scope, key A default of
+ * MR_NEEDED: must be given; MR_OPTIONAL: may be left out, and then is nothing. Units       Bounds:
+ * milliseconds, bytes, counts; of a RATE in 10^-9.
+ */
+#include "base/limits.h"
+#include "config/config.h"
+#include "config/value.h"
+
+#define MR_NEEDED   NULL
+#define MR_OPTIONAL ""
+
+#define MR_TOKENS_MAX       1024
+#define MR_HTTP_THREADS_MAX 64
+#define MR_CPUS_AUTO_MAX    16 /* shards and threads that `auto` takes at most */
+
+#define MR_MS_10MS 10
+#define MR_MS_1S   1000
+#define MR_MS_1H   3600000
+#define MR_MS_10Y  UINT64_C(315360000000) /* 3650d */
+#define MR_MS_100Y                                                                                 \
+    UINT64_C(3153600000000) /* 36500d: as good as never, and its sums fit in 64 bits */
+#define MR_KIB UINT64_C(1024)
+#define MR_MIB (1024 * MR_KIB)
+#define MR_GIB (1024 * MR_MIB)
+#define MR_TIB (1024 * MR_GIB)
+
+/* X(scope, where: as shown in messages and help) */
+#define MR_SCOPES(X)                                                                               \
+    X(ROOT, "")                                                                                    \
+    X(NODE, "node")                                                                                \
+    X(HTTP, "http")                                                                                \
+    X(TLS, "http.tls")                                                                             \
+    X(AUTH, "auth")                                                                                \
+    X(TOKEN, "auth.tokens.NAME")                                                                   \
+    X(LIMITS, "limits")                                                                            \
+    X(LOG, "log")                                                                                  \
+    X(STREAM, "streams.NAME")                                                                      \
+    X(TIME, "streams.NAME.time")                                                                   \
+    X(DEDUP, "streams.NAME.dedup")                                                                 \
+    X(WATERMARK, "streams.NAME.watermark")                                                         \
+    X(RULE, "rules.NAME")                                                                          \
+    X(WINDOW, "rules.NAME.window")                                                                 \
+    X(TRIGGER, "rules.NAME.trigger")                                                               \
+    X(GROUPS, "rules.NAME.groups")
+
+/* Kinds of values. The C type of the field is checked when config/options.c is compiled. */
+#define MR_OPTION_TYPES(X)                                                                         \
+    X(NAME)         /* struct mr_bytes */                                                          \
+    X(TEXT)         /* struct mr_bytes; a file path: any text but an empty one or one with NUL */  \
+    X(FIELD)        /* struct mr_bytes; a dotted path into an event */                             \
+    X(COUNT)        /* uint32_t */                                                                 \
+    X(COUNT64)      /* uint64_t */                                                                 \
+    X(CPUS)         /* uint32_t, or `auto` */                                                      \
+    X(BYTES)        /* uint64_t */                                                                 \
+    X(DURATION)     /* int64_t */                                                                  \
+    X(DURATION_OFF) /* int64_t, or `off`: INT64_MAX */                                             \
+    X(RATE)         /* double */
+
+/* clang-format off */
+#define MR_OPTIONS_PROCESS(V, C, F, S, U, L)                                                       \
+    S(ROOT, "node", NODE, MR_OPTIONAL, "Who this process is and where its data lies.")             \
+    S(ROOT, "http", HTTP, MR_OPTIONAL, "Where and how it listens.")                                \
+    S(ROOT, "auth", AUTH, MR_OPTIONAL, "Who may use it.")                                          \
+    S(ROOT, "limits", LIMITS, MR_OPTIONAL, "What one request and all of them may take.")           \
+    S(ROOT, "log", LOG, MR_OPTIONAL, "The durable event log.")                                     \
+    U(ROOT, "streams", streams, MR_OPTIONAL, "a mapping NAME: stream, 1 to 64",                    \
+      "The named inputs. Left out: the built-in stream `events`.")                                 \
+    U(ROOT, "rules", rules, MR_OPTIONAL, "a mapping NAME: rule, up to 256",                        \
+      "The aggregations. Without streams and rules: the built-in rule `events_by_type`.")          \
+    L(ROOT, "results") L(ROOT, "cluster") L(ROOT, "checkpoint") L(ROOT, "stores") L(ROOT, "sinks") \
+    V(NODE, mr_config, "id", NAME, node.id, 0, 0, "node-1",                                        \
+      "Name of this node, unique among those that write to one place.")                            \
+    V(NODE, mr_config, "data_dir", TEXT, node.data_dir, 0, 0, "./millrace-data",                   \
+      "Directory of the log and of all else that must outlive the process.")                       \
+    V(NODE, mr_config, "shards", CPUS, node.shards, 1, MR_SHARDS_MAX, "auto",                      \
+      "Threads that remove duplicates and aggregate. auto: half of the processors, 1 to 16.")      \
+    U(HTTP, "listen", listen, "127.0.0.1:8080",                                                    \
+      "ADDRESS:PORT, [IPV6]:PORT, an address (port 8080) or a port (of 127.0.0.1)",                \
+      "Where to listen. Port 0 takes any free one. Beyond loopback needs tokens and TLS.")         \
+    V(HTTP, mr_config, "threads", CPUS, http.threads, 1, MR_HTTP_THREADS_MAX, "auto",              \
+      "Threads that read and decode requests. auto: half of the processors, 1 to 16.")             \
+    S(HTTP, "tls", TLS, MR_OPTIONAL, "Serve HTTPS with this certificate.")                         \
+    C(HTTP, mr_config, "allow_insecure", http.allow_insecure, mr_choices_bool, "false",            \
+      "Listen beyond loopback even without tokens or without TLS.")                                \
+    V(HTTP, mr_config, "connections", COUNT, http.connections, 1, 100000, "1000",                  \
+      "Connections at a time.")                                                                    \
+    V(HTTP, mr_config, "connections_per_address", COUNT, http.connections_per_address, 0, 100000,  \
+      "0", "Connections of one client address at a time. 0: no limit below the total.")            \
+    V(HTTP, mr_config, "header_timeout", DURATION, http.header_timeout_ms, MR_MS_10MS, MR_MS_1H,   \
+      "10s", "Time for a request's whole header to come in.")                                      \
+    V(HTTP, mr_config, "body_timeout", DURATION, http.body_timeout_ms, MR_MS_10MS, MR_MS_1H,       \
+      "60s", "Time for a request's whole body to come in.")                                        \
+    V(HTTP, mr_config, "idle_timeout", DURATION, http.idle_timeout_ms, MR_MS_10MS, MR_MS_1H,       \
+      "75s", "Time that a connection may stay open between requests.")                             \
+    L(HTTP, "redirects")                                                                           \
+    V(TLS, mr_config, "cert_file", TEXT, http.tls_cert_file, 0, 0, MR_NEEDED,                      \
+      "Certificate chain, PEM.")                                                                   \
+    V(TLS, mr_config, "key_file", TEXT, http.tls_key_file, 0, 0, MR_NEEDED, "Private key, PEM.")   \
+    U(AUTH, "tokens", tokens, MR_OPTIONAL, "a mapping NAME: token, up to 1024",                    \
+      "Bearer tokens, by the hash of their secret. None: no authentication.")                      \
+    U(TOKEN, "sha256", sha256, MR_OPTIONAL, "64 hexadecimal digits",                               \
+      "SHA-256 of the token. Either this or sha256_file.")                                         \
+    U(TOKEN, "sha256_file", sha256_file, MR_OPTIONAL, "a file path",                               \
+      "File that holds the 64 digits.")                                                            \
+    U(TOKEN, "allow", allow, MR_NEEDED, "a list of ingest, query, admin", "What the token may do.")\
+    U(TOKEN, "streams", token_streams, MR_OPTIONAL, "a list of streams",                           \
+      "Which streams it may use. Left out: all of them.")                                          \
+    L(TOKEN, "quota")                                                                              \
+    V(LIMITS, mr_config, "body", BYTES, limits.body_bytes, MR_KIB, MR_GIB, "32MiB",                \
+      "One request body as sent.")                                                                 \
+    V(LIMITS, mr_config, "inflated", BYTES, limits.inflated_bytes, MR_KIB, MR_GIB, "64MiB",        \
+      "One request body after inflating; at least `body`.")                                        \
+    V(LIMITS, mr_config, "inflate_ratio", COUNT, limits.inflate_ratio, 1, 100000, "200",           \
+      "How many times its size a body may inflate to.")                                            \
+    V(LIMITS, mr_config, "event", BYTES, limits.event_bytes, 64, MR_GIB, "1MiB",                   \
+      "One event; a longer one is rejected alone.")                                                \
+    V(LIMITS, mr_config, "batch_events", COUNT, limits.batch_events, 1, 1000000, "100000",         \
+      "Events of one request.")                                                                    \
+    V(LIMITS, mr_config, "in_flight", BYTES, limits.in_flight_bytes, MR_MIB, MR_TIB, "256MiB",     \
+      "All requests not yet answered; at least `body` + `inflated`, so that one always fits.")     \
+    V(LIMITS, mr_config, "memory", BYTES, limits.memory_bytes, 16 * MR_MIB, 64 * MR_TIB, "4GiB",   \
+      "The whole process; a configuration that adds up to more is refused.")                       \
+    C(LOG, mr_config, "sync", log.sync, mr_choices_sync, "group",                                  \
+      "group: an answer means on disk. off: an answer means in the page cache.")                   \
+    V(LOG, mr_config, "segment", BYTES, log.segment_bytes, MR_MIB, 16 * MR_GIB, "128MiB",          \
+      "Size of one log file; at least `limits.inflated` + 1MiB.")                                  \
+    V(LOG, mr_config, "reserve", BYTES, log.reserve_bytes, 0, 64 * MR_TIB, "64MiB",                \
+      "Disk space that is kept free: below it events are refused.")                                \
+    L(LOG, "retain") L(LOG, "retain_bytes")
+
+#define MR_OPTIONS_STREAM(V, C, F, S, U, L)                                                        \
+    U(STREAM, "id", id, MR_OPTIONAL, "a field, or a list of up to 4",                              \
+      "What names an event, the id proper last. May be left out with dedup mode none only.")       \
+    U(STREAM, "time", time, MR_NEEDED, "a field, or a mapping of field and format",                \
+      "Where the event time stands.")                                                              \
+    C(STREAM, mr_config_stream, "missing_id", reject_missing_id, mr_choices_missing_id, "reject",  \
+      "An event without id. accept: it is then never a duplicate.")                                \
+    C(STREAM, mr_config_stream, "missing_time", reject_missing_time, mr_choices_missing_time,      \
+      "arrival", "An event without time. arrival: it gets the time when it came in.")              \
+    S(STREAM, "dedup", DEDUP, MR_OPTIONAL, "How duplicates are found.")                            \
+    S(STREAM, "watermark", WATERMARK, MR_OPTIONAL, "When event time counts as complete.")          \
+    V(TIME, mr_config_stream, "field", FIELD, time_field, 0, 0, MR_NEEDED, "The field.")           \
+    C(TIME, mr_config_stream, "format", time_format, mr_choices_time, "ms",                        \
+      "Unit of numbers; strings of RFC 3339 are always understood. rfc3339: only these.")          \
+    C(DEDUP, mr_config_stream, "mode", dedup.mode, mr_choices_dedup, "exact",                      \
+      "exact: a table of ids. bloom: a filter, smaller, with false positives. observe: exact, but "\
+      "duplicates are only counted. none: every event is new.")                                    \
+    V(DEDUP, mr_config_stream, "horizon", DURATION, dedup.horizon_ms, MR_MS_1S, MR_MS_10Y, "24h",  \
+      "How long an id is remembered, at least.")                                                   \
+    V(DEDUP, mr_config_stream, "ids", COUNT64, dedup.ids, 1, UINT64_C(100000000000), "10000000",   \
+      "How many ids are remembered at a time, over all shards.")                                   \
+    C(DEDUP, mr_config_stream, "when_full", dedup.when_full, mr_choices_when_full, "reject",       \
+      "reject: answer 503 until ids expire. evict_oldest: forget the oldest early.")               \
+    V(DEDUP, mr_config_stream, "error", RATE, dedup.error, 10000, 100000000, "1e-4",               \
+      "Share of new events that mode bloom may take for duplicates.")                              \
+    L(DEDUP, "store") L(DEDUP, "layout") L(DEDUP, "hold")                                          \
+    V(WATERMARK, mr_config_stream, "out_of_orderness", DURATION, watermark.out_of_orderness_ms, 0, \
+      MR_MS_10Y, "30s", "How far behind the newest event others may come in order.")               \
+    V(WATERMARK, mr_config_stream, "idle_timeout", DURATION_OFF, watermark.idle_timeout_ms,        \
+      MR_MS_1S, MR_MS_10Y, "1m",                                                                   \
+      "Silence after which time goes on by the clock. off: it waits for events.")                  \
+    V(WATERMARK, mr_config_stream, "max_future", DURATION, watermark.max_future_ms, 0, MR_MS_10Y,  \
+      "5m", "Events further ahead of the clock are refused as late.")                              \
+    L(WATERMARK, "source")
+
+#define MR_OPTIONS_RULE(V, C, F, S, U, L)                                                          \
+    U(RULE, "from", from, MR_NEEDED, "a stream", "The stream whose events it aggregates.")         \
+    U(RULE, "group_by", group_by, MR_OPTIONAL, "a field, or a list of up to 8",                    \
+      "One result per window and combination of these. Left out: one per window.")                 \
+    S(RULE, "window", WINDOW, MR_NEEDED, "How event time is cut.")                                 \
+    V(RULE, mr_config_rule, "allowed_lateness", DURATION, allowed_lateness_ms, 0, MR_MS_100Y,      \
+      "5m", "How long after its end a window still takes events, each time with a new result.")    \
+    S(RULE, "trigger", TRIGGER, MR_OPTIONAL, "When results come out.")                             \
+    U(RULE, "metrics", metrics, MR_NEEDED, "a mapping NAME: metric, 1 to 64",                      \
+      "count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD }, { avg: FIELD }.")          \
+    S(RULE, "groups", GROUPS, MR_OPTIONAL, "The bound on open groups.")                            \
+    L(RULE, "where") L(RULE, "sinks")                                                              \
+    F(WINDOW, "type", mr_choices_window, "tumbling", "tumbling: one behind the other.")            \
+    V(WINDOW, mr_config_rule, "size", DURATION, window_size_ms, 1, MR_MS_10Y, MR_NEEDED,           \
+      "Length of a window; windows begin at multiples of it since 1970.")                          \
+    L(WINDOW, "every") L(WINDOW, "gap") L(WINDOW, "max")                                           \
+    F(TRIGGER, "late", mr_choices_late, "true", "A new result for each change within lateness.")   \
+    F(TRIGGER, "panes", mr_choices_panes, "accumulating", "A result holds the whole value.")       \
+    L(TRIGGER, "early") L(TRIGGER, "early_count")                                                  \
+    V(GROUPS, mr_config_rule, "max", COUNT64, groups.max, 1, 1000000000, "1000000",                \
+      "Open groups over all windows and shards.")                                                  \
+    V(GROUPS, mr_config_rule, "bytes", BYTES, groups.bytes, 64 * MR_KIB, 16 * MR_TIB, "256MiB",    \
+      "Memory for them.")                                                                          \
+    C(GROUPS, mr_config_rule, "when_full", groups.when_full, mr_choices_groups, "other",           \
+      "other: new groups are summed up in one named other. drop: their events are counted only.")
+/* clang-format on */
+
+enum mr_scope {
+#define X(name, where) MR_SCOPE_##name,
+    MR_SCOPES(X)
+#undef X
+        MR_SCOPE_COUNT
+};
+
+enum mr_option_type {
+#define X(name) MR_OPTION_##name,
+    MR_OPTION_TYPES(X)
+#undef X
+        MR_OPTION_CHOICE,
+    MR_OPTION_SCOPE,
+    MR_OPTION_CODE,
+    MR_OPTION_LATER,
+};
+
+#define MR_CHOICE_LATER (-1) /* known, not in this version */
+
+/* A list of these ends with text NULL. */
+struct mr_choice {
+    const char *text;
+    int value;
+};
+
+struct mr_load;
+struct mr_print;
+struct mr_node;
+
+struct mr_option {
+    enum mr_scope scope;
+    const char *key;
+    enum mr_option_type type;
+    size_t offset; /* of the field in the holder */
+    size_t size;   /* 0: no field */
+    uint64_t min;
+    uint64_t max;
+    const char *default_text; /* or MR_NEEDED, MR_OPTIONAL */
+    const struct mr_choice *choices;
+    enum mr_scope inner; /* MR_OPTION_SCOPE */
+    /* MR_OPTION_CODE: key is the option's key in the file, or a stand-in for a default. */
+    enum mr_status (*load)(struct mr_load *load, const struct mr_node *key, void *holder);
+    void (*print)(struct mr_print *print, const struct mr_option *option, const void *holder);
+    const char *values; /* MR_OPTION_CODE: what may stand there */
+    const char *doc;
+};
+
+/* All rows, scope by scope in no order but in order within a scope. */
+const struct mr_option *mr_options(size_t *ret_count);
+/* The next row of the scope behind `after` (NULL: the first), or NULL. */
+const struct mr_option *mr_option_next(enum mr_scope scope, const struct mr_option *after);
+const struct mr_option *mr_option_find(enum mr_scope scope, struct mr_bytes key);
+/* "streams.NAME.dedup"; "" for the top level. */
+const char *mr_scope_where(enum mr_scope scope);
+
+/* Whether the option means anything with the other settings of its holder (dedup.error with mode
+ * exact does not). Refused when written, left out when printed; *ret_only says what it is for. */
+bool mr_option_applies(const struct mr_option *option, const void *holder, const char **ret_only);
+
+/* What may stand there: "auto, or 1 to 64". Appended to ret. */
+void mr_option_show_values(const struct mr_option *option, struct mr_buf *ret);
+/* The name nearest to what was typed, or NULL when none is near. Only those of this version. */
+const char *mr_option_suggest(enum mr_scope scope, struct mr_bytes typed);
+
+/* The choice of that text, or NULL. */
+const struct mr_choice *mr_choice_find(const struct mr_choice *choices, struct mr_bytes text);
+const char *mr_choice_text(const struct mr_choice *choices, int value);
+const char *mr_choice_suggest(const struct mr_choice *choices, struct mr_bytes typed);
+/* "exact, bloom or none": those of this version. */
+void mr_choices_show(const struct mr_choice *choices, struct mr_buf *ret);
+
+extern const struct mr_choice mr_choices_bool[];
+extern const struct mr_choice mr_choices_sync[];
+extern const struct mr_choice mr_choices_missing_id[];
+extern const struct mr_choice mr_choices_missing_time[];
+extern const struct mr_choice mr_choices_time[];
+extern const struct mr_choice mr_choices_dedup[];
+extern const struct mr_choice mr_choices_when_full[];
+extern const struct mr_choice mr_choices_window[];
+extern const struct mr_choice mr_choices_late[];
+extern const struct mr_choice mr_choices_panes[];
+extern const struct mr_choice mr_choices_metric[];
+extern const struct mr_choice mr_choices_groups[];
+extern const struct mr_choice mr_choices_right[];
+
+/* The rows read by code: config/load_*.c and config/print.c. */
+#define MR_OPTION_CODES(X)                                                                         \
+    X(streams)                                                                                     \
+    X(rules) X(listen) X(tokens) X(sha256) X(sha256_file) X(allow) X(token_streams) X(id) X(time)  \
+        X(from) X(group_by) X(metrics)
+#define X(name)                                                                                    \
+    enum mr_status mr_option_load_##name(struct mr_load *load, const struct mr_node *key,          \
+                                         void *holder);                                            \
+    void mr_option_print_##name(struct mr_print *print, const struct mr_option *option,            \
+                                const void *holder);
+MR_OPTION_CODES(X)
+#undef X
