@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Run: bounded input through the same stations: files or standard input in, final results out.
+ *
+ *     input ──▶ pieces of whole lines ──▶ decode ──▶ pipeline (no log) ──▶ … END ──▶ results store ──▶ stdout
+ *
+ * The watermark waits for the end of the input, where it jumps to the end of time: nothing is late in a batch
+ * that knows where it ends.
+ */
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/event_count.h"
+#include "base/file.h"
+#include "pipeline/data.h"
+#include "server/cli.h"
+#include "server/input.h"
+#include "server/rows.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum {
+    PIECE_BYTES = 1 << 20,
+    UNDER_WAY_MAX = 32,  /* pieces */
+    ERRORS_SAID = 10,    /* rejected events told one by one */
+    OUT_BYTES = 1 << 20, /* of output written at once */
+    PROGRESS_NS = 100 * 1000 * 1000,
+};
+
+struct run {
+    const struct mr_cli *cli;
+    struct mr_config *config;
+    struct mr_plan *plan;
+    struct mr_results_rule *results_rules;
+    struct mr_results *results;
+    struct mr_pipeline *pipeline;
+    struct mr_decoder *decoder;
+    char directory[64]; /* temporary; empty with --into */
+    char store[4096];
+
+    /* The input being read. */
+    const char *path;
+    struct mr_input *input;
+    struct mr_buf piece;
+    uint64_t line; /* lines before the piece */
+    uint32_t errors_said;
+    uint64_t began_ns;
+    uint64_t progress_ns;
+    bool terminal;
+
+    mr_counter done; /* pieces; written by shards (shared add), read here */
+    uint64_t sent;
+    struct mr_event_count wake;
+    enum mr_status failure;
+    struct mr_error error;
+};
+
+static struct mr_clock *clock_of(void) {
+    return mr_clock_system();
+}
+
+/* ---- opening ---- */
+
+static enum mr_status choose_store(struct run *run) {
+    if (run->cli->into != NULL) {
+        int len = snprintf(run->store, sizeof run->store, "%s", run->cli->into);
+        if (len < 0 || (size_t)len >= sizeof run->store || access(run->store, F_OK) == 0) {
+            return mr_error_set(&run->error, MR_INVALID,
+                                "--into %s: expected the name of a file that does not exist yet",
+                                run->cli->into);
+        }
+        return MR_OK;
+    }
+    const char *tmp = getenv("TMPDIR");
+    int len = snprintf(run->directory, sizeof run->directory, "%s/millrace-run-XXXXXX",
+                       tmp != NULL && strlen(tmp) < 32 ? tmp : "/tmp");
+    MR_ASSERT(len > 0 && (size_t)len < sizeof run->directory);
+    if (mkdtemp(run->directory) == NULL) {
+        (void)mr_error_set(&run->error, MR_IO, "cannot make a temporary directory %s", run->directory);
+        run->directory[0] = '\0';
+        return MR_IO;
+    }
+    (void)snprintf(run->store, sizeof run->store, "%s/results.db", run->directory);
+    return MR_OK;
+}
+
+static enum mr_status open_store(struct run *run) {
+    enum mr_status status = choose_store(run);
+    if (status != MR_OK) {
+        return status;
+    }
+    run->results_rules = mr_data_results_rules(run->plan);
+    if (run->results_rules == NULL) {
+        return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory opening the results store");
+    }
+    uint64_t incarnation;
+    if (mr_random_bytes(&incarnation, sizeof incarnation) != MR_OK) {
+        return mr_error_set(&run->error, MR_IO, "the kernel gives no random bytes");
+    }
+    struct mr_results_sqlite_options options = {
+        .path = run->store,
+        .incarnation = incarnation,
+        .rules = run->results_rules,
+        .rule_count = run->plan->rule_count,
+        .sync = false,
+        .outbox_panes_max = 1,
+    };
+    return mr_results_sqlite_open(&options, &run->results, &run->error);
+}
+
+static enum mr_status open_run(struct run *run) {
+    struct mr_hash_key key;
+    if (mr_random_bytes(key.bytes, sizeof key.bytes) != MR_OK) {
+        return mr_error_set(&run->error, MR_IO, "the kernel gives no random bytes for the hash key");
+    }
+    enum mr_status status = mr_plan_open(run->config, &key, true, &run->plan, &run->error);
+    if (status == MR_OK) {
+        status = open_store(run);
+    }
+    if (status != MR_OK) {
+        return status;
+    }
+    struct mr_pipeline_options options = {
+        .plan = run->plan, .clock = clock_of(), .results = run->results};
+    status = mr_pipeline_open(&options, &run->pipeline, &run->error);
+    if (status == MR_OK && (mr_pipeline_start(run->pipeline) != MR_OK ||
+                            mr_decoder_open(MR_DECODE_AUTO, &run->decoder) != MR_OK)) {
+        status = mr_error_set(&run->error, MR_NO_MEMORY, "cannot start the pipeline");
+    }
+    return status;
+}
+
+static void close_run(struct run *run) {
+    mr_input_close(run->input);
+    mr_buf_finish(&run->piece);
+    if (run->pipeline != NULL) {
+        mr_pipeline_stop(run->pipeline);
+    }
+    mr_pipeline_close(run->pipeline);
+    mr_results_close(run->results);
+    mr_decoder_close(run->decoder);
+    mr_free(run->results_rules);
+    mr_plan_close(run->plan);
+    mr_config_close(run->config);
+    if (run->directory[0] != '\0') {
+        (void)unlink(run->store); /* a temporary file: nothing depends on it any more */
+        (void)rmdir(run->directory);
+    }
+}
+
+/* ---- feeding ---- */
+
+static void piece_done(struct mr_batch *batch, void *ctx) {
+    struct run *run = ctx;
+    mr_batch_close(batch);
+    mr_counter_add_shared(&run->done, 1);
+    mr_event_count_signal(&run->wake);
+}
+
+static void say_errors(struct run *run, const struct mr_batch *batch) {
+    for (uint32_t i = 0; i < batch->error_count && run->errors_said < ERRORS_SAID; i++) {
+        const struct mr_event_error *e = &batch->errors[i];
+        (void)fprintf(stderr, "%s:%" PRIu64 ": %s: %s\n", run->path, run->line + e->line,
+                      mr_reject_code(e->reject), e->detail);
+        run->errors_said++;
+        if (run->errors_said == ERRORS_SAID) {
+            (void)fprintf(stderr, "more rejected events are only counted\n");
+        }
+    }
+}
+
+/* Waits until fewer than `most` pieces are under way. */
+static enum mr_status wait_below(struct run *run, uint64_t most) {
+    for (;;) {
+        uint32_t value = mr_event_count_value(&run->wake);
+        if (run->sent - mr_counter_read(&run->done) < most) {
+            return MR_OK;
+        }
+        enum mr_status failed = mr_pipeline_failure(run->pipeline, &run->error);
+        if (failed != MR_OK) {
+            return failed;
+        }
+        mr_event_count_wait(&run->wake, value, 100 * 1000 * 1000); /* a failure has no other way to tell */
+    }
+}
+
+static uint64_t count_lines(struct mr_bytes bytes) {
+    uint64_t lines = 0;
+    const uint8_t *at = bytes.ptr;
+    const uint8_t *end = bytes.ptr + bytes.len;
+    while (at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        lines++;
+        at++;
+    }
+    return lines;
+}
+
+/* Sends bytes, which are whole lines or a whole array. */
+static enum mr_status send_piece(struct run *run, struct mr_bytes bytes, enum mr_format format) {
+    enum mr_status status = wait_below(run, UNDER_WAY_MAX);
+    if (status != MR_OK) {
+        return status;
+    }
+    struct mr_buf body;
+    mr_buf_init(&body, bytes.len + MR_PADDING);
+    (void)mr_buf_reserve(&body, bytes.len + MR_PADDING);
+    mr_buf_append_bytes(&body, bytes);
+    struct mr_batch *batch = NULL;
+    status = body.failed ? mr_error_set(&run->error, MR_NO_MEMORY, "out of memory reading %s", run->path)
+                         : mr_decode(run->decoder, run->plan->streams[0].schema, format, &body, &batch,
+                                     &run->error);
+    if (status != MR_OK) {
+        mr_buf_finish(&body);
+        return status;
+    }
+    say_errors(run, batch);
+    run->line += count_lines(bytes);
+    if (batch->count == 0) {
+        mr_batch_close(batch);
+        return MR_OK;
+    }
+    batch->stream = 0;
+    batch->done = piece_done;
+    batch->ctx = run;
+    run->sent++;
+    while (!mr_pipeline_submit(run->pipeline, batch)) {
+        MR_UNREACHABLE(); /* the ring holds more than UNDER_WAY_MAX */
+    }
+    return MR_OK;
+}
+
+static void say_progress(struct run *run, bool last) {
+    uint64_t now_ns = mr_clock_mono_ns(clock_of());
+    if (!run->terminal || (!last && now_ns - run->progress_ns < PROGRESS_NS)) {
+        return;
+    }
+    run->progress_ns = now_ns;
+    uint64_t done;
+    uint64_t total;
+    mr_input_progress(run->input, &done, &total);
+    struct mr_stream_stats stats;
+    mr_pipeline_stream_stats(run->pipeline, 0, &stats);
+    double seconds = (double)(now_ns - run->began_ns) / 1e9;
+    double share = total == 0 ? 0 : (double)done / (double)total;
+    char bar[31];
+    for (int i = 0; i < 30; i++) {
+        bar[i] = (double)i < share * 30 ? '#' : '.';
+    }
+    bar[30] = '\0';
+    (void)fprintf(stderr, "\r%s [%s] %3.0f %%  %" PRIu64 " events  %.2f M/s ", run->path,
+                  total == 0 ? "pipe" : bar, share * 100, stats.received,
+                  seconds > 0 ? (double)stats.received / seconds / 1e6 : 0);
+    if (last) {
+        (void)fputc('\n', stderr);
+    }
+}
+
+/* How much of the piece may be sent now: up to the last newline, or all of it at the end. */
+static size_t whole_lines(const struct run *run, bool ended) {
+    if (ended) {
+        return run->piece.len;
+    }
+    const uint8_t *last = memrchr(run->piece.ptr, '\n', run->piece.len);
+    return last == NULL ? 0 : (size_t)(last - run->piece.ptr) + 1;
+}
+
+static bool is_array(struct mr_bytes bytes) {
+    size_t i = 0;
+    while (i < bytes.len && memchr(" \t\r\n", bytes.ptr[i], 4) != NULL) {
+        i++;
+    }
+    return i < bytes.len && bytes.ptr[i] == '[';
+}
+
+/* Reads until the piece has `goal` bytes, or the input ends. */
+static enum mr_status read_piece(struct run *run, size_t goal, bool *ret_ended) {
+    *ret_ended = false;
+    while (run->piece.len < goal) {
+        size_t room = goal - run->piece.len;
+        uint8_t *at = mr_buf_reserve(&run->piece, room);
+        if (at == NULL) {
+            return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory reading %s", run->path);
+        }
+        size_t len;
+        enum mr_status status = mr_input_read(run->input, at, room, &len, &run->error);
+        if (status != MR_OK) {
+            return status;
+        }
+        run->piece.len += len;
+        if (len == 0) {
+            *ret_ended = true;
+            return MR_OK;
+        }
+    }
+    return MR_OK;
+}
+
+/* The batch of a piece must not have more events than limits.batch_events: a line has two bytes at least. */
+static size_t piece_goal(const struct run *run) {
+    uint64_t most = (uint64_t)run->config->limits.batch_events * 2;
+    return most < PIECE_BYTES ? (size_t)most : PIECE_BYTES;
+}
+
+static enum mr_status feed_input(struct run *run) {
+    size_t goal = piece_goal(run);
+    size_t most = (size_t)run->config->limits.inflated_bytes;
+    bool array = false;
+    bool first = true;
+    for (bool ended = false; !ended;) {
+        enum mr_status status = read_piece(run, goal, &ended);
+        if (status != MR_OK) {
+            return status;
+        }
+        array = first ? is_array(mr_buf_bytes(&run->piece)) : array;
+        first = false;
+        size_t len = array && !ended ? 0 : whole_lines(run, ended);
+        if (len == 0 && !ended) {
+            if (goal >= most) {
+                return mr_error_set(&run->error, MR_LIMIT,
+                                    "%s: a line (or an array) is longer than limits.inflated (%zu bytes)",
+                                    run->path, most);
+            }
+            goal = goal * 2 > most ? most : goal * 2; /* a long line: read more of it */
+            continue;
+        }
+        if (len > 0) {
+            status = send_piece(run, mr_bytes_of(run->piece.ptr, len),
+                                array ? MR_FORMAT_ARRAY : MR_FORMAT_NDJSON);
+        }
+        if (status != MR_OK) {
+            return status;
+        }
+        memmove(run->piece.ptr, run->piece.ptr + len, run->piece.len - len);
+        run->piece.len -= len;
+        goal = piece_goal(run);
+        say_progress(run, false);
+    }
+    say_progress(run, true);
+    return MR_OK;
+}
+
+static enum mr_status feed(struct run *run, const char *path) {
+    run->path = strcmp(path, "-") == 0 ? "standard input" : path;
+    run->line = 0;
+    enum mr_status status = mr_input_open(path, &run->input, &run->error);
+    if (status == MR_OK) {
+        status = feed_input(run);
+    }
+    mr_input_close(run->input);
+    run->input = NULL;
+    mr_buf_clear(&run->piece);
+    return status;
+}
+
+static void ended(struct mr_ask *ask, void *ctx) {
+    (void)ask;
+    struct run *run = ctx;
+    mr_counter_add_shared(&run->done, 1);
+    mr_event_count_signal(&run->wake);
+}
+
+/* The input is over: everything fires and is written. */
+static enum mr_status end_input(struct run *run) {
+    enum mr_status status = wait_below(run, 1);
+    if (status != MR_OK) {
+        return status;
+    }
+    struct mr_ask *ask = mr_alloc_zero(1, sizeof *ask);
+    if (ask == NULL) {
+        return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory at the end of the input");
+    }
+    ask->kind = MR_ASK_END;
+    ask->done = ended;
+    ask->ctx = run;
+    run->sent++;
+    bool asked = mr_pipeline_ask(run->pipeline, ask);
+    MR_ASSERT(asked); /* nobody else asks */
+    status = wait_below(run, 1);
+    if (status == MR_OK) {
+        mr_free(ask); /* else a station may still look at it: the process is ending */
+    }
+    return status;
+}
+
+/* ---- printing ---- */
+
+struct printer {
+    struct run *run;
+    struct mr_rows_view view;
+    struct mr_rows_fold fold;
+    struct mr_buf out;
+    bool broken; /* stdout is closed */
+};
+
+static void flush_out(struct printer *p) {
+    if (p->out.len > 0 && fwrite(p->out.ptr, 1, p->out.len, stdout) != p->out.len) {
+        p->broken = true;
+    }
+    mr_buf_clear(&p->out);
+}
+
+static bool print_row(void *ctx, const struct mr_row *row) {
+    struct printer *p = ctx;
+    if (p->run->cli->csv) {
+        mr_rows_csv(&p->out, &p->view, row);
+    } else {
+        struct mr_json json;
+        mr_json_init(&json, &p->out);
+        mr_buf_append_text(&p->out, "{\"rule\":");
+        mr_json_string(&json, p->view.rule->name);
+        size_t at = p->out.len;
+        mr_rows_ndjson(&p->out, &p->view, row);
+        if (!p->out.failed) {
+            MR_ASSERT(p->out.ptr[at] == '{');
+            p->out.ptr[at] = ','; /* the row's members follow the rule's name */
+        }
+    }
+    if (p->out.len >= OUT_BYTES) {
+        flush_out(p);
+    }
+    return !p->broken && !p->out.failed;
+}
+
+static bool take_stored(void *ctx, const struct mr_pane *pane) {
+    struct printer *p = ctx;
+    struct mr_row row = {
+        .window_start_ms = pane->window_start_ms,
+        .window_end_ms = pane->window_end_ms,
+        .events = pane->events,
+        .revision = pane->revision,
+        .final = pane->final,
+        .key = pane->key,
+        .state = pane->state,
+    };
+    return mr_rows_fold_push(&p->fold, &row);
+}
+
+static enum mr_status print_rule(struct run *run, struct mr_results_reader *reader, uint32_t rule) {
+    struct printer p = {.run = run, .view = {&run->plan->rules[rule], MR_ROWS_METRICS_ALL}};
+    mr_buf_init(&p.out, 64 << 20);
+    if (mr_rows_fold_init(&p.fold, p.view.rule, print_row, &p) != MR_OK) {
+        return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory printing results");
+    }
+    if (run->cli->csv) {
+        mr_rows_csv_header(&p.out, &p.view);
+    }
+    struct mr_results_query query = {
+        .rule = rule,
+        .from_ms = INT64_MIN,
+        .to_ms = INT64_MAX,
+        .order = -1,
+        .visit = take_stored,
+        .ctx = &p,
+    };
+    enum mr_status status = mr_results_read(reader, &query, &run->error);
+    if (status == MR_OK) {
+        mr_rows_fold_end(&p.fold);
+        flush_out(&p);
+        p.broken = p.broken || fflush(stdout) != 0;
+    }
+    if (status == MR_OK && (p.broken || p.out.failed)) {
+        status = mr_error_set(&run->error, MR_IO, "cannot write to standard output");
+    }
+    mr_rows_fold_finish(&p.fold);
+    mr_buf_finish(&p.out);
+    return status;
+}
+
+static enum mr_status print_results(struct run *run, uint32_t only) {
+    struct mr_results_reader *reader = NULL;
+    if (mr_results_reader_open(run->results, &reader) != MR_OK) {
+        return mr_error_set(&run->error, MR_IO, "cannot read the results store %s", run->store);
+    }
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; i < run->plan->rule_count && status == MR_OK; i++) {
+        if (only == UINT32_MAX || only == i) {
+            status = print_rule(run, reader, i);
+        }
+    }
+    mr_results_reader_close(reader);
+    return status;
+}
+
+static void print_summary(const struct run *run) {
+    struct mr_stream_stats s;
+    mr_pipeline_stream_stats(run->pipeline, 0, &s);
+    double seconds = (double)(mr_clock_mono_ns(clock_of()) - run->began_ns) / 1e9;
+    const char *format =
+        run->cli->json
+            ? "{\"received\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64
+              ",\"late\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"seconds\":%.3f}\n"
+            : "received %" PRIu64 ": accepted %" PRIu64 ", duplicate %" PRIu64 ", late %" PRIu64
+              ", rejected %" PRIu64 "; %.2f s\n";
+    (void)fprintf(stderr, format, s.received, s.accepted, s.duplicate, s.late, s.rejected, seconds);
+}
+
+static enum mr_status run_all(struct run *run, uint32_t only) {
+    enum mr_status status = open_run(run);
+    const char *standard[] = {"-"};
+    bool none = run->cli->operand_count == 0;
+    const char *const *inputs = none ? standard : run->cli->operands;
+    int count = none ? 1 : run->cli->operand_count;
+    for (int i = 0; i < count && status == MR_OK; i++) {
+        status = feed(run, inputs[i]);
+    }
+    if (status == MR_OK) {
+        status = end_input(run);
+    }
+    if (status == MR_OK) {
+        status = print_results(run, only);
+    }
+    if (status == MR_OK) {
+        print_summary(run);
+    }
+    return status;
+}
+
+int mr_cli_run(const struct mr_cli *cli) {
+    struct run run = {.cli = cli, .terminal = isatty(STDERR_FILENO) == 1 && !cli->json};
+    int code = mr_cli_load(cli, &run.config);
+    if (code != MR_EXIT_OK) {
+        return code;
+    }
+    uint32_t only = UINT32_MAX;
+    if (cli->rule != NULL) {
+        only = mr_config_rule_index(run.config, mr_bytes_text(cli->rule));
+    }
+    bool unclear = cli->csv && only == UINT32_MAX && run.config->rule_count != 1;
+    if ((cli->rule != NULL && only == UINT32_MAX) || unclear) {
+        (void)fprintf(stderr, unclear ? "millrace: --csv is for one rule: name it with --rule\n"
+                                      : "millrace: no such rule\n");
+        mr_config_close(run.config);
+        return MR_EXIT_USAGE;
+    }
+    mr_event_count_init(&run.wake);
+    mr_buf_init(&run.piece, (size_t)run.config->limits.inflated_bytes + PIECE_BYTES);
+    run.began_ns = mr_clock_mono_ns(clock_of());
+    enum mr_status status = run_all(&run, only);
+    if (run.pipeline != NULL && mr_pipeline_failure(run.pipeline, NULL) != MR_OK) {
+        (void)mr_cli_failed(&run.error);
+        _Exit(MR_EXIT_FAILURE); /* stations are stuck in the middle of things */
+    }
+    close_run(&run);
+    if (status != MR_OK) {
+        (void)mr_cli_failed(&run.error);
+        return MR_EXIT_FAILURE;
+    }
+    return MR_EXIT_OK;
+}
