@@ -61,20 +61,17 @@ static enum mr_status parse_events(const struct mr_plan *plan, const struct mr_r
     return MR_OK;
 }
 
-/* The plan's schema, but under the limit on an event's length that held when the record was made. */
+/* The plan's schema, but under the limits that held when the record was made: they decided what was too long, and
+ * that the batch was not too large. */
 static enum mr_status schema_for(struct mr_sequencer *s, const struct events *events,
                                  const struct mr_schema **ret, struct mr_error *error) {
     const struct mr_plan_stream *stream = &s->pipeline->plan->streams[events->stream];
-    struct mr_schema *schema = events->cloudevents ? stream->schema_ce : stream->schema;
-    if (mr_schema_options(schema)->event_bytes_max == events->event_bytes_max &&
-        events->body.len <= UINT32_MAX / 4) {
-        *ret = schema;
-        return MR_OK;
-    }
     size_t slot = events->stream * 2 + events->cloudevents;
     if (s->replay_schemas[slot] == NULL || s->replay_limits[slot] != events->event_bytes_max) {
-        struct mr_schema_options options = *mr_schema_options(schema);
+        struct mr_schema_options options =
+            *mr_schema_options(events->cloudevents ? stream->schema_ce : stream->schema);
         options.event_bytes_max = events->event_bytes_max;
+        options.events_max = UINT32_MAX;
         mr_schema_close(s->replay_schemas[slot]);
         s->replay_schemas[slot] = NULL;
         enum mr_status status = mr_schema_open(&options, &s->replay_schemas[slot], error);

@@ -128,7 +128,7 @@ struct mr_sequencer {
     struct mr_record replay_record; /* read ahead: the first of the next bundle */
     bool replay_has_record;
     struct mr_decoder *decoder;
-    struct mr_schema **replay_schemas; /* by stream x 2, for records made under another limits.event */
+    struct mr_schema **replay_schemas; /* by stream x 2: with the limits records were made under */
     uint32_t *replay_limits;
 
     mr_counter *received; /* by stream */

@@ -8,6 +8,7 @@
  * Idea        Everything of a bundle goes in with one transaction that also moves flushed_seq. After a crash
  *             the log is replayed from the start; the flusher skips what is at or below flushed_seq. Every
  *             write is guarded by the revision all the same, so that repeating one changes nothing (L6).
+ *             A put that the guard refuses changes nothing, the outbox included.
  * Shape       One file a person can open with sqlite3:
  *
  *                 table "<rule>": window_start TEXT, window_end TEXT (RFC 3339), window_start_ms INTEGER,
@@ -15,16 +16,21 @@
  *                     _key BLOB, _state BLOB; primary key (window_start_ms, _key) without rowid
  *                 table panes: id INTEGER PRIMARY KEY (order), rule, window_start_ms, window_end_ms, key,
  *                     state, events, revision, timing, final
- *                 table millrace_meta: name, value (format, incarnation, flushed_seq)
+ *                 table millrace_meta: name, value (format, incarnation, flushed_seq, …)
  *
  *             Key columns: TEXT for strings and numbers-as-sent that are not int64, INTEGER for int64
  *             numbers and booleans (0/1), NULL; "(other)" for the overflow group. Metric columns: INTEGER or
- *             REAL, NULL for nothing; an overflowed sum is REAL.
+ *             REAL, NULL for nothing; an overflowed sum is REAL. Names that SQLite or the store need for
+ *             themselves get a prefix: sink/results_sql.h.
  * Owner       writer functions: the flusher thread. reader functions: query threads, each with a reader of its
- *             own (WAL mode: readers never wait for the writer nor stop it).
+ *             own (WAL mode: readers never wait for the writer nor stop it). Readers are closed before the store.
  * Errors      MR_MISMATCH: another log's store, another format, or another rule shape. MR_NO_SPACE, MR_BUSY,
- *             MR_IO: the transaction is rolled back, nothing changed; the flusher tries again later.
- *             MR_CORRUPT: the file is not a database.
+ *             MR_IO, MR_NO_MEMORY from a writer function: the transaction is rolled back and over, nothing
+ *             changed; the flusher tries again later from begin. An error from commit can also mean that it
+ *             did take effect (seen after a crash): repeating the same puts and commit is right in both
+ *             cases. MR_CORRUPT: the file is not a database, or one that somebody changed.
+ * Invariants  I1 a final row stays final.   I2 a row's revision and flushed_seq never decrease.
+ *             I3 ids of the outbox grow in the order of puts and are never used again.
  */
 #include "base/pane.h"
 
@@ -38,7 +44,7 @@ struct mr_results_rule {
     uint32_t key_count;
     const struct mr_bytes *metric_names;
     uint32_t metric_count;
-    int64_t window_size_ms;
+    int64_t window_size_ms; /* > 0; window_end is window_start plus this, for every pane */
 };
 
 struct mr_results_query {
@@ -47,16 +53,21 @@ struct mr_results_query {
     int64_t to_ms;
     bool final_only;
     bool open_only;
-    int32_t order; /* -1: window start, then key; else metric index */
+    /* -1: window start, then key; descending turns both. Else a metric's index: NULL is below every number;
+     * equal numbers by window start, then key, ascending in both directions. */
+    int32_t order;
     bool descending;
-    bool has_after;
+    bool has_after; /* window order only: rows behind (after_start_ms, after_key) in that order */
     int64_t after_start_ms;
     struct mr_bytes after_key;
     /* Filters on keys are the visitor's. Called for each row of the range in order; the row borrows until it returns. Stops when it returns
-     * false. The pane's numbers are NULL: state has all. */
+     * false. The pane's numbers are NULL: state has all. timing says nothing: a row is no firing. */
     bool (*visit)(void *ctx, const struct mr_pane *row);
     void *ctx;
 };
+
+/* Called for each pane of the outbox after id, in order of ids, until it returns false. numbers is NULL. */
+typedef bool (*mr_results_outbox_visit)(void *ctx, uint64_t id, const struct mr_pane *pane);
 
 struct mr_results_ops {
     enum mr_status (*begin)(struct mr_results *);
@@ -68,6 +79,9 @@ struct mr_results_ops {
     enum mr_status (*reader_open)(struct mr_results *, struct mr_results_reader **ret);
     void (*reader_close)(struct mr_results_reader *);
     enum mr_status (*read)(struct mr_results_reader *, const struct mr_results_query *, struct mr_error *);
+    enum mr_status (*read_outbox)(struct mr_results_reader *, uint64_t after_id, mr_results_outbox_visit,
+                                  void *ctx, struct mr_error *);
+    const char *(*error_text)(struct mr_results *);
     void (*close)(struct mr_results *);
 };
 
@@ -80,20 +94,29 @@ struct mr_results_reader {
     struct mr_results *results;
 };
 
+/* Writer functions. put, finalize and commit need a transaction: asserted. */
 enum mr_status mr_results_begin(struct mr_results *results) MR_MUST_CHECK;
 enum mr_status mr_results_put(struct mr_results *results, const struct mr_pane *pane) MR_MUST_CHECK;
 /* Every row of the rule whose window ends at or before end_ms becomes final. */
 enum mr_status mr_results_finalize(struct mr_results *results, uint32_t rule,
                                    int64_t end_ms) MR_MUST_CHECK;
+/* flushed_seq is at least the last one: asserted. */
 enum mr_status mr_results_commit(struct mr_results *results, uint64_t flushed_seq) MR_MUST_CHECK;
-void mr_results_rollback(struct mr_results *results);
+void mr_results_rollback(struct mr_results *results); /* fine without a transaction */
 /* Everything up to and including this bundle is in the store; 0: nothing. */
 uint64_t mr_results_flushed_seq(struct mr_results *results);
+/* What the last failed writer function met, for a report; never NULL, valid until the next one fails. */
+const char *mr_results_error_text(struct mr_results *results);
+
+/* Reader functions. A read sees every commit that returned before it was called, and nothing of later ones. */
 enum mr_status mr_results_reader_open(struct mr_results *results,
                                       struct mr_results_reader **ret) MR_MUST_CHECK;
 void mr_results_reader_close(struct mr_results_reader *reader);
 enum mr_status mr_results_read(struct mr_results_reader *reader, const struct mr_results_query *query,
                                struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_results_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
+                                      mr_results_outbox_visit visit, void *ctx,
+                                      struct mr_error *error) MR_MUST_CHECK;
 void mr_results_close(struct mr_results *results); /* NULL is fine */
 
 struct mr_results_sqlite_options {
@@ -102,8 +125,14 @@ struct mr_results_sqlite_options {
     const struct mr_results_rule *rules;
     uint32_t rule_count;
     bool sync;              /* synchronous=FULL, else OFF */
-    uint64_t outbox_panes_max; /* older panes are pruned; with sinks, never above a sink's cursor */
+    uint64_t outbox_panes_max; /* older panes are pruned; with sinks, never above a sink's cursor; 0: no outbox */
+    uint64_t bytes_max;        /* of the file; over it commits fail with MR_NO_SPACE; 0: the disk's bound */
 };
 
 enum mr_status mr_results_sqlite_open(const struct mr_results_sqlite_options *options,
                                       struct mr_results **ret, struct mr_error *error) MR_MUST_CHECK;
+
+/* Runs one reading statement on the file at path, with a connection of its own, and appends the rows: columns
+ * separated by '|', one line a row, NULL as "NULL". For looking at what a person with sqlite3 would see. */
+enum mr_status mr_results_sqlite_query(const char *path, const char *sql, struct mr_buf *ret,
+                                       struct mr_error *error) MR_MUST_CHECK;

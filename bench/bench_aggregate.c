@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measures lift and combine: bench_aggregate [events] [keys].
+ *
+ * Events of one stream in bundles of 4,000, with a text key of `keys` values, a time and a number;
+ * one rule of 10 s windows with count and sum. Four shards' worth of parcels come out of lift; one
+ * combine takes all of them. Prints nanoseconds of this thread's CPU per event (lift: mean, and of
+ * the best bundle), per partial (merge) and per pane (fire, release included), memory per group,
+ * and a hash of the panes and the state, which depends on nothing but the two arguments.
+ */
+#include "aggregate/combine.h"
+#include "aggregate/lift.h"
+#include "base/alloc.h"
+#include "base/check.h"
+#include "event/batch.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { BUNDLE = 4000, SHARDS = 4, SPREAD_MS = 3000, BUNDLE_MS = 400 };
+
+#define T0 INT64_C(1700000000000)
+
+static uint64_t next_random(uint64_t *state) { /* splitmix64 */
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
+    return z ^ z >> 31;
+}
+
+static double cpu_ns(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* cannot fail for the own thread */
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* The columns lift reads, without a decoder before them. */
+struct source {
+    struct mr_batch batch;
+    struct mr_column columns[2];
+    union mr_value keys[BUNDLE];
+    union mr_value numbers[BUNDLE];
+    uint8_t key_kinds[BUNDLE];
+    uint8_t number_kinds[BUNDLE];
+    int64_t times_ms[BUNDLE];
+    uint32_t order[BUNDLE];
+    uint8_t verdicts[BUNDLE];
+};
+
+static void fill(struct source *s, uint64_t bundle, uint32_t keys, uint64_t *random) {
+    mr_buf_clear(&s->batch.body);
+    for (uint32_t i = 0; i < BUNDLE; i++) {
+        uint64_t r = next_random(random);
+        s->keys[i].text.off = (uint32_t)s->batch.body.len;
+        mr_buf_printf(&s->batch.body, "page%06u", (unsigned)(r % keys));
+        s->keys[i].text.len = (uint32_t)s->batch.body.len - s->keys[i].text.off;
+        s->key_kinds[i] = MR_VALUE_STRING;
+        s->number_kinds[i] = r % 3 == 0 ? MR_VALUE_DOUBLE : MR_VALUE_INT;
+        if (r % 3 == 0) {
+            s->numbers[i].d = (double)(r >> 40) / 100;
+        } else {
+            s->numbers[i].i = (int64_t)(r >> 50);
+        }
+        s->times_ms[i] = T0 + (int64_t)(bundle * BUNDLE_MS + (r >> 20) % SPREAD_MS);
+        s->order[i] = i;
+    }
+    (void)mr_buf_reserve(&s->batch.body, MR_PADDING); /* a failure shows in failed */
+    MR_ASSERT(!s->batch.body.failed);
+}
+
+static struct source *open_source(void) {
+    struct source *s = mr_alloc_aligned(MR_CACHE_LINE, sizeof *s);
+    MR_ASSERT(s != NULL);
+    memset(s, 0, sizeof *s);
+    mr_buf_init(&s->batch.body, BUNDLE * 64);
+    s->columns[0] = (struct mr_column){s->keys, s->key_kinds};
+    s->columns[1] = (struct mr_column){s->numbers, s->number_kinds};
+    s->batch.count = BUNDLE;
+    s->batch.column = s->columns;
+    s->batch.columns = 2;
+    s->batch.times_ms = s->times_ms;
+    s->batch.verdicts = s->verdicts;
+    return s;
+}
+
+static struct mr_rule make_rule(void) {
+    struct mr_rule rule = {
+        .name = MR_BYTES("pages"),
+        .key_seed = 42,
+        .key_count = 1,
+        .key_names = {MR_BYTES("page")},
+        .window_size_ms = 10000,
+        .metric_count = 2,
+        .metrics = {{.kind = MR_METRIC_COUNT, .column = MR_METRIC_NO_COLUMN},
+                    {.kind = MR_METRIC_SUM, .column = 1}},
+        .groups_max = UINT64_MAX,
+        .groups_bytes = UINT64_MAX / 2,
+    };
+    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count);
+    return rule;
+}
+
+struct totals {
+    double lift_ns;
+    double lift_best_ns; /* of one bundle: what a machine with other work on it does not disturb */
+    double merge_ns;
+    double fire_ns;
+    uint64_t events;
+    uint64_t partials;
+    uint64_t panes;
+    uint64_t bytes_most;
+    uint64_t groups_most;
+    uint64_t hash;
+};
+
+static void lift_bundle(struct mr_lift *lift, struct source *s, uint64_t seq, int64_t watermark_ms,
+                        struct mr_parcel **parcels, struct totals *t) {
+    struct mr_lift_counts counts = {0};
+    struct mr_lift_rule_counts rule_counts = {0};
+    struct mr_buf dead;
+    uint32_t dead_count = 0;
+    mr_buf_init(&dead, 1 << 20);
+    double begin = cpu_ns();
+    mr_lift_begin(lift, seq);
+    enum mr_status status = mr_lift_batch(lift, &s->batch, s->order, BUNDLE, watermark_ms,
+                                          INT64_MAX, &dead, &dead_count, &counts, &rule_counts);
+    MR_ASSERT(status == MR_OK && counts.accepted == BUNDLE);
+    status = mr_lift_finish(lift, parcels);
+    MR_ASSERT(status == MR_OK);
+    double took = cpu_ns() - begin;
+    t->lift_ns += took;
+    t->lift_best_ns = t->events == 0 || took < t->lift_best_ns ? took : t->lift_best_ns;
+    t->events += BUNDLE;
+    mr_buf_finish(&dead);
+}
+
+static void combine_bundle(struct mr_combine *combine, uint64_t seq, int64_t watermark_ms,
+                           struct mr_parcel **parcels, struct totals *t) {
+    const struct mr_combine_rule_stats *stats = mr_combine_stats(combine, 0);
+    double begin = cpu_ns();
+    for (uint32_t s = 0; s < SHARDS; s++) {
+        t->partials += parcels[s]->count;
+        enum mr_status status = mr_combine_merge(combine, parcels[s]);
+        MR_ASSERT(status == MR_OK);
+    }
+    t->merge_ns += cpu_ns() - begin;
+    if (mr_counter_read(&stats->groups) > t->groups_most) {
+        t->groups_most = mr_counter_read(&stats->groups);
+        t->bytes_most = mr_counter_read(&stats->bytes);
+    }
+    begin = cpu_ns();
+    mr_combine_advance(combine, seq, &watermark_ms);
+    for (bool done = false; !done;) {
+        struct mr_flush *flush = mr_flush_open(seq);
+        MR_ASSERT(flush != NULL);
+        enum mr_status status = mr_combine_fire(combine, 1024, flush, &done);
+        MR_ASSERT(status == MR_OK);
+        t->panes += flush->pane_count;
+        t->hash ^= mr_checksum(mr_buf_bytes(&flush->panes)) * (2 * seq + 1);
+        mr_flush_close(flush);
+    }
+    while (mr_combine_release(combine, seq, 16)) {
+    }
+    t->fire_ns += cpu_ns() - begin;
+}
+
+int main(int argc, char **argv) {
+    uint64_t events = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
+    uint32_t keys = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
+    struct mr_rule rule = make_rule();
+    const struct mr_bytes stream_name = MR_BYTES("bench");
+    struct source *s = open_source();
+    struct mr_lift *lift = NULL;
+    struct mr_combine *combine = NULL;
+    struct totals t = {0};
+    enum mr_status status = mr_lift_open(&rule, 1, &stream_name, 1, 0, SHARDS, &lift);
+    MR_ASSERT(status == MR_OK);
+    status = mr_combine_open(&rule, 1, 1, &stream_name, 0, &combine);
+    MR_ASSERT(status == MR_OK && keys > 0);
+    uint64_t random = 1;
+    for (uint64_t seq = 1; t.events < events; seq++) {
+        struct mr_parcel *parcels[SHARDS];
+        int64_t watermark_ms = T0 + (int64_t)(seq * BUNDLE_MS); /* nothing is late */
+        fill(s, seq, keys, &random);
+        lift_bundle(lift, s, seq, watermark_ms - BUNDLE_MS, parcels, &t);
+        combine_bundle(combine, seq, watermark_ms, parcels, &t);
+        for (uint32_t p = 0; p < SHARDS; p++) {
+            mr_parcel_close(parcels[p]);
+        }
+    }
+    t.hash ^= mr_combine_state_hash_scan(combine);
+    printf("events=%llu keys=%u lift_ns_per_event=%.1f lift_ns_per_event_best=%.1f "
+           "merge_ns_per_partial=%.1f fire_ns_per_pane=%.1f "
+           "partials_per_event=%.3f bytes_per_group=%.1f hash=%016llx\n",
+           (unsigned long long)t.events, keys, t.lift_ns / (double)t.events,
+           t.lift_best_ns / BUNDLE, t.merge_ns / (double)t.partials,
+           t.panes == 0 ? 0 : t.fire_ns / (double)t.panes, (double)t.partials / (double)t.events,
+           (double)t.bytes_most / (double)t.groups_most, (unsigned long long)t.hash);
+    mr_combine_close(combine);
+    mr_lift_close(lift);
+    mr_buf_finish(&s->batch.body);
+    mr_free(s);
+    return 0;
+}

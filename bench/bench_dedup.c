@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Measures judge in batches of 4,096 ids, as a shard calls it.
+ *
+ *     bench_dedup [IDS_MAX [exact|bloom [ERROR]]]       default 200,000 exact
+ *
+ * fill: IDS_MAX new ids in 1.1 horizons. seen: the same ids again. steady: as many new ids at the
+ * same rate, so that as many expire and the sweep works. burst: as many at one moment, so that the
+ * oldest are evicted. Prints ns an id (the median over the batches, which other programs on the
+ * machine disturb little, and the mean), bytes an id of IDS_MAX and the state hash after each part.
+ */
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "dedup/dedup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 4096, HORIZON_MS = 16000 };
+
+static struct mr_fingerprint fp_of(uint64_t n) {
+    uint64_t x = (n + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 32)) * UINT64_C(0xd6e8feb86659fd93);
+    x ^= x >> 32;
+    uint64_t y = x * UINT64_C(0xbf58476d1ce4e5b9);
+    return (struct mr_fingerprint){.lo = x, .hi = (y ^ (y >> 29)) >> 8};
+}
+
+struct bench {
+    struct mr_dedup *dedup;
+    uint64_t ids_max;
+};
+
+static int compare_u64(const void *a, const void *b) {
+    const uint64_t *x = a;
+    const uint64_t *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+static void print_part(const struct bench *bench, const char *name, uint64_t *batch_ns,
+                       uint64_t batches, uint64_t duplicates) {
+    uint64_t sum_ns = 0;
+    for (uint64_t i = 0; i < batches; i++) {
+        sum_ns += batch_ns[i];
+    }
+    qsort(batch_ns, batches, sizeof batch_ns[0], compare_u64);
+    const struct mr_dedup_stats *stats = mr_dedup_stats(bench->dedup);
+    (void)printf(
+        "%-8s %7.2f ns/id  mean %7.2f  duplicates %" PRIu64 "  fill %.3f  hash %016" PRIx64 "\n",
+        name, (double)batch_ns[batches / 2] / BATCH, (double)sum_ns / (double)(batches * BATCH),
+        duplicates, (double)mr_counter_read(&stats->fill_ppm) / 1e6,
+        mr_dedup_state_hash_scan(bench->dedup));
+}
+
+/* Judges the ids of batches [from, from + batches). */
+static void run(const struct bench *bench, const char *name, uint64_t from, uint64_t batches,
+                bool moves) {
+    static struct mr_fingerprint fps[BATCH];
+    static uint32_t order[BATCH];
+    static uint8_t duplicate[BATCH];
+    struct mr_clock *clock = mr_clock_system();
+    uint64_t *batch_ns = mr_alloc_zero(batches, sizeof *batch_ns);
+    MR_ASSERT(batch_ns != NULL);
+    uint64_t duplicates = 0;
+    for (uint64_t b = 0; b < batches; b++) {
+        uint64_t base = (from + b) * BATCH;
+        for (uint32_t i = 0; i < BATCH; i++) {
+            fps[i] = fp_of(base + i);
+            order[i] = i;
+        }
+        double now_ms = (double)base / (double)bench->ids_max * HORIZON_MS * 1.1;
+        uint64_t start_ns = mr_clock_mono_ns(clock);
+        if (moves) {
+            mr_dedup_advance(bench->dedup, (int64_t)now_ms);
+        }
+        mr_dedup_judge(bench->dedup, fps, order, BATCH, duplicate);
+        batch_ns[b] = mr_clock_mono_ns(clock) - start_ns;
+        for (uint32_t i = 0; i < BATCH; i++) {
+            duplicates += duplicate[i];
+        }
+    }
+    print_part(bench, name, batch_ns, batches, duplicates);
+    mr_free(batch_ns);
+}
+
+int main(int argc, char **argv) {
+    uint64_t ids = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
+    bool bloom = argc > 2 && strcmp(argv[2], "bloom") == 0;
+    ids = (ids + BATCH - 1) / BATCH * BATCH;
+    struct mr_dedup_options options = {
+        .mode = bloom ? MR_DEDUP_BLOOM : MR_DEDUP_EXACT,
+        .when_full = MR_WHEN_FULL_EVICT_OLDEST,
+        .horizon_ms = HORIZON_MS,
+        .ids_max = ids,
+        .error = argc > 3 ? strtod(argv[3], NULL) : 1e-4,
+    };
+    struct bench bench = {.ids_max = ids};
+    struct mr_error error;
+    if (mr_dedup_open(&options, &bench.dedup, &error) != MR_OK) {
+        (void)fprintf(stderr, "bench_dedup: %s\n", error.text);
+        return 2;
+    }
+    (void)printf("ids_max %" PRIu64 "  %.2f bytes an id\n", ids,
+                 (double)mr_dedup_bytes_planned(&options) / (double)ids);
+    uint64_t batches = ids / BATCH;
+    run(&bench, "fill", 0, batches, true);
+    run(&bench, "seen", 0, batches, false);
+    run(&bench, "steady", batches, batches, true);
+    run(&bench, "burst", 2 * batches, batches, false);
+    mr_dedup_close(bench.dedup);
+    return 0;
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer of the results store in SQLite: one transaction at a time on one connection. A failure
+ * of any statement ends the transaction, so that the flusher always starts again from begin.
+ */
+#include "sink/results_sqlite.h"
+
+#include "base/check.h"
+#include "base/key.h"
+
+enum { PRUNE_STEP_MIN = 1024 }; /* a commit may prune this many, and two for each pane it appends */
+
+#define TIME_TEXT_FIRST_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
+#define TIME_TEXT_LAST_MS  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
+
+const char *const mr_results_timings[3] = {"early", "on_time", "late"};
+
+static_assert(MR_TIMING_EARLY == 0 && MR_TIMING_ON_TIME == 1 && MR_TIMING_LATE == 2,
+              "mr_results_timings is indexed by enum mr_timing");
+
+static void store_check(const struct mr_results_sqlite *s) {
+    MR_ASSERT(s->kept.flushed_seq <= s->now.flushed_seq);
+    MR_ASSERT(s->kept.outbox_next <= s->now.outbox_next);
+    MR_ASSERT(s->now.outbox_first <= s->now.outbox_next);
+    MR_ASSERT(s->in_transaction == mr_sqlite_in_transaction(s->db));
+}
+
+/* The end of a transaction that did not commit: everything is as it was before begin. */
+static void abandon(struct mr_results_sqlite *s) {
+    mr_sqlite_rollback(s->db);
+    s->in_transaction = false;
+    s->now = s->kept;
+    for (uint32_t i = 0; i < s->rule_count; i++) {
+        s->rules[i].open_from_ms_now = s->rules[i].open_from_ms_kept;
+    }
+    store_check(s);
+}
+
+struct mr_results_sqlite *mr_results_sqlite_of(struct mr_results *results) {
+    MR_ASSERT(results->ops == &mr_results_sqlite_ops);
+    return (struct mr_results_sqlite *)results;
+}
+
+static enum mr_status run(struct mr_results_sqlite *s, struct mr_sqlite_stmt *stmt) {
+    enum mr_status status = mr_sqlite_run(stmt);
+    if (status != MR_OK) {
+        abandon(s);
+    }
+    return status;
+}
+
+static enum mr_status sqlite_begin(struct mr_results *results) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    MR_ASSERT(!s->in_transaction);
+    enum mr_status status = run(s, s->begin);
+    if (status == MR_OK) {
+        s->in_transaction = true;
+        store_check(s);
+    }
+    return status;
+}
+
+static bool has_time_text(int64_t ms) {
+    return ms >= TIME_TEXT_FIRST_MS && ms <= TIME_TEXT_LAST_MS;
+}
+
+enum { WINDOW_PARAMETERS = 4 };
+
+static void bind_window(struct mr_results_window *w, struct mr_sqlite_stmt *stmt,
+                        const struct mr_pane *pane) {
+    if (w->known && w->start_ms == pane->window_start_ms && w->end_ms == pane->window_end_ms) {
+        mr_sqlite_bind_at(stmt, WINDOW_PARAMETERS + 1);
+        return;
+    }
+    w->known = true;
+    w->start_ms = pane->window_start_ms;
+    w->end_ms = pane->window_end_ms;
+    if (has_time_text(w->start_ms) && has_time_text(w->end_ms)) {
+        mr_time_format(w->start_ms, w->start);
+        mr_time_format(w->end_ms, w->end);
+        mr_sqlite_bind_text(stmt, mr_bytes_of(w->start, MR_TIME_TEXT_LEN));
+        mr_sqlite_bind_text(stmt, mr_bytes_of(w->end, MR_TIME_TEXT_LEN));
+    } else {
+        mr_sqlite_bind_null(stmt);
+        mr_sqlite_bind_null(stmt);
+    }
+    mr_sqlite_bind_int(stmt, w->start_ms);
+    mr_sqlite_bind_int(stmt, w->end_ms);
+}
+
+/* A number whose text is what an int64 would be written as; -0, 1.0, 1e3 and 007 are not. */
+static bool plain_int64(struct mr_bytes text, int64_t *ret) {
+    bool negative = text.len > 0 && text.ptr[0] == '-';
+    size_t i = negative ? 1 : 0;
+    size_t digits = text.len - i;
+    if (digits == 0 || digits > 19 || (text.ptr[i] == '0' && text.len > 1)) {
+        return false;
+    }
+    uint64_t value = 0; /* 19 digits fit */
+    for (; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(text.ptr[i] - '0');
+    }
+    if (value > (uint64_t)INT64_MAX + negative) {
+        return false;
+    }
+    *ret = negative ? (int64_t)(0 - value) : (int64_t)value;
+    return true;
+}
+
+static void bind_key_value(struct mr_sqlite_stmt *stmt, const struct mr_key_value *value) {
+    int64_t number;
+    switch (value->tag) {
+    case MR_KEY_NULL:
+        mr_sqlite_bind_null(stmt);
+        return;
+    case MR_KEY_TRUE:
+    case MR_KEY_FALSE:
+        mr_sqlite_bind_int(stmt, value->tag == MR_KEY_TRUE);
+        return;
+    case MR_KEY_NUMBER:
+        if (plain_int64(value->text, &number)) {
+            mr_sqlite_bind_int(stmt, number);
+            return;
+        }
+        mr_sqlite_bind_text(stmt, value->text);
+        return;
+    case MR_KEY_STRING:
+        mr_sqlite_bind_text(stmt, value->text);
+        return;
+    case MR_KEY_OTHER:
+        mr_sqlite_bind_text(stmt, MR_BYTES(MR_KEY_OTHER_TEXT));
+        return;
+    }
+    MR_UNREACHABLE();
+}
+
+static void bind_key(struct mr_sqlite_stmt *stmt, struct mr_bytes key, uint32_t count) {
+    struct mr_key_value value = {.tag = MR_KEY_OTHER};
+    bool other = mr_key_is_other(key);
+    for (uint32_t i = 0; i < count; i++) {
+        bool more = other || mr_key_next(&key, &value);
+        MR_ASSERT(more);
+        bind_key_value(stmt, &value);
+    }
+    MR_ASSERT(other || key.len == 0);
+}
+
+static void bind_number(struct mr_sqlite_stmt *stmt, const struct mr_number *number) {
+    switch (number->kind) {
+    case MR_NUMBER_NULL:
+        mr_sqlite_bind_null(stmt);
+        return;
+    case MR_NUMBER_INT:
+        mr_sqlite_bind_int(stmt, number->i);
+        return;
+    case MR_NUMBER_DOUBLE:
+    case MR_NUMBER_OVERFLOW:
+        mr_sqlite_bind_double(stmt, number->d);
+        return;
+    }
+    MR_UNREACHABLE();
+}
+
+static enum mr_status upsert(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r,
+                             const struct mr_pane *pane) {
+    struct mr_sqlite_stmt *stmt = r->upsert;
+    bind_window(&r->window, stmt, pane);
+    bind_key(stmt, pane->key, r->rule->key_count);
+    for (uint32_t i = 0; i < pane->number_count; i++) {
+        bind_number(stmt, &pane->numbers[i]);
+    }
+    mr_sqlite_bind_uint(stmt, pane->events);
+    mr_sqlite_bind_uint(stmt, pane->revision);
+    mr_sqlite_bind_int(stmt, pane->final);
+    mr_sqlite_bind_blob(stmt, pane->key);
+    mr_sqlite_bind_blob(stmt, pane->state);
+    enum mr_status status = run(s, stmt);
+    r->window.known = status == MR_OK; /* after a failure of binding nobody knows */
+    return status;
+}
+
+static enum mr_status append(struct mr_results_sqlite *s, const struct mr_results_rule *rule,
+                             const struct mr_pane *pane) {
+    struct mr_sqlite_stmt *stmt = s->append;
+    mr_sqlite_bind_uint(stmt, s->now.outbox_next);
+    mr_sqlite_bind_text(stmt, rule->name);
+    mr_sqlite_bind_int(stmt, pane->window_start_ms);
+    mr_sqlite_bind_int(stmt, pane->window_end_ms);
+    mr_sqlite_bind_blob(stmt, pane->key);
+    mr_sqlite_bind_blob(stmt, pane->state);
+    mr_sqlite_bind_uint(stmt, pane->events);
+    mr_sqlite_bind_uint(stmt, pane->revision);
+    mr_sqlite_bind_text(stmt, mr_bytes_text(mr_results_timings[pane->timing]));
+    mr_sqlite_bind_int(stmt, pane->final);
+    enum mr_status status = run(s, stmt);
+    s->now.outbox_next += status == MR_OK;
+    return status;
+}
+
+static enum mr_status sqlite_put(struct mr_results *results, const struct mr_pane *pane) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    MR_ASSERT(s->in_transaction);
+    MR_ASSERT(pane->rule < s->rule_count);
+    struct mr_results_sqlite_rule *r = &s->rules[pane->rule];
+    MR_ASSERT(pane->number_count == r->rule->metric_count);
+    MR_ASSERT(pane->window_end_ms - pane->window_start_ms == r->rule->window_size_ms);
+    enum mr_status status = upsert(s, r, pane);
+    if (status != MR_OK || mr_sqlite_changes(s->db) == 0) {
+        return status; /* no change: the guard has seen this or a newer revision */
+    }
+    if (!pane->final && pane->window_start_ms < r->open_from_ms_now) {
+        r->open_from_ms_now = pane->window_start_ms;
+    }
+    return s->outbox_panes_max == 0 ? MR_OK : append(s, r->rule, pane);
+}
+
+static enum mr_status sqlite_finalize(struct mr_results *results, uint32_t rule, int64_t end_ms) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    MR_ASSERT(s->in_transaction);
+    MR_ASSERT(rule < s->rule_count);
+    struct mr_results_sqlite_rule *r = &s->rules[rule];
+    int64_t last_ms; /* the last window that ends in time starts here */
+    if (__builtin_sub_overflow(end_ms, r->rule->window_size_ms, &last_ms) ||
+        r->open_from_ms_now > last_ms) {
+        return MR_OK;
+    }
+    mr_sqlite_bind_int(r->finalize, r->open_from_ms_now);
+    mr_sqlite_bind_int(r->finalize, last_ms);
+    enum mr_status status = run(s, r->finalize);
+    if (status == MR_OK) {
+        r->open_from_ms_now = last_ms + 1;
+    }
+    return status;
+}
+
+static enum mr_status prune(struct mr_results_sqlite *s) {
+    uint64_t count = s->now.outbox_next - s->now.outbox_first;
+    if (count <= s->outbox_panes_max) {
+        return MR_OK;
+    }
+    /* Twice what came, so that a store whose bound was lowered gets there; not all at once. */
+    uint64_t step = 2 * (s->now.outbox_next - s->kept.outbox_next) + PRUNE_STEP_MIN;
+    uint64_t excess = count - s->outbox_panes_max;
+    uint64_t first = s->now.outbox_first + (excess < step ? excess : step);
+    mr_sqlite_bind_uint(s->prune, first);
+    enum mr_status status = run(s, s->prune);
+    if (status == MR_OK) {
+        s->now.outbox_first = first;
+    }
+    return status;
+}
+
+static enum mr_status set_meta(struct mr_results_sqlite *s, const char *prefix,
+                               struct mr_bytes name, int64_t value) {
+    mr_sqlite_bind_text(s->set_meta, mr_bytes_text(prefix));
+    mr_sqlite_bind_text(s->set_meta, name);
+    mr_sqlite_bind_int(s->set_meta, value);
+    return run(s, s->set_meta);
+}
+
+static enum mr_status save_progress(struct mr_results_sqlite *s) {
+    enum mr_status status = set_meta(s, "flushed_seq", MR_BYTES(""), (int64_t)s->now.flushed_seq);
+    if (status == MR_OK && s->now.outbox_next != s->kept.outbox_next) {
+        status = set_meta(s, "outbox_next", MR_BYTES(""), (int64_t)s->now.outbox_next);
+    }
+    for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
+        const struct mr_results_sqlite_rule *r = &s->rules[i];
+        if (r->open_from_ms_now != r->open_from_ms_kept) {
+            status = set_meta(s, "open_from_ms:", r->rule->name, r->open_from_ms_now);
+        }
+    }
+    return status;
+}
+
+static enum mr_status sqlite_commit(struct mr_results *results, uint64_t flushed_seq) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    MR_ASSERT(s->in_transaction);
+    MR_ASSERT(flushed_seq >= s->kept.flushed_seq && flushed_seq <= INT64_MAX);
+    enum mr_status status = prune(s);
+    if (status == MR_OK) {
+        s->now.flushed_seq = flushed_seq;
+        status = save_progress(s);
+    }
+    if (status == MR_OK) {
+        status = run(s, s->commit);
+    }
+    if (status != MR_OK) {
+        return status;
+    }
+    s->in_transaction = false;
+    s->kept = s->now;
+    for (uint32_t i = 0; i < s->rule_count; i++) {
+        s->rules[i].open_from_ms_kept = s->rules[i].open_from_ms_now;
+    }
+    store_check(s);
+    return MR_OK;
+}
+
+static void sqlite_rollback(struct mr_results *results) {
+    abandon(mr_results_sqlite_of(results));
+}
+
+static uint64_t sqlite_flushed_seq(struct mr_results *results) {
+    return mr_results_sqlite_of(results)->kept.flushed_seq;
+}
+
+static const char *sqlite_error_text(struct mr_results *results) {
+    return mr_sqlite_error(mr_results_sqlite_of(results)->db)->text;
+}
+
+const struct mr_results_ops mr_results_sqlite_ops = {
+    .begin = sqlite_begin,
+    .put = sqlite_put,
+    .finalize = sqlite_finalize,
+    .commit = sqlite_commit,
+    .rollback = sqlite_rollback,
+    .flushed_seq = sqlite_flushed_seq,
+    .reader_open = mr_results_sqlite_reader_open,
+    .reader_close = mr_results_sqlite_reader_close,
+    .read = mr_results_sqlite_read,
+    .read_outbox = mr_results_sqlite_read_outbox,
+    .error_text = sqlite_error_text,
+    .close = mr_results_sqlite_close,
+};

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves that the machine's disk keeps the promises of base/file.h, in a directory of its own:
+ *   1. modes of opening and their refusals;  2. reads up to the end, writes in many parts, also empty ones;
+ *   3. allocate gives zeros and keeps what is there;  4. locks exclude, until close;
+ *   5. names: rename, unlink, list, directories with their parents;  6. read_all and its limit.
+ */
+#include "base/file.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct mr_disk *disk(void) {
+    return mr_disk_system();
+}
+
+static int make_dir(void **state) {
+    char template[] = "/tmp/millrace-test-XXXXXX";
+    if (mkdtemp(template) == NULL) {
+        return -1;
+    }
+    *state = strdup(template);
+    return *state == NULL ? -1 : 0;
+}
+
+static enum mr_status unlink_in(void *ctx, const char *name) {
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", (const char *)ctx, name);
+    return mr_disk_unlink(disk(), path);
+}
+
+static int remove_dir(void **state) {
+    if (mr_disk_list(disk(), *state, unlink_in, *state) != MR_OK || rmdir(*state) != 0) {
+        return -1;
+    }
+    free(*state);
+    return 0;
+}
+
+static const char *in(void **state, const char *name, char ret[512]) {
+    (void)snprintf(ret, 512, "%s/%s", (const char *)*state, name);
+    return ret;
+}
+
+static void opens_as_asked(void **state) {
+    char path[512];
+    struct mr_file *file;
+    struct stat st;
+    in(state, "a", path);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_READ, &file), MR_NOT_FOUND);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_WRITE, &file), MR_NOT_FOUND);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE, &file), MR_OK);
+    mr_file_close(file);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE, &file), MR_OK);
+    mr_file_close(file);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE_NEW, &file), MR_BUSY);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_SECRET, &file), MR_BUSY);
+    assert_int_equal(mr_file_open(disk(), in(state, "s", path), MR_FILE_SECRET, &file), MR_OK);
+    mr_file_close(file);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(mr_file_open(disk(), in(state, "s/x", path), MR_FILE_CREATE, &file), MR_IO);
+    assert_int_equal(mr_file_open(disk(), in(state, "a", path), MR_FILE_READ, &file), MR_OK);
+    assert_int_equal(mr_file_pwrite(file, MR_BYTES("x"), 0), MR_IO);
+    mr_file_close(file);
+    mr_file_close(NULL);
+}
+
+static void reads_what_was_written_in_parts(void **state) {
+    enum { PARTS = 2500, LEN = PARTS * 7 };
+    char path[512];
+    struct mr_file *file;
+    static uint8_t bytes[LEN];
+    static uint8_t back[LEN + 10];
+    static struct iovec iov[PARTS];
+    size_t used = 0;
+    for (size_t i = 0; i < LEN; i++) {
+        bytes[i] = (uint8_t)(i * 31 + i / 256);
+    }
+    for (size_t i = 0; i < PARTS; i++) { /* more than one call takes; every third empty */
+        size_t len = i % 3 == 0 ? 0 : i % 11;
+        iov[i] = (struct iovec){bytes + used, len};
+        used += len;
+    }
+    size_t len;
+    uint64_t size;
+    assert_int_equal(mr_file_open(disk(), in(state, "p", path), MR_FILE_CREATE_NEW, &file), MR_OK);
+    assert_int_equal(mr_file_pwritev(file, iov, PARTS, 100), MR_OK);
+    assert_int_equal(mr_file_pwritev(file, iov, 0, 5), MR_OK);
+    assert_int_equal(mr_file_sync(file), MR_OK);
+    assert_int_equal(mr_file_size(file, &size), MR_OK);
+    assert_int_equal(size, 100 + used);
+    assert_int_equal(mr_file_pread(file, back, used + 10, 100, &len), MR_OK);
+    assert_int_equal(len, used);
+    assert_memory_equal(back, bytes, used);
+    assert_int_equal(mr_file_pread(file, back, 10, size, &len), MR_OK);
+    assert_int_equal(len, 0);
+    assert_int_equal(mr_file_pread(file, back, 100, 0, &len), MR_OK);
+    for (size_t i = 0; i < 100; i++) {
+        assert_int_equal(back[i], 0);
+    }
+    assert_int_equal(mr_file_truncate(file, 3), MR_OK);
+    assert_int_equal(mr_file_size(file, &size), MR_OK);
+    assert_int_equal(size, 3);
+    mr_file_close(file);
+}
+
+static void allocates_zeros(void **state) {
+    char path[512];
+    struct mr_file *file;
+    struct stat st;
+    uint8_t back[4096];
+    size_t len;
+    assert_int_equal(mr_file_open(disk(), in(state, "z", path), MR_FILE_CREATE_NEW, &file), MR_OK);
+    assert_int_equal(mr_file_pwrite(file, MR_BYTES("head"), 0), MR_OK);
+    assert_int_equal(mr_file_allocate(file, 1 << 20), MR_OK);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, 1 << 20);
+    assert_true(st.st_blocks * 512 >= 1 << 20);
+    assert_int_equal(mr_file_pread(file, back, sizeof back, 0, &len), MR_OK);
+    assert_memory_equal(back, "head\0\0\0\0", 8);
+    assert_int_equal(mr_file_pread(file, back, sizeof back, (1 << 20) - 4096, &len), MR_OK);
+    assert_int_equal(len, 4096);
+    for (size_t i = 0; i < len; i++) {
+        assert_int_equal(back[i], 0);
+    }
+    mr_file_close(file);
+}
+
+static void locks_exclude(void **state) {
+    char path[512];
+    struct mr_file *first;
+    struct mr_file *second;
+    assert_int_equal(mr_file_open(disk(), in(state, "l", path), MR_FILE_CREATE, &first), MR_OK);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE, &second), MR_OK);
+    assert_int_equal(mr_file_lock(first), MR_OK);
+    assert_int_equal(mr_file_lock(first), MR_OK);
+    assert_int_equal(mr_file_lock(second), MR_BUSY);
+    mr_file_close(first);
+    assert_int_equal(mr_file_lock(second), MR_OK);
+    mr_file_close(second);
+}
+
+struct listing {
+    char text[256];
+    enum mr_status answer;
+};
+
+static enum mr_status note_name(void *ctx, const char *name) {
+    struct listing *l = ctx;
+    strncat(l->text, name, sizeof l->text - strlen(l->text) - 1);
+    return l->answer;
+}
+
+static void names_come_and_go(void **state) {
+    char a[512];
+    char b[512];
+    struct mr_file *file;
+    struct listing l = {.answer = MR_OK};
+    assert_int_equal(mr_file_open(disk(), in(state, "from", a), MR_FILE_CREATE, &file), MR_OK);
+    mr_file_close(file);
+    assert_int_equal(mr_disk_rename(disk(), a, in(state, "to", b)), MR_OK);
+    assert_int_equal(mr_disk_rename(disk(), a, b), MR_NOT_FOUND);
+    assert_int_equal(mr_disk_sync_dir(disk(), *state), MR_OK);
+    assert_int_equal(mr_disk_list(disk(), *state, note_name, &l), MR_OK);
+    assert_string_equal(l.text, "to");
+    l.answer = MR_LIMIT;
+    assert_int_equal(mr_disk_list(disk(), *state, note_name, &l), MR_LIMIT);
+    assert_int_equal(mr_disk_unlink(disk(), b), MR_OK);
+    assert_int_equal(mr_disk_unlink(disk(), b), MR_NOT_FOUND);
+    assert_int_equal(mr_disk_list(disk(), b, note_name, &l), MR_NOT_FOUND);
+    assert_int_equal(mr_disk_sync_dir(disk(), b), MR_NOT_FOUND);
+    uint64_t free_bytes = 0;
+    assert_int_equal(mr_disk_free_bytes(disk(), *state, &free_bytes), MR_OK);
+    assert_true(free_bytes > 0);
+    assert_int_equal(mr_disk_free_bytes(disk(), b, &free_bytes), MR_NOT_FOUND);
+}
+
+static void makes_directories_with_parents(void **state) {
+    static const char *const names[] = {"d", "d/e/f", "d/e/f", "d/e/f/", "d/g//h"};
+    char path[512];
+    struct stat st;
+    struct mr_file *file;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(mr_disk_mkdir(disk(), in(state, names[i], path)), MR_OK);
+        assert_int_equal(stat(path, &st), 0);
+        assert_true(S_ISDIR(st.st_mode));
+    }
+    assert_int_equal(mr_file_open(disk(), in(state, "d/file", path), MR_FILE_CREATE, &file), MR_OK);
+    mr_file_close(file);
+    assert_int_equal(mr_disk_mkdir(disk(), path), MR_IO);
+    assert_int_equal(mr_disk_mkdir(disk(), in(state, "d/file/x", path)), MR_IO);
+    assert_int_equal(mr_disk_mkdir(disk(), ""), MR_LIMIT);
+    assert_int_equal(mr_disk_mkdir(disk(), "/"), MR_OK);
+    static const char *const clean[] = {"d/e/f", "d/e", "d/g/h", "d/g"};
+    assert_int_equal(mr_disk_unlink(disk(), in(state, "d/file", path)), MR_OK);
+    for (size_t i = 0; i < sizeof clean / sizeof clean[0]; i++) {
+        assert_int_equal(rmdir(in(state, clean[i], path)), 0);
+    }
+    assert_int_equal(rmdir(in(state, "d", path)), 0);
+}
+
+static void reads_all_up_to_a_limit(void **state) {
+    char path[512];
+    struct mr_file *file;
+    static uint8_t bytes[200000];
+    struct mr_buf buf;
+    memset(bytes, 'x', sizeof bytes);
+    assert_int_equal(mr_file_open(disk(), in(state, "r", path), MR_FILE_CREATE, &file), MR_OK);
+    assert_int_equal(mr_file_pwrite(file, mr_bytes_of(bytes, sizeof bytes), 0), MR_OK);
+    mr_file_close(file);
+    static const struct {
+        size_t cap_max;
+        enum mr_status status;
+    } cases[] = {{sizeof bytes, MR_OK},
+                 {sizeof bytes + 1, MR_OK},
+                 {1 << 20, MR_OK},
+                 {sizeof bytes - 1, MR_LIMIT},
+                 {0, MR_LIMIT}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        mr_buf_init(&buf, cases[i].cap_max);
+        assert_int_equal(mr_disk_read_all(disk(), path, &buf), cases[i].status);
+        if (cases[i].status == MR_OK) {
+            assert_true(mr_bytes_equal(mr_buf_bytes(&buf), mr_bytes_of(bytes, sizeof bytes)));
+        }
+        mr_buf_finish(&buf);
+    }
+    mr_buf_init(&buf, 1 << 20);
+    assert_int_equal(mr_disk_read_all(disk(), "/proc/self/status", &buf), MR_OK); /* of size 0 */
+    assert_true(buf.len > 0);
+    mr_buf_finish(&buf);
+    assert_int_equal(mr_disk_read_all(disk(), in(state, "none", path), &buf), MR_NOT_FOUND);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(opens_as_asked, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(reads_what_was_written_in_parts, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(allocates_zeros, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(locks_exclude, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(names_come_and_go, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(makes_directories_with_parents, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(reads_all_up_to_a_limit, make_dir, remove_dir),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
