@@ -10,6 +10,12 @@
  *                 fps[n] 16 B | times_ms[n] 8 B | spans[n] 8 B | order[n] 4 B | verdicts[n] 1 B
  *                 and for each schema field: values[n] 8 B, kinds[n] 1 B
  *
+ *             That is 37 B an event, 1 B more where ids may be missing, and 9 B for each field. The
+ *             smallest event has two body bytes (a broken line; in an array, whose columns grow by
+ *             doubling, there may be room for twice as many), so a hostile body of b bytes makes a batch
+ *             of at most b + b + min(b, events_max) * (38 + 9 * fields) + 24 KiB: with 10 fields 130 B
+ *             for each body byte, until events_max is reached; growing holds half as much again.
+ *
  *             order lists the events to judge (not the rejected ones), grouped by dedup shard and in
  *             request order within it: shard s owns order[shard_start[s] .. shard_start[s + 1]).
  * Units       times_ms: event time; MR_TIME_ARRIVAL until the sequencer puts the recorded time there.
@@ -108,6 +114,7 @@ enum mr_refusal {
     MR_REFUSAL_DISK_FULL, /* the log's reserve would be touched */
     MR_REFUSAL_LOG_FAILED,
     MR_REFUSAL_DRAINING,
+    MR_REFUSAL_ABANDONED, /* the pipeline stopped with it undecided: unknown outcome, a retry is safe */
 };
 
 #define MR_DETAIL_MAX 120
@@ -135,6 +142,8 @@ struct mr_batch {
     uint32_t arrivals; /* events with MR_TIME_ARRIVAL */
     int64_t time_max_ms; /* greatest time of the well-formed events with one; INT64_MIN if none */
     uint32_t columns;
+    uint32_t capacity;   /* events the block has room for; at most the schema's events_max */
+    size_t block_bytes;
     struct mr_buf body;      /* owned, padded */
     struct mr_buf unescaped; /* owned */
     struct mr_fingerprint *fps;
@@ -143,7 +152,8 @@ struct mr_batch {
     uint32_t *order;
     uint32_t *shard_start; /* shards + 1 */
     struct mr_column *column;
-    bool *has_id;          /* NULL when every event has an id; else has_id[i] false: never a duplicate */
+    bool *has_id;          /* NULL when every well-formed event has an id; else has_id[i] false: never a
+                            * duplicate, and fps[i] only says which shard has it */
     struct mr_event_error *errors;
     uint32_t error_count;  /* listed, at most MR_ERRORS_MAX */
     bool errors_truncated;

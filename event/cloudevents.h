@@ -11,10 +11,16 @@
  *                 ce-type: t                   "data":{"n":1}}
  *                 {"n":1}
  *
- *             A body of a JSON content type (or +json) is put in as it is, whatever it holds: if it is not
- *             JSON, decoding the event says so. Other bodies become data_base64. Header values are
- *             percent-decoded (HTTP protocol binding, section 3.1.3.2).
- * Errors      MR_INVALID with a text: a header value that is not UTF-8 after decoding, or a header twice.
+ *             A body of a JSON content type (or +json) is put in as it is, once it is known to be exactly
+ *             one JSON value: otherwise data such as  1,"id":"2"  would bring members of its own. Other
+ *             bodies become data_base64; without a content type, those that are no JSON value do. An
+ *             empty body is no data. Header values lose double quotes and are percent-decoded (HTTP
+ *             protocol binding, section 3.1.3.2).
+ *             The data may hold line feeds: decode the result as MR_FORMAT_OBJECT.
+ * Owner       The caller owns ret; the object is appended, and MR_PADDING bytes stay free behind it.
+ * Errors      ret keeps its length. MR_INVALID with a text: a header that names no attribute (letters and
+ *             digits; not data or datacontenttype), is there twice or is not UTF-8 after decoding; data
+ *             of a JSON type that is not one JSON value. MR_LIMIT: over ret's cap_max. MR_NO_MEMORY.
  */
 #include "base/bytes.h"
 

@@ -21,14 +21,19 @@
  *             followed by white space only, else NDJSON.
  *             NDJSON: lines end in \n or \r\n; empty or blank lines are skipped but counted for `line`.
  *             A broken line is one rejected event and harms no neighbour.
- *             ARRAY: a syntax error ends it: the events before it are taken, one rejected event stands
- *             for the rest. Elements that are well-formed but not objects are rejected one by one.
+ *             ARRAY: a syntax error (bad UTF-8 and too many levels among them) ends it: the events before
+ *             it are taken, one rejected event stands for the rest. Elements that are well-formed but not
+ *             objects are rejected one by one.
+ *             OBJECT: the whole body is one value; broken, it is one rejected event.
+ *             A blank body (AUTO, NDJSON) and [] are batches of no events. Depth counts from the event.
+ *             Of an event's errors, one of syntax comes first, else the first in the order of its bytes,
+ *             else what is missing. lines are counted from 1 to the event's first byte.
  * Owner       body is taken over by the batch on success and left with the caller on failure; it must
  *             have MR_PADDING bytes of capacity behind its length.
  * Threads     A decoder belongs to one thread (it keeps the prediction and scratch); schemas are shared.
  * Errors      Of the request, not of an event: MR_INVALID (not parseable at all: not UTF-8 text, first
- *             byte neither '{' nor '['), MR_LIMIT (more than events_max events, body over 1 GiB),
- *             MR_NO_MEMORY. Broken events are in the batch: verdict R and an error entry.
+ *             byte neither '{' nor '[', a byte order mark), MR_LIMIT (more than events_max
+ *             events, body over 1 GiB), MR_NO_MEMORY. Broken events are in the batch: verdict R and an error entry.
  * Cost        Goal: <= 80 ns for a 125-byte event of six fields where the order repeats.
  */
 #include "event/batch.h"
@@ -49,7 +54,15 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
                          enum mr_format format, struct mr_buf *body, struct mr_batch **ret,
                          struct mr_error *error) MR_MUST_CHECK;
 
+/* Tests and measurements: whether the order of fields is predicted (it is, from open). The batches are
+ * the same. */
+void mr_decoder_predict(struct mr_decoder *decoder, bool on);
+
+/* MR_OK: the bytes are exactly one JSON value, with white space around it at most. MR_INVALID and a text,
+ * MR_NO_MEMORY. Needs no padding. Depth counts from the value. */
+enum mr_status mr_json_value_check(struct mr_bytes bytes, struct mr_error *error) MR_MUST_CHECK;
+
 /* The fingerprint that an event with these id parts gets: for `was this id seen` queries.
- * parts[i].ptr NULL: absent. */
+ * parts[i].ptr NULL: absent (never the last); part_count is the schema's id_parts (asserted). */
 struct mr_fingerprint mr_decode_fingerprint(const struct mr_schema *schema,
                                             const struct mr_bytes *parts, uint32_t part_count);

@@ -10,8 +10,9 @@
  *             a field may be wanted as text and as number, and may be id or time as well.
  * Owner       mr_schema_open copies what it is given; the schema is constant and shared afterwards.
  * Threads     Constant after open.
- * Errors      open: MR_INVALID (a path that is another's parent, an empty or over-deep path, too many
- *             fields) with a text; MR_NO_MEMORY.
+ * Errors      open: MR_INVALID (a path that is another's parent, an empty, over-deep or over-long path
+ *             (255 bytes), too many fields or parts of the id (MR_ID_PARTS_MAX), no time field although a
+ *             missing time is rejected) with a text; MR_NO_MEMORY.
  */
 #include "base/hash.h"
 
