@@ -288,8 +288,8 @@ static void bounds_ids_and_keys(void **state) {
         {"{\"id\":1,\"k\":%s}", MR_KEY_TEXT_MAX + 1, MR_REJECT_BAD_KEY},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        char text[MR_KEY_TEXT_MAX + 2] = {0};
-        char body[2 * MR_KEY_TEXT_MAX + 64];
+        char text[MR_ID_LEN_MAX + 2] = {0};
+        char body[2 * MR_ID_LEN_MAX + 128];
         memset(text, '7', cases[i].len);
         int len = snprintf(body, sizeof body / 2, cases[i].format, text);
         body[len] = '\n';
