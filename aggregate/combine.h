@@ -1,29 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Combine: the open windows of the (rule, key)s one shard owns: merges partials, fires panes, answers
- * scans.
+ * Combine: the open windows of the (rule, key)s one shard owns: merges partials, fires panes,
+ * answers scans.
  *
- * Idea        For each bundle, in order: merge S parcels, in shard order; advance event time; fire what is
- *             due, in slices, so that a window of a million groups does not stop the shard. Until a bundle
- *             has fired completely the next one is not merged: that makes every pane a function of the log.
+ * Idea        For each bundle, in order: merge S parcels, in shard order; advance event time; fire
+ *             what is due, in slices, so that a window of a million groups does not stop the shard.
+ *             Until a bundle has fired completely the next one is not merged: that makes every pane
+ *             a function of the log.
  *
- *                 merge(p0) … merge(pS-1) → advance(seq, watermarks) → fire(budget)* → released later
+ *              merge(p0) … merge(pS-1) → advance(seq, watermarks) → fire(budget)* → released later
  *
- * Shape       Per rule: windows in order of start; per window: an arena that holds its groups (state and
- *             key) and an open-addressing index that grows step by step (never one long rehash).
- * States      of a window: OPEN (end > watermark) → CLOSED (fired ON_TIME, takes late data) → FINAL (takes
- *             nothing; readable until the flusher has confirmed its last pane, then freed).
- * Bounds      groups_max and groups_bytes of a rule on this shard, over its OPEN and CLOSED windows. Over
- *             either, a partial for a new key goes into the window's overflow group (key tag 'o', this
- *             shard's number; it may exceed the bound by one group a window), or is dropped: counted, and a
- *             dead letter (reason groups) with rule, window, key and count.
+ * Shape       Per rule: windows in order of start (aggregate/timeline.h); per window: its groups in
+ *             order of first appearance and an index of them that grows segment by segment
+ *             (aggregate/groups.h).
+ * States      of a window: OPEN (end > watermark) → CLOSED (fired ON_TIME, takes late data) → FINAL
+ *             (takes nothing; readable until the flusher has confirmed its last pane, then freed).
+ * Bounds      groups_max and groups_bytes of a rule on this shard, over its OPEN and CLOSED
+ *             windows. Over either, a partial for a new key goes into the window's overflow group
+ *             (key tag 'o', this shard's number; it may exceed the bound by one group a window), or
+ *             is dropped: counted, and a dead letter (reason groups) with rule, window, key and
+ *             count.
  * Units       Times in ms of event time; budgets in groups.
  * Owner       One shard thread. mr_combine_stats may be read from any thread.
- * Errors      MR_NO_MEMORY: state is unchanged by the failing partial, the caller stops the process.
+ * Errors      MR_NO_MEMORY: state is unchanged by the failing partial, the caller stops the
+ *             process.
  * Cost        merge: one or two cache misses a partial. No call is O(all groups).
- * Invariants  I1 a pane's revision is the seq of the bundle it fired in, and one (rule, window, key) fires
- *             at most once a bundle.  I2 watermarks never decrease.  I3 applied + dropped == events merged.
+ * Invariants  I1 a pane's revision is the seq of the bundle it fired in, and one (rule, window,
+ *             key) fires at most once a bundle.  I2 watermarks never decrease.  I3 applied +
+ *             dropped == events merged.
  */
 #include "aggregate/rule.h"
 #include "base/counters.h"
@@ -42,36 +47,40 @@ struct mr_combine_rule_stats {
     mr_counter panes;
 };
 
-enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count, uint32_t stream_count,
-                               const struct mr_bytes *stream_names, uint32_t shard,
-                               struct mr_combine **ret) MR_MUST_CHECK;
+enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
+                               uint32_t stream_count, const struct mr_bytes *stream_names,
+                               uint32_t shard, struct mr_combine **ret) MR_MUST_CHECK;
 void mr_combine_close(struct mr_combine *combine);
 
-/* Merges one parcel of bundle seq. Dead letters (dropped groups) are kept for the bundle's flush. */
+/* Merges one parcel of bundle seq; the caller closes it. Dead letters (dropped groups) are kept for
+ * the bundle's flush. */
 enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *parcel) MR_MUST_CHECK;
 
-/* Ends bundle seq: event time moves to watermarks[stream]; what is due is queued for firing: late panes of
- * changed groups in closed windows, then windows that close, in order of (rule, window start, then groups in
- * order of first appearance). */
+/* Ends bundle seq: event time moves to watermarks[stream]; what is due is queued for firing: late
+ * panes of changed groups in closed windows, then windows that close, in order of (rule, window
+ * start, then groups in order of first appearance). */
 void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms);
 
-/* Fires up to budget groups of the current bundle into flush (panes, dead letters, and finals: only shard 0
- * says those, once per bundle and rule whose final boundary moved). *ret_done: nothing is left. */
+/* Fires up to budget groups of the current bundle into flush (panes, dead letters, and finals: only
+ * shard 0 says those, once per bundle and rule whose final boundary moved). *ret_done: nothing is
+ * left. */
 enum mr_status mr_combine_fire(struct mr_combine *combine, uint32_t budget, struct mr_flush *flush,
                                bool *ret_done) MR_MUST_CHECK;
 
-/* The flusher has made everything up to and including seq durable: FINAL windows whose last pane is not
- * newer may go. Frees at most budget windows; call again while it returns true. */
+/* The flusher has made everything up to and including seq durable: FINAL windows whose last pane is
+ * not newer may go. Frees at most budget windows; call again while it returns true. While a scan is
+ * under way it frees nothing and returns false. */
 bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint32_t budget);
 
-const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine, uint32_t rule);
+const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine,
+                                                     uint32_t rule);
 
-/* Scans: a query's part on this shard, as of the last advanced bundle. Run between bundles, in slices; the
- * caller merges no bundle before the scan is done. */
+/* Scans: a query's part on this shard, as of the last advanced bundle. Run between bundles, in
+ * slices; the caller merges no bundle before the scan is done. */
 enum mr_scan_state { MR_SCAN_ALL, MR_SCAN_OPEN, MR_SCAN_FINAL }; /* OPEN: not final */
 
 struct mr_scan_filter {
-    uint32_t key; /* index of the key column in the rule */
+    uint32_t key;         /* index of the key column in the rule */
     struct mr_bytes text; /* equals a string, a number's text, or true, false, null */
 };
 
@@ -85,10 +94,10 @@ struct mr_scan {
     enum mr_scan_state state;
     struct mr_scan_filter filters[MR_RULE_KEYS_MAX];
     uint32_t filter_count;
-    int32_t order;   /* MR_SCAN_ORDER_WINDOW, or the index of a metric */
+    int32_t order; /* MR_SCAN_ORDER_WINDOW, or the index of a metric */
     bool descending;
     uint32_t limit;
-    bool has_after;  /* window order only: rows after (after_start_ms, after_key) in the scan's order */
+    bool has_after; /* window order only: rows behind (after_start_ms, after_key) in that order */
     int64_t after_start_ms;
     struct mr_bytes after_key;
 };
@@ -104,23 +113,30 @@ struct mr_row {
     struct mr_bytes state;
 };
 
-/* Rows packed into a buffer: the first `limit` of this shard in the scan's order (window order: by window
- * start, then key bytes; descending turns both). */
+/* The bound of one answer's rows. */
+#define MR_SCAN_BYTES_MAX (64u << 20)
+
+/* Rows packed into a buffer: the first `limit` of this shard in the scan's order (window order: by
+ * window start, then key bytes; descending turns both. Metric order: descending turns the metric
+ * only; equal ones come by window start and key, ascending). The first slice initialises it; the
+ * caller finishes rows. On MR_LIMIT the rows that fitted are there. */
 struct mr_scan_result {
     struct mr_buf rows;
     uint32_t count;
-    int64_t watermark_ms; /* of the rule's stream at the cut */
+    int64_t watermark_ms;  /* of the rule's stream at the cut */
     enum mr_status status; /* MR_LIMIT: the rows buffer's bound was met, MR_NO_MEMORY */
 };
 
 void mr_row_append(struct mr_buf *buf, const struct mr_row *row);
 bool mr_row_next(struct mr_bytes *rest, struct mr_row *ret);
-/* Whether row a comes before b in this scan's order. */
+/* <0: row a comes before b in this scan's order; 0: the same place. States need not be aligned. */
 int mr_scan_compare(const struct mr_scan *scan, const struct mr_rule *rule, const struct mr_row *a,
                     const struct mr_row *b);
+/* All filters. The overflow group matches MR_KEY_OTHER_TEXT in any column. */
 bool mr_scan_matches(const struct mr_scan *scan, struct mr_bytes key);
 
-/* Runs up to budget groups of the scan; returns true when done. cursor begins as {0}. */
+/* Runs up to budget groups of the scan; returns true when done (also with a status). cursor begins
+ * as {0}. Who gives up before that calls mr_combine_scan_stop. */
 struct mr_scan_cursor {
     bool started;
     int64_t window_start_ms;
@@ -129,6 +145,8 @@ struct mr_scan_cursor {
 };
 bool mr_combine_scan(struct mr_combine *combine, const struct mr_scan *scan,
                      struct mr_scan_cursor *cursor, uint32_t budget, struct mr_scan_result *result);
+/* Frees what an unfinished scan holds; nothing after its end. */
+void mr_combine_scan_stop(struct mr_combine *combine, struct mr_scan_cursor *cursor);
 
 /* A hash of all state, independent of memory layout: for tests and replay comparison. O(n). */
 uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine);

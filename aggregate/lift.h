@@ -4,21 +4,23 @@
  * Lift: from the accepted events of one bundle on one dedup shard to partial aggregates, one per
  * (rule, window, key).
  *
- * Idea        Combiner lifting and hot-key splitting in one step: events are spread over the shards by id,
- *             so each shard merges its part of a hot key here, and only the partial travels on.
+ * Idea        Combiner lifting and hot-key splitting in one step: events are spread over the shards
+ *             by id, so each shard merges its part of a hot key here, and only the partial travels
+ *             on.
  *
  *                 begin(seq) → batch(b1) → batch(b2) … → finish: one parcel for each combine shard
  *
- * Steps       For one batch, per rule of its stream: window starts, lateness against the watermark as it
- *             stood before the bundle, encoded group key, slot in a table of partials, then each metric's
- *             column is added to the slots. First sight of a bundle's key allocates its partial.
- * Verdicts    Future (time > limit): L, whatever the rules. Late for every rule of the stream (and there is
- *             at least one rule): L. Else A. Late for some rules only: A, counted late there, and a dead
- *             letter naming those rules.
+ * Steps       For one batch, per rule of its stream: window starts, lateness against the watermark
+ *             as it stood before the bundle, encoded group key, slot in a table of partials, then
+ *             each metric's column is added to the slots. First sight of a bundle's key allocates
+ *             its partial.
+ * Verdicts    Future (time > limit): L, whatever the rules. Late for every rule of the stream (and
+ *             there is at least one rule): L. Else A. Late for some rules only: A, counted late
+ *             there, and a dead letter naming those rules.
  * Units       Times in ms; watermark INT64_MIN: nothing seen.
  * Owner       One shard thread; everything begins anew with begin.
- * Errors      MR_NO_MEMORY from batch or finish: the bundle cannot be processed; the caller stops the
- *             process (the log has it). Partials are bounded by the bundle's events x rules.
+ * Errors      MR_NO_MEMORY from batch or finish: the bundle cannot be processed; the caller stops
+ *             the process (the log has it). Partials are bounded by the bundle's events x rules.
  * Cost        Goal: <= 30 ns per event and rule of one key column and two metrics.
  */
 #include "aggregate/rule.h"
@@ -41,21 +43,23 @@ struct mr_lift_rule_counts {
 
 /* rules: all rules of the plan, constant. stream_names for dead letters. */
 enum mr_status mr_lift_open(const struct mr_rule *rules, uint32_t rule_count,
-                            const struct mr_bytes *stream_names, uint32_t stream_count, uint32_t shard,
-                            uint32_t shards, struct mr_lift **ret) MR_MUST_CHECK;
+                            const struct mr_bytes *stream_names, uint32_t stream_count,
+                            uint32_t shard, uint32_t shards, struct mr_lift **ret) MR_MUST_CHECK;
 void mr_lift_close(struct mr_lift *lift);
 
 void mr_lift_begin(struct mr_lift *lift, uint64_t seq);
 
-/* order[0..count): the new events of this shard (not duplicates), ascending in request order. Sets their
- * verdicts in the batch to A or L. Appends dead letters to dead (base/dead.h). rule_counts has rule_count
- * entries. */
+/* order[0..count): the new events of this shard (not duplicates), ascending in request order. Sets
+ * their verdicts in the batch to A or L. Appends dead letters to dead (base/dead.h). rule_counts
+ * has rule_count entries. */
 enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const uint32_t *order,
                              uint32_t count, int64_t watermark_ms, int64_t time_limit_ms,
-                             struct mr_buf *dead, uint32_t *dead_count, struct mr_lift_counts *counts,
+                             struct mr_buf *dead, uint32_t *dead_count,
+                             struct mr_lift_counts *counts,
                              struct mr_lift_rule_counts *rule_counts) MR_MUST_CHECK;
 
-/* Moves the partials into one parcel per combine shard: ret[shards], each never NULL (count may be 0). */
+/* Moves the partials into one parcel per combine shard: ret[shards], each never NULL (count may be
+ * 0). */
 enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) MR_MUST_CHECK;
 
 struct mr_parcel *mr_parcel_open(uint64_t seq, uint32_t origin);

@@ -3,11 +3,13 @@
 /*
  * Watermark: the event time before which we believe we have seen everything of a stream.
  *
- * Idea        watermark = greatest event time - out_of_orderness. A stream that is silent for idle_timeout
- *             of recorded time is idle; then the watermark follows recorded time - out_of_orderness, so that
- *             the last windows close. A function of the log alone: only recorded times are used.
+ * Idea        watermark = greatest event time - out_of_orderness. A stream that is silent for
+ *             idle_timeout of recorded time is idle; then the watermark follows recorded time -
+ *             out_of_orderness, so that the last windows close. A function of the log alone: only
+ *             recorded times are used.
  * Owner       The sequencer (live and in replay).
- * Invariants  I1 watermark_ms never decreases.  I2 an event further ahead than max_future never moves it.
+ * Invariants  I1 watermark_ms never decreases.  I2 an event further ahead than max_future never
+ *             moves it.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,8 +22,8 @@ struct mr_watermark_options {
 };
 
 struct mr_watermark {
-    int64_t watermark_ms;   /* INT64_MIN: nothing seen */
-    int64_t time_max_ms;    /* greatest event time within max_future; INT64_MIN: none */
+    int64_t watermark_ms;           /* INT64_MIN: nothing seen */
+    int64_t time_max_ms;            /* greatest event time within max_future; INT64_MIN: none */
     int64_t last_event_recorded_ms; /* INT64_MIN: none */
 };
 
@@ -30,8 +32,8 @@ void mr_watermark_init(struct mr_watermark *w);
 /* The greatest event time that may count at this recorded time (saturating). */
 int64_t mr_watermark_limit(const struct mr_watermark_options *o, int64_t recorded_ms);
 
-/* After a bundle: time_max_ms is the greatest event time <= mr_watermark_limit among the well-formed events
- * of the bundle (INT64_MIN: none of them). */
+/* After a bundle: time_max_ms is the greatest event time <= mr_watermark_limit among the
+ * well-formed events of the bundle (INT64_MIN: none of them). */
 void mr_watermark_observe(struct mr_watermark *w, const struct mr_watermark_options *o,
                           int64_t time_max_ms, int64_t recorded_ms);
 /* After every bundle, also one without events of this stream: idleness. */

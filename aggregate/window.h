@@ -8,11 +8,11 @@
  *                                  │◀──── allowed_lateness ──────▶│
  *                                                                 ^ watermark
  *
- *             A window [start, end) closes (fires ON_TIME) once watermark >= end, and is final (its state is
- *             dropped) once watermark >= end + allowed_lateness. An event is late for a rule when its
- *             window is final.
- * Units       int64 ms. All arithmetic saturates: a watermark may be INT64_MIN (nothing seen) or INT64_MAX
- *             (end of bounded input).
+ *             A window [start, end) closes (fires ON_TIME) once watermark >= end, and is final (its
+ *             state is dropped) once watermark >= end + allowed_lateness. An event is late for a
+ *             rule when its window is final.
+ * Units       int64 ms. All arithmetic saturates: a watermark may be INT64_MIN (nothing seen) or
+ *             INT64_MAX (end of bounded input).
  */
 #include "aggregate/rule.h"
 

@@ -7,8 +7,11 @@
  *
  *                 | json_len u32 | stream u16 | reason u8 | zero u8 | json |
  *
- *             json is one object: {"reason","stream","lsn","index","time","watermark","rules":[…],
- *             "event":{…} | "raw":"…" | "group":{…},"events":n}. lsn and index name the event in the log.
+ *             json is one object, by reason:
+ *               late, future  {"reason","stream","lsn","index","time","watermark","rules":[…],"event":{…}}
+ *               rejected      {"reason","code","stream","lsn","index","raw":"…"}
+ *               groups        {"reason","stream","rules":[…],"seq","window_start","window_end","group":{…},"events"}
+ *             lsn and index name the event in the log; seq names the bundle.
  */
 #include "base/bytes.h"
 

@@ -1,31 +1,48 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Dedup: which events were seen before: verdicts = f(state, fingerprints), for one stream on one shard.
+ * Dedup: which events were seen before: verdicts = f(state, fingerprints), for one stream on one
+ * shard.
  *
- * Idea        Batches: all slots are computed and prefetched before the first is probed, so that cache
- *             misses overlap. Time is cut into generations; an id carries the generation of its first
- *             sight; forgetting is moving the oldest live generation on, and a sweep cleans up behind.
+ * Idea        Batches: all slots are computed and prefetched before the first is probed, so that
+ *             cache misses overlap. Time is cut into generations; an id carries the generation of
+ *             its first sight; forgetting is moving the oldest live generation on, and a sweep
+ *             cleans up behind.
  *
  *                  generation:   5   6   7   8  …  21
  *                                └ oldest live     └ current        (MR_DEDUP_GENERATIONS + 1 live)
  *
- * Units       recorded_ms: the recorded time of bundles (never event time). A generation is
- *             horizon_ms / MR_DEDUP_GENERATIONS long, at least 1 ms, rounded up.
- * Semantics   First sight counts: a duplicate does not extend the horizon. An id is remembered for at
- *             least horizon_ms and at most one generation more of recorded time. Deterministic: a
- *             function of the sequence of calls alone.
+ * Units       recorded_ms: the recorded time of bundles (never event time), not negative. A
+ *             generation is horizon_ms / MR_DEDUP_GENERATIONS long, at least 1 ms, rounded up; its
+ *             cuts are multiples of that length since the epoch. A generation ends early, and the
+ *             next begins within the same time, when it is full: 1/32 of the room in exact with
+ *             evict_oldest, 1/4 in bloom.
+ * Semantics   First sight counts: a duplicate does not extend the horizon. An id is remembered for
+ *             at least horizon_ms and at most one generation more of recorded time. Deterministic:
+ *             a function of the sequence of calls alone; neither how ids are cut into calls of
+ *             judge nor the sweep matters.
+ *             bloom: a generation is 1/MR_DEDUP_BLOOM_GENERATIONS of the horizon, because each
+ *             lookup tests all live filters. An id seen within the horizon is never taken for new;
+ *             a new id is taken for seen with a share of at most `error`, whatever the pattern of
+ *             arrival.
  * Owner       One shard thread. mr_dedup_stats may be read from any thread.
- * Errors      open: MR_NO_MEMORY, MR_INVALID with a text. judge cannot fail: the caller has made sure of
- *             room (mr_dedup_room) before the records were appended; without room in mode `reject` it
- *             asserts. when_full evict_oldest: the oldest generation is forgotten early, and counted.
+ * Errors      open: MR_NO_MEMORY, MR_INVALID with a text. judge cannot fail: the caller has made
+ *             sure of room (mr_dedup_room) before the records were appended; without room in mode
+ *             `reject` it asserts. when_full evict_oldest: when the room is full and a new id
+ *             comes, the oldest generation is forgotten early, and counted. exact: the newest
+ *             ids_max ids within the horizon are remembered even so; bloom: the newest 3/4 of
+ *             ids_max.
  * Cost        exact: at most 24 bytes per id of ids_max, all in; judge <= 40 ns an id at 64 M ids.
- * Invariants  I1 live ids <= ids_max (+ 5 % headroom).   I2 an id is live in one generation only.
+ *             bloom: dedup/blooming.h says how many bytes.
+ * Invariants  I1 live ids <= ids_max (+ 5 % headroom, + 1).   I2 an id is live in one generation
+ *             only.
  */
 #include "base/counters.h"
 #include "base/hash.h"
 
-#define MR_DEDUP_GENERATIONS 16 /* live beside the current one; 1/16 of the horizon is the imprecision */
+/* Live beside the current one: 1/16 of the horizon is the imprecision. bloom has fewer. */
+#define MR_DEDUP_GENERATIONS       16
+#define MR_DEDUP_BLOOM_GENERATIONS 4
 
 enum mr_dedup_mode {
     MR_DEDUP_EXACT,
@@ -39,8 +56,9 @@ struct mr_dedup_options {
     enum mr_dedup_mode mode;
     enum mr_when_full when_full;
     int64_t horizon_ms;
-    uint64_t ids_max; /* of this shard */
-    double error;     /* bloom: false-positive share at ids_max, over all live generations together */
+    uint64_t ids_max; /* of this shard, 1 to 2^40 */
+    double error;     /* bloom: false-positive share at ids_max, over all live generations together;
+                       * 1e-7 to 0.5 */
 };
 
 struct mr_dedup_stats {
@@ -48,9 +66,9 @@ struct mr_dedup_stats {
     mr_counter bytes;
     mr_counter evicted_ids;
     mr_counter expired_ids;
-    mr_counter generation;        /* number of the current generation, from 0 */
-    mr_counter error_ppb;         /* bloom: estimated false positives in 10^-9 */
-    mr_counter fill_ppm;          /* exact: occupied share of slots; bloom: fill of the fullest filter */
+    mr_counter generation; /* number of the current generation, from 0 */
+    mr_counter error_ppb;  /* bloom: estimated false positives in 10^-9 */
+    mr_counter fill_ppm;   /* exact: occupied share of slots; bloom: fill of the fullest filter */
 };
 
 struct mr_dedup;
@@ -62,28 +80,32 @@ void mr_dedup_close(struct mr_dedup *dedup);
 /* Moves recorded time to now (never back: a smaller value changes nothing). Called before judge. */
 void mr_dedup_advance(struct mr_dedup *dedup, int64_t recorded_ms);
 
-/* Judges fps[order[0]], fps[order[1]], … in this order and remembers the new ones. duplicate[k] becomes
- * 1 when the id was live already (also through an earlier k of this call), else 0. */
+/* Judges fps[order[0]], fps[order[1]], … in this order and remembers the new ones. duplicate[k]
+ * becomes 1 when the id was live already (also through an earlier k of this call), else 0. */
 void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint32_t *order,
                     uint32_t count, uint8_t *duplicate);
 
-/* How many more new ids fit for certain at recorded time recorded_ms; UINT64_MAX where there is no bound
- * (none, evict_oldest). Owner only. */
+/* How many more new ids fit for certain at recorded time recorded_ms; UINT64_MAX where there is no
+ * bound (none, evict_oldest). Owner only. */
 uint64_t mr_dedup_room(const struct mr_dedup *dedup, int64_t recorded_ms);
 
 /* Whether moving recorded time to recorded_ms would forget at least one id (a TICK is worth it). */
 bool mr_dedup_due(const struct mr_dedup *dedup, int64_t recorded_ms);
 
-/* Was this id seen? Reads only. Times are those of the id's generation: [*ret_from_ms, *ret_to_ms) holds
- * its first sight; it is remembered until *ret_until_ms at least. */
+/* Was this id seen? Reads only. Times are those of the id's generation: [*ret_from_ms, *ret_to_ms)
+ * holds its first sight; it is remembered until *ret_until_ms at least (when nothing has to be
+ * evicted). The times are written only when it was. bloom: perhaps by mistake. */
 bool mr_dedup_seen(const struct mr_dedup *dedup, struct mr_fingerprint fp, int64_t *ret_from_ms,
                    int64_t *ret_to_ms, int64_t *ret_until_ms);
 
-/* A little of the background sweep; judge does its share by itself. Returns whether more is left. */
+/* A little of the background sweep; judge does its share by itself. Returns whether more is left.
+ * For idle moments: no answer depends on it. slots: of the table, or blocks of 32 bytes of a
+ * filter. */
 bool mr_dedup_sweep(struct mr_dedup *dedup, uint32_t slots);
 
 const struct mr_dedup_stats *mr_dedup_stats(const struct mr_dedup *dedup);
-/* A hash of everything remembered, independent of slot order: for tests and replay comparison. O(n). */
+/* A hash of everything remembered, independent of slot order: for tests and replay comparison.
+ * O(n). */
 uint64_t mr_dedup_state_hash_scan(const struct mr_dedup *dedup);
 void mr_dedup_check_scan(const struct mr_dedup *dedup);
 

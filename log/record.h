@@ -15,7 +15,9 @@
  *                 32 seq u64          number of the bundle
  *                 40 incarnation u64  of the log: random, made with it
  *                 48 recorded_ms i64  receive time of the bundle
- *                 56 payload_check u64  XXH3-64 of the payload
+ *                 56 payload_check u64  XXH3-64 over the payload in blocks of 16 KiB: the check of a
+ *                                       block is the seed of the next, the first seed is 0, so that a
+ *                                       payload in parts needs no joining but across a part's end
  *                 64 zero u64         for later
  *                 72 header_check u64 XXH3-64 of bytes 0..71
  *
@@ -30,6 +32,8 @@
 #include <sys/uio.h>
 
 #define MR_RECORD_HEADER 80
+#define MR_RECORD_ALIGN 8
+#define MR_RECORD_MAGIC 0x3152726du /* "mrR1" read as a little-endian number */
 #define MR_RECORD_PAYLOAD_MAX (96u << 20)
 
 enum mr_record_type {
@@ -57,9 +61,12 @@ const char *mr_record_type_name(enum mr_record_type type);
 
 /* Header bytes on disk plus payload plus padding. */
 uint64_t mr_record_size(size_t payload_len);
-/* Writes the header for record (its payload is checksummed in its parts, one behind the other). */
+/* The payload_check of a payload in parts, one behind the other. */
+uint64_t mr_record_payload_check(const struct iovec *payload, int payload_count);
+/* Writes the header for record; its payload is what stands in the parts (record->payload is not used). */
 void mr_record_encode(const struct mr_record *record, const struct iovec *payload, int payload_count,
                       uint8_t ret[MR_RECORD_HEADER]);
-/* MR_CORRUPT when the header is not sound. ret->payload has the length and a NULL ptr. */
+/* MR_CORRUPT when the header is not sound: magic, version, checksum, a type or length out of bounds.
+ * ret->payload has the length and a NULL ptr. */
 enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct mr_record *ret,
                                 uint64_t *ret_payload_check) MR_MUST_CHECK;

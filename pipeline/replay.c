@@ -91,7 +91,7 @@ static void replayed(struct mr_batch *batch, void *ctx) {
 
 static enum mr_status decode_record(struct mr_sequencer *s, const struct mr_record *record,
                                     struct mr_batch **ret, struct mr_error *error) {
-    struct events events;
+    struct events events = {0};
     const struct mr_schema *schema = NULL;
     enum mr_status status = parse_events(s->pipeline->plan, record, &events, error);
     if (status == MR_OK) {

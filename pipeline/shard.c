@@ -499,7 +499,9 @@ void mr_shard_close(struct mr_shard *shard) {
     }
     const struct mr_plan *plan = shard->pipeline->plan;
     close_rings(shard);
-    mr_free(shard->scan.work);
+    if (shard->combine != NULL) {
+        mr_combine_scan_stop(shard->combine, &shard->scan);
+    }
     for (uint32_t i = 0; shard->dedup != NULL && i < plan->stream_count; i++) {
         mr_dedup_close(shard->dedup[i]);
     }

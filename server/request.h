@@ -43,6 +43,7 @@ struct mr_response {
     const char *allow;        /* NULL: no Allow header */
     const char *accept_encoding; /* NULL, or for 415 */
     bool close;               /* close the connection after the answer */
+    char *next_cursor;        /* NULL, or header X-Next-Cursor; mr_alloc, freed by the http layer */
     struct mr_buf body;
 };
 

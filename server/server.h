@@ -41,7 +41,7 @@ struct mr_server {
     mr_counter refused_queue;
     mr_counter body_bytes;     /* received, as sent */
     mr_counter inflated_bytes;
-    struct mr_route_stats routes[MR_ROUTES_MAX];
+    struct mr_route_stats routes[MR_ROUTES_MAX]; /* as mr_routes; at mr_route_count: requests without a route */
 };
 
 struct mr_server_options {

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "aggregate/combine.h"
+
+#include "aggregate/combine_state.h"
+#include "aggregate/dead_letter.h"
+#include "aggregate/window.h"
+#include "base/alloc.h"
+#include "base/json.h"
+#include "base/key.h"
+
+enum {
+    DEAD_BYTES_MAX = 1 << 30,
+    DIRTY_FIRST = 64,
+    SLOT_AHEAD = 8, /* partials: index slots are prefetched this far ahead, groups half as far */
+    GROUP_AHEAD = 4,
+};
+
+static void init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, uint32_t shard) {
+    MR_ASSERT(rule->state_len % 8 == 0 && rule->window_size_ms > 0);
+    cr->rule = rule;
+    mr_timeline_init(&cr->windows);
+    cr->other_key[0] = MR_KEY_OTHER;
+    cr->other_key[1] = (uint8_t)shard;
+    cr->other_hash = mr_group_hash(mr_hash64(mr_combine_other_key(cr), rule->key_seed));
+    cr->said_final_end_ms = INT64_MIN;
+}
+
+enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
+                               uint32_t stream_count, const struct mr_bytes *stream_names,
+                               uint32_t shard, struct mr_combine **ret) {
+    MR_ASSERT(rule_count <= MR_RULES_MAX && stream_count <= MR_STREAMS_MAX);
+    MR_ASSERT(shard < MR_SHARDS_MAX);
+    struct mr_combine *combine = mr_alloc_zero(1, sizeof *combine);
+    if (combine == NULL) {
+        return MR_NO_MEMORY;
+    }
+    combine->stream_count = stream_count;
+    combine->stream_names = stream_names;
+    combine->shard = shard;
+    mr_buf_init(&combine->dead, DEAD_BYTES_MAX);
+    combine->rules = mr_alloc_zero(rule_count + 1, sizeof *combine->rules);
+    combine->watermarks_ms = mr_alloc((stream_count + 1) * sizeof *combine->watermarks_ms);
+    if (combine->rules == NULL || combine->watermarks_ms == NULL) {
+        mr_combine_close(combine);
+        return MR_NO_MEMORY;
+    }
+    combine->rule_count = rule_count;
+    for (uint32_t r = 0; r < rule_count; r++) {
+        MR_ASSERT(rules[r].index == r && rules[r].stream < stream_count);
+        init_rule(&combine->rules[r], &rules[r], shard);
+    }
+    for (uint32_t s = 0; s < stream_count; s++) {
+        combine->watermarks_ms[s] = INT64_MIN;
+    }
+    *ret = combine;
+    return MR_OK;
+}
+
+static uint32_t recent_slot(int64_t start_ms) {
+    return (uint32_t)((uint64_t)start_ms * UINT64_C(0x9E3779B97F4A7C15) >> 61);
+}
+
+static void close_window(struct mr_combine_window *window) {
+    struct mr_combine_rule *cr = window->owner;
+    struct mr_combine_window **recent = &cr->recent[recent_slot(window->start_ms)];
+    if (*recent == window) {
+        *recent = NULL;
+    }
+    mr_timeline_remove(&cr->windows, window->start_ms);
+    mr_groups_finish(&window->groups);
+    mr_free(window);
+}
+
+void mr_combine_close(struct mr_combine *combine) {
+    if (combine == NULL) {
+        return;
+    }
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_combine_rule *cr = &combine->rules[r];
+        struct mr_combine_window *window;
+        while ((window = mr_timeline_ceil(&cr->windows, INT64_MIN)) != NULL) {
+            close_window(window);
+        }
+        mr_timeline_finish(&cr->windows);
+        mr_free(cr->dirty);
+    }
+    mr_buf_finish(&combine->dead);
+    mr_free(combine->watermarks_ms);
+    mr_free(combine->rules);
+    mr_free(combine);
+}
+
+static struct mr_combine_window *find_window(struct mr_combine_rule *cr, int64_t start_ms) {
+    struct mr_combine_window **recent = &cr->recent[recent_slot(start_ms)];
+    if (*recent == NULL || (*recent)->start_ms != start_ms) {
+        struct mr_combine_window *window = mr_timeline_find(&cr->windows, start_ms);
+        if (window == NULL) {
+            return NULL;
+        }
+        *recent = window;
+    }
+    return *recent;
+}
+
+static struct mr_combine_window *open_window(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                             int64_t start_ms) {
+    int64_t watermark = mr_combine_watermark(combine, cr);
+    MR_ASSERT(!mr_window_final(cr->rule, start_ms, watermark)); /* lift has taken these out */
+    struct mr_combine_window *window = mr_alloc_zero(1, sizeof *window);
+    if (window == NULL) {
+        return NULL;
+    }
+    window->start_ms = start_ms;
+    window->owner = cr;
+    window->state =
+        mr_window_closed(cr->rule, start_ms, watermark) ? MR_WINDOW_CLOSED : MR_WINDOW_OPEN;
+    mr_groups_init(&window->groups, cr->rule->state_len);
+    if (mr_timeline_insert(&cr->windows, start_ms, window) != MR_OK) {
+        mr_free(window);
+        return NULL;
+    }
+    cr->window_count++;
+    cr->bytes += mr_combine_window_bytes(window);
+    return window;
+}
+
+static bool reserve_dirty(struct mr_combine_rule *cr) {
+    if (cr->dirty_count < cr->dirty_cap) {
+        return true;
+    }
+    uint32_t cap = cr->dirty_cap == 0 ? DIRTY_FIRST : cr->dirty_cap * 2;
+    struct mr_combine_dirty *dirty = mr_realloc(cr->dirty, cap * sizeof *dirty);
+    if (dirty == NULL) {
+        return false;
+    }
+    cr->dirty = dirty;
+    cr->dirty_cap = cap;
+    return true;
+}
+
+static bool is_full(const struct mr_combine_rule *cr, size_t key_len) {
+    uint64_t need = sizeof(struct mr_group) + cr->rule->state_len + key_len;
+    return cr->groups >= cr->rule->groups_max || cr->bytes + need > cr->rule->groups_bytes;
+}
+
+static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                   const struct mr_partial *p) {
+    const struct mr_rule *rule = cr->rule;
+    size_t at = mr_dead_begin(&combine->dead, rule->stream, MR_DEAD_GROUPS);
+    struct mr_json json;
+    mr_json_init(&json, &combine->dead);
+    mr_json_object_begin(&json);
+    mr_json_key(&json, "reason");
+    mr_json_text(&json, mr_dead_reason_text(MR_DEAD_GROUPS));
+    mr_json_key(&json, "stream");
+    mr_json_string(&json, combine->stream_names[rule->stream]);
+    mr_json_key(&json, "seq");
+    mr_json_uint(&json, combine->merging_seq);
+    mr_dead_letter_time(&json, "window_start", p->window_start_ms);
+    mr_dead_letter_time(&json, "window_end", mr_window_end(rule, p->window_start_ms));
+    mr_dead_letter_time(&json, "watermark", mr_combine_watermark(combine, cr));
+    mr_json_key(&json, "rules");
+    mr_json_array_begin(&json);
+    mr_json_string(&json, rule->name);
+    mr_json_array_end(&json);
+    mr_json_key(&json, "group");
+    mr_dead_letter_key(&json, rule, mr_partial_key(p));
+    mr_json_key(&json, "events");
+    mr_json_uint(&json, p->events);
+    mr_json_object_end(&json);
+    mr_dead_end(&combine->dead, at);
+    if (combine->dead.failed) {
+        return MR_NO_MEMORY;
+    }
+    combine->dead_count++;
+    mr_counter_add(&cr->stats.dropped, p->events);
+    return MR_OK;
+}
+
+/* A new group of this key in this window, which is opened if it is NULL. */
+static struct mr_group *add_group(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                  struct mr_combine_window **window, int64_t start_ms,
+                                  uint32_t hash, struct mr_bytes key, uint32_t *ret_ref) {
+    struct mr_combine_window *at = *window != NULL ? *window : open_window(combine, cr, start_ms);
+    if (at == NULL) {
+        return NULL;
+    }
+    uint64_t bytes_before = mr_combine_window_bytes(at);
+    struct mr_group *group;
+    if (mr_groups_add(&at->groups, hash, key, &group, ret_ref) != MR_OK) {
+        cr->bytes += mr_combine_window_bytes(at) - bytes_before;
+        if (*window == NULL) {
+            cr->window_count--;
+            cr->bytes -= mr_combine_window_bytes(at);
+            close_window(at);
+        }
+        return NULL;
+    }
+    cr->bytes += mr_combine_window_bytes(at) - bytes_before;
+    cr->groups++;
+    *window = at;
+    return group;
+}
+
+static void merge_into(struct mr_combine *combine, struct mr_combine_window *window,
+                       struct mr_group *group, uint32_t ref, struct mr_partial *p) {
+    struct mr_combine_rule *cr = window->owner;
+    bool added = group->events == 0;
+    if (added) {
+        memcpy(mr_group_state(group), mr_partial_state(p), p->state_len);
+    } else {
+        mr_metric_merge(cr->rule->metrics, cr->rule->metric_count, mr_group_state(group),
+                        mr_partial_state(p));
+    }
+    if (window->state == MR_WINDOW_CLOSED && (added || group->revision != combine->merging_seq)) {
+        MR_ASSERT(cr->dirty_count < cr->dirty_cap);
+        cr->dirty[cr->dirty_count++] =
+            (struct mr_combine_dirty){.start_ms = window->start_ms, .window = window, .ref = ref};
+    }
+    group->events += p->events;
+    group->revision = combine->merging_seq;
+    mr_counter_add(&cr->stats.applied, p->events);
+}
+
+static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p) {
+    MR_ASSERT(p->rule < combine->rule_count && p->events > 0);
+    struct mr_combine_rule *cr = &combine->rules[p->rule];
+    MR_ASSERT(p->state_len == cr->rule->state_len);
+    struct mr_bytes key = mr_partial_key(p);
+    uint32_t hash = mr_group_hash(p->key_hash);
+    uint32_t ref = 0;
+    struct mr_combine_window *window = find_window(cr, p->window_start_ms);
+    MR_ASSERT(window == NULL || window->state != MR_WINDOW_FINAL);
+    struct mr_group *group =
+        window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
+    bool overflow = group == NULL && is_full(cr, key.len);
+    if (overflow && cr->rule->when_full == MR_GROUPS_DROP) {
+        return drop_partial(combine, cr, p);
+    }
+    if (!reserve_dirty(cr)) {
+        return MR_NO_MEMORY;
+    }
+    if (overflow) {
+        key = mr_combine_other_key(cr);
+        hash = cr->other_hash;
+        group = window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
+    }
+    if (group == NULL) {
+        group = add_group(combine, cr, &window, p->window_start_ms, hash, key, &ref);
+        if (group == NULL) {
+            return MR_NO_MEMORY;
+        }
+    }
+    merge_into(combine, window, group, ref, p);
+    if (overflow) {
+        mr_counter_add(&cr->stats.overflow, p->events);
+    }
+    return MR_OK;
+}
+
+static void set_gauges(struct mr_combine *combine) {
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_combine_rule *cr = &combine->rules[r];
+        mr_counter_set(&cr->stats.windows, cr->window_count);
+        mr_counter_set(&cr->stats.groups, cr->groups);
+        mr_counter_set(&cr->stats.bytes, cr->bytes);
+    }
+}
+
+static struct mr_partial *partial_at(const struct mr_parcel *parcel, size_t at) {
+    struct mr_partial *p = (struct mr_partial *)(void *)(parcel->bytes.ptr + at);
+    MR_ASSERT(parcel->bytes.len - at >= sizeof *p && parcel->bytes.len - at >= p->size);
+    MR_ASSERT(p->size >= sizeof *p + p->state_len + p->key_len && p->size % 8 == 0);
+    return p;
+}
+
+/* The groups a partial further on will touch, if its window is at hand. */
+static const struct mr_groups *groups_ahead(const struct mr_combine *combine,
+                                            const struct mr_partial *p) {
+    MR_ASSERT(p->rule < combine->rule_count);
+    const struct mr_combine_window *window =
+        combine->rules[p->rule].recent[recent_slot(p->window_start_ms)];
+    return window != NULL && window->start_ms == p->window_start_ms ? &window->groups : NULL;
+}
+
+enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *parcel) {
+    MR_ASSERT(!combine->firing && combine->scans == 0);
+    MR_ASSERT(!combine->advanced || parcel->seq > combine->seq);
+    MR_ASSERT(!combine->merging || parcel->seq == combine->merging_seq);
+    combine->merging = true;
+    combine->merging_seq = parcel->seq;
+    const struct mr_partial *coming[SLOT_AHEAD] = {NULL}; /* a ring: those seen ahead */
+    size_t ahead = 0;
+    size_t at = 0;
+    enum mr_status status = MR_OK;
+    for (uint32_t k = 0; k < parcel->count + SLOT_AHEAD && status == MR_OK; k++) {
+        const struct mr_partial *near =
+            k < GROUP_AHEAD ? NULL : coming[(k - GROUP_AHEAD) % SLOT_AHEAD];
+        const struct mr_groups *groups = near == NULL ? NULL : groups_ahead(combine, near);
+        if (groups != NULL) {
+            mr_groups_prefetch_group(groups, mr_group_hash(near->key_hash));
+        }
+        if (k >= SLOT_AHEAD) {
+            struct mr_partial *p = partial_at(parcel, at);
+            at += p->size;
+            status = merge_partial(combine, p);
+        }
+        coming[k % SLOT_AHEAD] = NULL;
+        if (k < parcel->count) {
+            const struct mr_partial *far = partial_at(parcel, ahead);
+            ahead += far->size;
+            coming[k % SLOT_AHEAD] = far;
+            groups = groups_ahead(combine, far);
+            if (groups != NULL) {
+                mr_groups_prefetch_slot(groups, mr_group_hash(far->key_hash));
+            }
+        }
+    }
+    MR_ASSERT(status != MR_OK || at == parcel->bytes.len);
+    set_gauges(combine);
+    return status;
+}
+
+/* CLOSED or OPEN windows are never in this list; neither is one whose panes are not fired yet. */
+static bool releasable(const struct mr_combine *combine, uint64_t confirmed_seq) {
+    const struct mr_combine_window *window = combine->final_first;
+    if (window == NULL || window->final_seq > confirmed_seq || combine->scans > 0) {
+        return false;
+    }
+    return !combine->firing || window->final_seq < combine->seq;
+}
+
+bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint32_t budget) {
+    while (budget > 0 && releasable(combine, confirmed_seq)) {
+        struct mr_combine_window *window = combine->final_first;
+        MR_ASSERT(window->state == MR_WINDOW_FINAL);
+        combine->final_first = window->next_final;
+        if (combine->final_first == NULL) {
+            combine->final_last = NULL;
+        }
+        close_window(window);
+        budget--;
+    }
+    return releasable(combine, confirmed_seq);
+}
+
+const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine,
+                                                     uint32_t rule) {
+    MR_ASSERT(rule < combine->rule_count);
+    return &combine->rules[rule].stats;
+}
+
+struct mr_row mr_combine_row(const struct mr_combine_window *window, struct mr_group *group) {
+    const struct mr_rule *rule = window->owner->rule;
+    return (struct mr_row){
+        .window_start_ms = window->start_ms,
+        .window_end_ms = mr_window_end(rule, window->start_ms),
+        .events = group->events,
+        .revision = group->revision > window->closed_seq ? group->revision : window->closed_seq,
+        .final = window->state == MR_WINDOW_FINAL,
+        .key = mr_group_key(group, rule->state_len),
+        .state = mr_bytes_of(mr_group_state(group), rule->state_len),
+    };
+}

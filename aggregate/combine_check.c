@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What holds of combine's state between calls, and a hash of it for comparing replays. */
+#include "aggregate/combine_state.h"
+#include "aggregate/window.h"
+
+static uint64_t hash_more(uint64_t hash, const void *ptr, size_t len) {
+    return mr_hash64(mr_bytes_of(ptr, len), hash);
+}
+
+static uint64_t hash_window(uint64_t hash, const struct mr_combine_window *window) {
+    uint64_t head[4] = {(uint64_t)window->start_ms, window->state, window->closed_seq,
+                        window->groups.count};
+    hash = hash_more(hash, head, sizeof head);
+    uint32_t ref = 0;
+    struct mr_group *group;
+    while ((group = mr_groups_next(&window->groups, &ref)) != NULL) {
+        uint32_t state_len = window->groups.state_len;
+        hash = hash_more(hash, group, sizeof *group + state_len + group->key_len);
+    }
+    return hash;
+}
+
+/* Without FINAL windows: how long those stay depends on the flusher, not on the log. */
+uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine) {
+    uint64_t hash = hash_more(0, &combine->seq, sizeof combine->seq);
+    hash = hash_more(hash, combine->watermarks_ms,
+                     combine->stream_count * sizeof *combine->watermarks_ms);
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        const struct mr_timeline *windows = &combine->rules[r].windows;
+        const struct mr_combine_window *window = mr_timeline_ceil(windows, INT64_MIN);
+        while (window != NULL) {
+            if (window->state != MR_WINDOW_FINAL) {
+                hash = hash_more(hash, &r, sizeof r);
+                hash = hash_window(hash, window);
+            }
+            window = window->start_ms == INT64_MAX
+                         ? NULL
+                         : mr_timeline_ceil(windows, window->start_ms + 1);
+        }
+    }
+    return hash;
+}
+
+static uint32_t hash_of_key(struct mr_bytes key, uint64_t seed) {
+    return mr_group_hash(mr_hash64(key, seed));
+}
+
+static void check_window(const struct mr_combine *combine, const struct mr_combine_window *window) {
+    const struct mr_rule *rule = window->owner->rule;
+    int64_t watermark = combine->watermarks_ms[rule->stream];
+    bool closed = mr_window_closed(rule, window->start_ms, watermark);
+    bool final = mr_window_final(rule, window->start_ms, watermark);
+    MR_ASSERT(closed == (window->state != MR_WINDOW_OPEN));
+    MR_ASSERT(final == (window->state == MR_WINDOW_FINAL));
+    MR_ASSERT(window->groups.count > 0);
+    MR_ASSERT(mr_window_start(rule, window->start_ms) == window->start_ms);
+    mr_groups_check_scan(&window->groups, hash_of_key, rule->key_seed);
+}
+
+static void check_rule(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
+    uint64_t windows = 0;
+    uint64_t groups = 0;
+    uint64_t bytes = 0;
+    mr_timeline_check_scan(&cr->windows);
+    const struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, INT64_MIN);
+    while (window != NULL) {
+        MR_ASSERT(window->owner == cr);
+        check_window(combine, window);
+        if (window->state != MR_WINDOW_FINAL) {
+            windows++;
+            groups += window->groups.count;
+            bytes += mr_combine_window_bytes(window);
+        }
+        window = window->start_ms == INT64_MAX
+                     ? NULL
+                     : mr_timeline_ceil(&cr->windows, window->start_ms + 1);
+    }
+    MR_ASSERT(windows == cr->window_count);
+    MR_ASSERT(groups == cr->groups && bytes == cr->bytes);
+    MR_ASSERT(mr_counter_read(&cr->stats.groups) == groups);
+}
+
+void mr_combine_check_scan(const struct mr_combine *combine) {
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        check_rule(combine, &combine->rules[r]);
+    }
+    const struct mr_combine_window *last = NULL;
+    for (const struct mr_combine_window *w = combine->final_first; w != NULL; w = w->next_final) {
+        MR_ASSERT(w->state == MR_WINDOW_FINAL && w->final_seq <= combine->seq);
+        MR_ASSERT(last == NULL || last->final_seq <= w->final_seq);
+        last = w;
+    }
+    MR_ASSERT(last == combine->final_last);
+    MR_ASSERT((combine->dead_count == 0) == (combine->dead.len == 0));
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Combine, inside: what combine.c (merge), fire.c, scan.c and combine_check.c share. Nobody else
+ * includes it.
+ *
+ * Shape       For each rule a timeline of windows; for each window its groups. Two lists run
+ *             through windows: those that close in this bundle, and those that are FINAL, in order
+ *             of becoming so.
+ *
+ *             OPEN ──end ≤ watermark──▶ CLOSED ──end + lateness ≤ watermark──▶ FINAL ─confirmed─▶
+ * freed
+ */
+#include "aggregate/combine.h"
+#include "aggregate/groups.h"
+#include "aggregate/timeline.h"
+
+enum mr_window_state { MR_WINDOW_OPEN, MR_WINDOW_CLOSED, MR_WINDOW_FINAL };
+
+struct mr_combine_window {
+    int64_t start_ms;
+    struct mr_combine_rule *owner;
+    enum mr_window_state state;
+    uint64_t closed_seq; /* of the bundle that closed it, the least revision of panes; 0: none */
+    uint64_t final_seq;
+    struct mr_combine_window *next_closing;
+    struct mr_combine_window *next_final;
+    struct mr_groups groups;
+};
+
+/* A group of a CLOSED window that the bundle changed. */
+struct mr_combine_dirty {
+    int64_t start_ms;
+    struct mr_combine_window *window;
+    uint32_t ref;
+};
+
+enum { MR_COMBINE_RECENT = 8 };
+
+struct mr_combine_rule {
+    const struct mr_rule *rule;
+    struct mr_timeline windows;
+    struct mr_combine_window
+        *recent[MR_COMBINE_RECENT]; /* by a hash of the start: spares the search */
+    uint64_t window_count;          /* OPEN and CLOSED, as the next two */
+    uint64_t groups;
+    uint64_t bytes;
+
+    uint8_t other_key[2];
+    uint32_t other_hash;
+
+    /* What this bundle fires. */
+    struct mr_combine_dirty *dirty;
+    uint32_t dirty_count;
+    uint32_t dirty_cap;
+    uint32_t dirty_at;
+    struct mr_combine_window *closing;
+    struct mr_combine_window *closing_last;
+    uint32_t closing_ref; /* the next group of *closing */
+    int64_t said_final_end_ms;
+
+    struct mr_combine_rule_stats stats;
+};
+
+struct mr_combine {
+    struct mr_combine_rule *rules;
+    uint32_t rule_count;
+    int64_t *watermarks_ms; /* by stream */
+    uint32_t stream_count;
+    const struct mr_bytes *stream_names;
+    uint32_t shard;
+    uint64_t seq;         /* of the last advance */
+    uint64_t merging_seq; /* of the parcels merged since */
+    bool merging;
+    bool advanced; /* seq is set */
+    bool firing;
+    uint32_t fire_rule;
+    struct mr_combine_window *final_first;
+    struct mr_combine_window *final_last;
+    uint32_t scans; /* under way: they hold pointers to groups */
+    struct mr_buf dead;
+    uint32_t dead_count;
+};
+
+static inline struct mr_bytes mr_combine_other_key(const struct mr_combine_rule *rule) {
+    return mr_bytes_of(rule->other_key, sizeof rule->other_key);
+}
+
+static inline uint64_t mr_combine_window_bytes(const struct mr_combine_window *window) {
+    return sizeof *window + window->groups.bytes;
+}
+
+static inline int64_t mr_combine_watermark(const struct mr_combine *combine,
+                                           const struct mr_combine_rule *rule) {
+    return combine->watermarks_ms[rule->rule->stream];
+}
+
+/* What a group looks like from outside. A group not changed since its window closed fired in that
+ * bundle. */
+struct mr_row mr_combine_row(const struct mr_combine_window *window, struct mr_group *group);

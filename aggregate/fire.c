@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The second half of combine: event time moves on, windows close, panes fire in slices. */
+#include "aggregate/combine_state.h"
+#include "aggregate/window.h"
+#include "base/alloc.h"
+
+static bool dirty_before(const struct mr_combine_dirty *a, const struct mr_combine_dirty *b) {
+    return a->start_ms != b->start_ms ? a->start_ms < b->start_ms : a->ref < b->ref;
+}
+
+static void sift_down(struct mr_combine_dirty *heap, uint32_t at, uint32_t len) {
+    struct mr_combine_dirty moved = heap[at];
+    for (uint32_t child = 2 * at + 1; child < len; child = 2 * at + 1) {
+        if (child + 1 < len && dirty_before(&heap[child], &heap[child + 1])) {
+            child++;
+        }
+        if (!dirty_before(&moved, &heap[child])) {
+            break;
+        }
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+/* Heapsort, because it needs no memory: by window, then in order of first appearance (I1 of
+ * groups.h). At most one entry for each partial of the bundle. */
+static void sort_dirty(struct mr_combine_dirty *dirty, uint32_t len) {
+    for (uint32_t at = len / 2; at-- > 0;) {
+        sift_down(dirty, at, len);
+    }
+    for (uint32_t end = len; end > 1; end--) {
+        struct mr_combine_dirty greatest = dirty[0];
+        dirty[0] = dirty[end - 1];
+        dirty[end - 1] = greatest;
+        sift_down(dirty, 0, end - 1);
+    }
+}
+
+static struct mr_combine_window *next_window(const struct mr_combine_rule *cr,
+                                             const struct mr_combine_window *window) {
+    return window->start_ms == INT64_MAX ? NULL
+                                         : mr_timeline_ceil(&cr->windows, window->start_ms + 1);
+}
+
+/* Windows ending at or before `before` are closed already: they begin before it. */
+static void close_windows(struct mr_combine_rule *cr, uint64_t seq, int64_t before_ms,
+                          int64_t watermark_ms) {
+    struct mr_combine_window *window =
+        mr_timeline_ceil(&cr->windows, mr_window_start(cr->rule, before_ms));
+    for (; window != NULL && mr_window_closed(cr->rule, window->start_ms, watermark_ms);
+         window = next_window(cr, window)) {
+        if (window->state != MR_WINDOW_OPEN) {
+            continue; /* the end of the first one is `before` or less */
+        }
+        window->state = MR_WINDOW_CLOSED;
+        window->closed_seq = seq;
+        window->next_closing = NULL;
+        *(cr->closing == NULL ? &cr->closing : &cr->closing_last->next_closing) = window;
+        cr->closing_last = window;
+    }
+}
+
+static void make_final(struct mr_combine *combine, struct mr_combine_rule *cr,
+                       struct mr_combine_window *window) {
+    MR_ASSERT(window->state == MR_WINDOW_CLOSED);
+    window->state = MR_WINDOW_FINAL;
+    window->final_seq = combine->seq;
+    struct mr_combine_window **link =
+        combine->final_last == NULL ? &combine->final_first : &combine->final_last->next_final;
+    *link = window;
+    combine->final_last = window;
+    cr->window_count--;
+    cr->groups -= window->groups.count;
+    cr->bytes -= mr_combine_window_bytes(window);
+}
+
+static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr, int64_t before_ms,
+                         int64_t watermark_ms) {
+    MR_ASSERT(cr->closing == NULL && cr->dirty_at == 0);
+    sort_dirty(cr->dirty, cr->dirty_count);
+    if (watermark_ms > before_ms) {
+        close_windows(cr, combine->seq, before_ms, watermark_ms);
+        int64_t final_before = mr_window_final_end(cr->rule, before_ms);
+        struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, final_before);
+        for (; window != NULL && mr_window_final(cr->rule, window->start_ms, watermark_ms);
+             window = next_window(cr, window)) {
+            make_final(combine, cr, window);
+        }
+    }
+    mr_counter_set(&cr->stats.windows, cr->window_count);
+    mr_counter_set(&cr->stats.groups, cr->groups);
+    mr_counter_set(&cr->stats.bytes, cr->bytes);
+}
+
+void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms) {
+    MR_ASSERT(!combine->firing && combine->scans == 0);
+    MR_ASSERT(!combine->advanced || seq > combine->seq);
+    MR_ASSERT(!combine->merging || seq == combine->merging_seq);
+    combine->seq = seq;
+    combine->advanced = true;
+    combine->merging = false;
+    combine->firing = true;
+    combine->fire_rule = 0;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_combine_rule *cr = &combine->rules[r];
+        uint32_t stream = cr->rule->stream;
+        MR_ASSERT(watermarks_ms[stream] >= combine->watermarks_ms[stream]); /* I2 */
+        advance_rule(combine, cr, combine->watermarks_ms[stream], watermarks_ms[stream]);
+    }
+    for (uint32_t s = 0; s < combine->stream_count; s++) {
+        combine->watermarks_ms[s] = watermarks_ms[s];
+    }
+}
+
+static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
+                       const struct mr_combine_window *window, struct mr_group *group,
+                       enum mr_timing timing, struct mr_flush *flush) {
+    struct mr_row row = mr_combine_row(window, group);
+    MR_ASSERT(row.revision == combine->seq); /* I1 */
+    struct mr_number numbers[MR_RULE_METRICS_MAX];
+    uint32_t count = cr->rule->metric_count;
+    memset(numbers, 0, count * sizeof numbers[0]); /* padding too: panes are stored and hashed */
+    for (uint32_t m = 0; m < count; m++) {
+        struct mr_number number = mr_metric_finish(&cr->rule->metrics[m], row.state.ptr);
+        numbers[m].kind = number.kind;
+        numbers[m].i = number.i; /* or the bits of d */
+    }
+    struct mr_pane pane = {
+        .rule = cr->rule->index,
+        .timing = timing,
+        .final = row.final,
+        .window_start_ms = row.window_start_ms,
+        .window_end_ms = row.window_end_ms,
+        .revision = row.revision,
+        .events = row.events,
+        .key = row.key,
+        .state = row.state,
+        .numbers = numbers,
+        .number_count = count,
+    };
+    mr_pane_append(&flush->panes, &pane);
+    flush->pane_count++;
+    mr_counter_add(&cr->stats.panes, 1);
+}
+
+/* What is left of *budget; the rule is done when something is. */
+static uint32_t fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t budget,
+                          struct mr_flush *flush) {
+    for (; cr->dirty_at < cr->dirty_count && budget > 0; budget--) {
+        const struct mr_combine_dirty *dirty = &cr->dirty[cr->dirty_at++];
+        struct mr_group *group = mr_groups_at(&dirty->window->groups, dirty->ref);
+        fire_group(combine, cr, dirty->window, group, MR_TIMING_LATE, flush);
+    }
+    while (cr->closing != NULL && budget > 0) {
+        struct mr_combine_window *window = cr->closing;
+        struct mr_group *group = mr_groups_next(&window->groups, &cr->closing_ref);
+        if (group == NULL) {
+            cr->closing = window->next_closing;
+            cr->closing_ref = 0;
+            continue;
+        }
+        fire_group(combine, cr, window, group, MR_TIMING_ON_TIME, flush);
+        budget--;
+    }
+    return budget;
+}
+
+static void end_rule(struct mr_combine_rule *cr) {
+    MR_ASSERT(cr->closing == NULL && cr->dirty_at == cr->dirty_count);
+    cr->closing_last = NULL;
+    cr->dirty_count = 0;
+    cr->dirty_at = 0;
+}
+
+static enum mr_status say_finals(struct mr_combine *combine, struct mr_flush *flush) {
+    uint32_t moved = 0;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        const struct mr_combine_rule *cr = &combine->rules[r];
+        int64_t end = mr_window_final_end(cr->rule, mr_combine_watermark(combine, cr));
+        moved += end > cr->said_final_end_ms;
+    }
+    if (moved == 0) {
+        return MR_OK;
+    }
+    struct mr_final *finals =
+        mr_realloc(flush->finals, (flush->final_count + moved) * sizeof *finals);
+    if (finals == NULL) {
+        return MR_NO_MEMORY;
+    }
+    flush->finals = finals;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_combine_rule *cr = &combine->rules[r];
+        int64_t end = mr_window_final_end(cr->rule, mr_combine_watermark(combine, cr));
+        if (end > cr->said_final_end_ms) {
+            cr->said_final_end_ms = end;
+            memset(&finals[flush->final_count], 0, sizeof *finals);
+            finals[flush->final_count].rule = cr->rule->index;
+            finals[flush->final_count].end_ms = end;
+            flush->final_count++;
+        }
+    }
+    return MR_OK;
+}
+
+static void move_dead(struct mr_combine *combine, struct mr_flush *flush) {
+    mr_buf_append_bytes(&flush->dead, mr_buf_bytes(&combine->dead));
+    flush->dead_count += combine->dead_count;
+    mr_buf_finish(&combine->dead);
+    combine->dead_count = 0;
+}
+
+enum mr_status mr_combine_fire(struct mr_combine *combine, uint32_t budget, struct mr_flush *flush,
+                               bool *ret_done) {
+    MR_ASSERT(combine->firing && budget > 0);
+    MR_ASSERT(flush->seq == combine->seq);
+    if (combine->dead_count > 0) {
+        move_dead(combine, flush);
+    }
+    while (combine->fire_rule < combine->rule_count) {
+        struct mr_combine_rule *cr = &combine->rules[combine->fire_rule];
+        budget = fire_rule(combine, cr, budget, flush);
+        if (budget == 0) {
+            break;
+        }
+        end_rule(cr);
+        combine->fire_rule++;
+    }
+    bool done = combine->fire_rule == combine->rule_count;
+    enum mr_status status = MR_OK;
+    if (done && combine->shard == 0) { /* last: finals are applied after the panes */
+        status = say_finals(combine, flush);
+    }
+    if (status != MR_OK || flush->panes.failed || flush->dead.failed) {
+        return MR_NO_MEMORY;
+    }
+    combine->firing = !done;
+    *ret_done = done;
+    return MR_OK;
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hot loop works on some hundred events at a time, so that what it remembers about them stays
+ * in the first-level cache: judge → for each rule: keys and hashes (prefetching slots) → partials →
+ * metrics by column.
+ */
+#include "aggregate/lift.h"
+
+#include "aggregate/dead_letter.h"
+#include "aggregate/partial_table.h"
+#include "aggregate/window.h"
+#include "base/alloc.h"
+#include "base/key.h"
+
+enum {
+    LIFT_CHUNK = 256,      /* events judged together */
+    KEY_BYTES = 32 * 1024, /* their encoded keys; long keys make smaller groups of probes */
+    KEY_HEADER = 3,        /* tag and length */
+    KEY_BYTES_MAX = MR_KEY_LEN_MAX + KEY_HEADER * MR_RULE_KEYS_MAX,
+    COPY = 32, /* texts up to here are copied whole, with the readable bytes behind them */
+};
+
+/* Bounded by the bundle (its events times the rules): no bound of its own that a replay could meet
+ * for ever. */
+#define PARCEL_BYTES_MAX (SIZE_MAX / 2)
+
+static_assert(COPY <= MR_PADDING, "a short text is read with what lies behind it");
+
+struct lift_rule {
+    const struct mr_rule *rule;
+    struct mr_partial_entry *first;
+    struct mr_partial_entry *last;
+    int64_t late_before_ms;  /* of this batch: events before it are late */
+    int64_t window_start_ms; /* of the last event: its neighbours are likely in the same one */
+    int64_t window_end_ms;
+};
+
+struct mr_lift {
+    struct lift_rule *rules; /* sorted by stream, then index */
+    uint32_t rule_count;
+    uint32_t stream_first[MR_STREAMS_MAX + 1]; /* rules of stream s: from [s] to [s + 1] */
+    const struct mr_bytes *stream_names;
+    uint32_t stream_count;
+    uint32_t shard;
+    uint32_t shards;
+    uint64_t seq;
+    struct mr_partial_table table;
+
+    /* Scratch of a chunk. */
+    uint32_t live[LIFT_CHUNK]; /* accepted events */
+    struct mr_partial_probe probes[LIFT_CHUNK];
+    uint32_t events[LIFT_CHUNK];
+    uint8_t *states[LIFT_CHUNK];
+    uint8_t keys[KEY_BYTES + COPY];
+};
+
+/* What one call of mr_lift_batch works on. */
+struct job {
+    struct mr_batch *batch;
+    struct lift_rule *rules; /* of its stream */
+    uint32_t rule_count;
+    int64_t watermark_ms;
+    int64_t time_limit_ms;
+    int64_t all_late_ms;  /* before it every rule says late */
+    int64_t some_late_ms; /* before it some rule does */
+    struct mr_buf *dead;
+    uint32_t *dead_count;
+    struct mr_lift_counts *counts;
+    struct mr_lift_rule_counts *rule_counts;
+};
+
+static void sort_rules(struct mr_lift *lift, const struct mr_rule *rules) {
+    uint32_t at = 0;
+    for (uint32_t s = 0; s < lift->stream_count; s++) {
+        lift->stream_first[s] = at;
+        for (uint32_t r = 0; r < lift->rule_count; r++) {
+            if (rules[r].stream == s) {
+                lift->rules[at++].rule = &rules[r];
+            }
+        }
+    }
+    lift->stream_first[lift->stream_count] = at;
+    MR_ASSERT(at == lift->rule_count); /* every rule names a stream of the plan */
+}
+
+enum mr_status mr_lift_open(const struct mr_rule *rules, uint32_t rule_count,
+                            const struct mr_bytes *stream_names, uint32_t stream_count,
+                            uint32_t shard, uint32_t shards, struct mr_lift **ret) {
+    MR_ASSERT(stream_count <= MR_STREAMS_MAX && rule_count <= MR_RULES_MAX);
+    MR_ASSERT(shard < shards && shards <= MR_SHARDS_MAX);
+    struct mr_lift *lift = mr_alloc_zero(1, sizeof *lift);
+    if (lift == NULL) {
+        return MR_NO_MEMORY;
+    }
+    lift->rule_count = rule_count;
+    lift->stream_names = stream_names;
+    lift->stream_count = stream_count;
+    lift->shard = shard;
+    lift->shards = shards;
+    enum mr_status status = mr_partial_table_init(&lift->table);
+    lift->rules = mr_alloc_zero(rule_count + 1, sizeof *lift->rules);
+    if (status != MR_OK || lift->rules == NULL) {
+        mr_lift_close(lift);
+        return MR_NO_MEMORY;
+    }
+    sort_rules(lift, rules);
+    mr_lift_begin(lift, 0);
+    *ret = lift;
+    return MR_OK;
+}
+
+void mr_lift_close(struct mr_lift *lift) {
+    if (lift != NULL) {
+        mr_partial_table_finish(&lift->table);
+        mr_free(lift->rules);
+        mr_free(lift);
+    }
+}
+
+void mr_lift_begin(struct mr_lift *lift, uint64_t seq) {
+    lift->seq = seq;
+    mr_partial_table_reset(&lift->table);
+    for (uint32_t r = 0; r < lift->rule_count; r++) {
+        lift->rules[r].first = NULL;
+        lift->rules[r].last = NULL;
+    }
+}
+
+static void write_dead_letter(const struct mr_lift *lift, const struct job *job, uint32_t event,
+                              enum mr_dead_reason reason) {
+    const struct mr_rule *late[MR_RULES_MAX];
+    uint32_t late_count = 0;
+    int64_t time = job->batch->times_ms[event];
+    for (uint32_t r = 0; reason == MR_DEAD_LATE && r < job->rule_count; r++) {
+        if (time < job->rules[r].late_before_ms) {
+            late[late_count++] = job->rules[r].rule;
+        }
+    }
+    struct mr_dead_letter letter = {
+        .reason = reason,
+        .batch = job->batch,
+        .event = event,
+        .stream_name = lift->stream_names[job->batch->stream],
+        .watermark_ms = job->watermark_ms,
+        .rules = late,
+        .rule_count = late_count,
+    };
+    mr_dead_letter_event(job->dead, &letter);
+    (*job->dead_count)++;
+}
+
+/* Sets the verdicts of order[0..n), writes dead letters, and collects the accepted events in
+ * lift->live. */
+static uint32_t judge(struct mr_lift *lift, const struct job *job, const uint32_t *order,
+                      uint32_t n) {
+    uint32_t live = 0;
+    const int64_t *times = job->batch->times_ms;
+    for (uint32_t k = 0; k < n; k++) {
+        uint32_t e = order[k];
+        int64_t time = times[e];
+        MR_ASSERT(time != MR_TIME_ARRIVAL);
+        lift->live[live] = e;
+        if (__builtin_expect(time >= job->some_late_ms && time <= job->time_limit_ms, 1)) {
+            live++;
+            job->batch->verdicts[e] = MR_VERDICT_ACCEPTED;
+        } else if (time > job->time_limit_ms) {
+            job->counts->future++;
+            job->batch->verdicts[e] = MR_VERDICT_LATE;
+            write_dead_letter(lift, job, e, MR_DEAD_FUTURE);
+        } else if (time < job->all_late_ms) {
+            job->counts->late++;
+            job->batch->verdicts[e] = MR_VERDICT_LATE;
+            write_dead_letter(lift, job, e, MR_DEAD_LATE);
+        } else {
+            live++;
+            job->batch->verdicts[e] = MR_VERDICT_ACCEPTED;
+            write_dead_letter(lift, job, e, MR_DEAD_LATE);
+        }
+    }
+    job->counts->accepted += live;
+    return live;
+}
+
+static uint32_t encode_text(const struct mr_batch *batch, uint8_t tag, union mr_value value,
+                            uint8_t *at) {
+    struct mr_bytes text = mr_batch_text(batch, value);
+    at[0] = tag;
+    at[1] = (uint8_t)(text.len >> 8);
+    at[2] = (uint8_t)text.len;
+    MR_ASSERT(text.len <= MR_KEY_LEN_MAX);
+    if (text.len <= COPY && (value.text.off & MR_TEXT_UNESCAPED) == 0) {
+        memcpy(at + KEY_HEADER, text.ptr, COPY);
+    } else if (text.len > 0) {
+        memcpy(at + KEY_HEADER, text.ptr, text.len);
+    }
+    return KEY_HEADER + (uint32_t)text.len;
+}
+
+static uint32_t encode_value(const struct mr_batch *batch, const struct mr_column *column,
+                             uint32_t e, uint8_t *at) {
+    if (__builtin_expect(column->kinds[e] == MR_VALUE_STRING, 1)) { /* spares most the jump table */
+        return encode_text(batch, MR_KEY_STRING, column->values[e], at);
+    }
+    switch (column->kinds[e]) {
+    case MR_VALUE_DIGITS:
+        return encode_text(batch, MR_KEY_NUMBER, column->values[e], at);
+    case MR_VALUE_TRUE:
+        *at = MR_KEY_TRUE;
+        return 1;
+    case MR_VALUE_FALSE:
+        *at = MR_KEY_FALSE;
+        return 1;
+    case MR_VALUE_NULL:
+    case MR_VALUE_MISSING:
+        *at = MR_KEY_NULL;
+        return 1;
+    }
+    MR_UNREACHABLE(); /* INT and DOUBLE are not kinds of a KEY column */
+}
+
+/* Writes the key of event e; at has room for KEY_BYTES_MAX + COPY. The decoder bounds each text so
+ * that all of them fit. */
+static uint32_t encode_key(const struct mr_rule *rule, const struct mr_batch *batch, uint32_t e,
+                           uint8_t *at) {
+    uint32_t len = 0;
+    for (uint32_t c = 0; c < rule->key_count; c++) {
+        const struct mr_column *column = &batch->column[rule->key_columns[c]];
+        if (c > 0 && column->kinds[e] >= MR_VALUE_STRING) {
+            MR_ASSERT(len + KEY_HEADER + column->values[e].text.len <= KEY_BYTES_MAX);
+        }
+        len += encode_value(batch, column, e, at + len);
+    }
+    return len;
+}
+
+/* Probes for live[*at..live_count), without hashes, as far as the scratch for keys reaches; moves
+ * *at. */
+static uint32_t encode_keys(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
+                            uint32_t *at, uint32_t live_count) {
+    const struct mr_rule *rule = lr->rule;
+    uint32_t n = 0;
+    uint32_t key_used = 0;
+    uint32_t k = *at;
+    for (; k < live_count && key_used <= KEY_BYTES - KEY_BYTES_MAX; k++) {
+        uint32_t e = lift->live[k];
+        int64_t time = job->batch->times_ms[e];
+        if (time < lr->late_before_ms) {
+            job->rule_counts[rule->index].late++;
+            continue;
+        }
+        if (time < lr->window_start_ms || time >= lr->window_end_ms) {
+            lr->window_start_ms = mr_window_start(rule, time);
+            lr->window_end_ms = mr_window_end(rule, time);
+        }
+        struct mr_partial_probe *probe = &lift->probes[n];
+        uint8_t *key = lift->keys + key_used;
+        probe->key = mr_bytes_of(key, encode_key(rule, job->batch, e, key));
+        probe->window_start_ms = lr->window_start_ms;
+        key_used += (uint32_t)probe->key.len;
+        lift->events[n++] = e;
+    }
+    *at = k;
+    return n;
+}
+
+/* A loop of its own: a hash right behind the writing of its key would wait for the stores (a load
+ * that spans several of them is not forwarded). */
+static void hash_keys(struct mr_lift *lift, const struct mr_rule *rule, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        struct mr_partial_probe *probe = &lift->probes[k];
+        probe->key_hash = mr_hash64(probe->key, rule->key_seed);
+        probe->hash = mr_partial_hash(probe->key_hash, probe->window_start_ms, rule->index);
+        mr_partial_table_prefetch(&lift->table, probe->hash);
+    }
+}
+
+static enum mr_status find_partials(struct mr_lift *lift, struct lift_rule *lr, uint32_t n) {
+    if (mr_partial_table_reserve(&lift->table, n) != MR_OK) {
+        return MR_NO_MEMORY;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        bool added;
+        struct mr_partial_entry *entry =
+            mr_partial_table_find_or_add(&lift->table, lr->rule, &lift->probes[k], &added);
+        if (entry == NULL) {
+            return MR_NO_MEMORY;
+        }
+        if (added) {
+            *(lr->last == NULL ? &lr->first : &lr->last->next) = entry;
+            lr->last = entry;
+        }
+        entry->partial.events++;
+        lift->states[k] = mr_partial_state(&entry->partial);
+    }
+    return MR_OK;
+}
+
+static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
+                                 uint32_t live_count) {
+    const struct mr_rule *rule = lr->rule;
+    for (uint32_t at = 0; at < live_count;) {
+        uint32_t n = encode_keys(lift, lr, job, &at, live_count);
+        hash_keys(lift, rule, n);
+        enum mr_status status = find_partials(lift, lr, n);
+        if (status != MR_OK) {
+            return status;
+        }
+        for (uint32_t m = 0; m < rule->metric_count; m++) {
+            const struct mr_metric *metric = &rule->metrics[m];
+            const struct mr_column *column =
+                metric->column == MR_METRIC_NO_COLUMN ? NULL : &job->batch->column[metric->column];
+            mr_metric_add(metric, column, lift->events, lift->states, n);
+        }
+    }
+    return MR_OK;
+}
+
+/* A window is final when it ends at or before mr_window_final_end, which is itself a window's end:
+ * so an event is late exactly when its time is before it. */
+static void set_lateness(struct job *job) {
+    job->all_late_ms = job->rule_count == 0 ? INT64_MIN : INT64_MAX;
+    job->some_late_ms = INT64_MIN;
+    for (uint32_t r = 0; r < job->rule_count; r++) {
+        struct lift_rule *lr = &job->rules[r];
+        int64_t end = mr_window_final_end(lr->rule, job->watermark_ms);
+        lr->late_before_ms = end;
+        lr->window_start_ms = INT64_MAX; /* an empty window: the first event looks for its own */
+        lr->window_end_ms = INT64_MIN;
+        job->all_late_ms = end < job->all_late_ms ? end : job->all_late_ms;
+        job->some_late_ms = end > job->some_late_ms ? end : job->some_late_ms;
+    }
+}
+
+enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const uint32_t *order,
+                             uint32_t count, int64_t watermark_ms, int64_t time_limit_ms,
+                             struct mr_buf *dead, uint32_t *dead_count,
+                             struct mr_lift_counts *counts,
+                             struct mr_lift_rule_counts *rule_counts) {
+    MR_ASSERT(batch->stream < lift->stream_count && count <= batch->count);
+    uint32_t first = lift->stream_first[batch->stream];
+    struct job job = {
+        .batch = batch,
+        .rules = lift->rules + first,
+        .rule_count = lift->stream_first[batch->stream + 1] - first,
+        .watermark_ms = watermark_ms,
+        .time_limit_ms = time_limit_ms,
+        .dead = dead,
+        .dead_count = dead_count,
+        .counts = counts,
+        .rule_counts = rule_counts,
+    };
+    set_lateness(&job);
+    for (uint32_t at = 0; at < count; at += LIFT_CHUNK) {
+        uint32_t n = count - at < LIFT_CHUNK ? count - at : LIFT_CHUNK;
+        uint32_t live = judge(lift, &job, order + at, n);
+        for (uint32_t r = 0; r < job.rule_count; r++) {
+            enum mr_status status = apply_rule(lift, &job.rules[r], &job, live);
+            if (status != MR_OK) {
+                return status;
+            }
+        }
+    }
+    return dead->failed ? MR_NO_MEMORY : MR_OK;
+}
+
+static bool size_parcels(const struct mr_lift *lift, struct mr_parcel **parcels) {
+    size_t sizes[MR_SHARDS_MAX] = {0};
+    for (uint32_t r = 0; r < lift->rule_count; r++) {
+        for (const struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
+            sizes[mr_rule_shard(e->partial.key_hash, lift->shards)] += e->partial.size;
+        }
+    }
+    for (uint32_t s = 0; s < lift->shards; s++) {
+        parcels[s] = mr_parcel_open(lift->seq, lift->shard);
+        if (parcels[s] == NULL ||
+            (sizes[s] > 0 && mr_buf_reserve(&parcels[s]->bytes, sizes[s]) == NULL)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) {
+    struct mr_parcel *parcels[MR_SHARDS_MAX] = {NULL};
+    if (!size_parcels(lift, parcels)) {
+        for (uint32_t s = 0; s < lift->shards; s++) {
+            mr_parcel_close(parcels[s]);
+        }
+        return MR_NO_MEMORY;
+    }
+    for (uint32_t r = 0; r < lift->rule_count; r++) {
+        for (const struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
+            struct mr_parcel *parcel = parcels[mr_rule_shard(e->partial.key_hash, lift->shards)];
+            MR_ASSERT(e->partial.events > 0);
+            mr_buf_append(&parcel->bytes, &e->partial, e->partial.size);
+            parcel->count++;
+        }
+    }
+    for (uint32_t s = 0; s < lift->shards; s++) {
+        MR_ASSERT(!parcels[s]->bytes.failed);
+        ret[s] = parcels[s];
+    }
+    mr_lift_begin(lift, lift->seq); /* moved: nothing is left here to be sent twice */
+    return MR_OK;
+}
+
+struct mr_parcel *mr_parcel_open(uint64_t seq, uint32_t origin) {
+    struct mr_parcel *parcel = mr_alloc_zero(1, sizeof *parcel);
+    if (parcel != NULL) {
+        parcel->seq = seq;
+        parcel->origin = origin;
+        mr_buf_init(&parcel->bytes, PARCEL_BYTES_MAX);
+    }
+    return parcel;
+}
+
+void mr_parcel_close(struct mr_parcel *parcel) {
+    if (parcel != NULL) {
+        mr_buf_finish(&parcel->bytes);
+        mr_free(parcel);
+    }
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log/frames.h"
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/limits.h"
+#include "log/wire.h"
+
+enum { WINDOW = 256 << 10 };
+
+bool mr_chain_whole(const struct mr_chain *chain) {
+    return chain->count == 0 || chain->index + 1 == chain->count;
+}
+
+uint64_t mr_chain_open_lsn(const struct mr_chain *chain) {
+    return mr_chain_whole(chain) ? chain->next_lsn : chain->next_lsn - 1 - chain->index;
+}
+
+/* A bundle goes on with its next record, or a new one begins. Behind a bundle that is not whole only the
+ * START of the recovery that cut it can begin: whoever appends has finished his last bundle. */
+bool mr_chain_follows(const struct mr_chain *chain, const struct mr_record *record) {
+    if (record->lsn != chain->next_lsn) {
+        return false;
+    }
+    if (chain->count == 0) {
+        return record->bundle_index == 0;
+    }
+    if (!mr_chain_whole(chain) && record->seq == chain->seq) {
+        return record->bundle_index == chain->index + 1 && record->bundle_count == chain->count;
+    }
+    return record->bundle_index == 0 && record->seq > chain->seq &&
+           (mr_chain_whole(chain) || record->type == MR_RECORD_START);
+}
+
+void mr_chain_push(struct mr_chain *chain, const struct mr_record *record) {
+    MR_ASSERT(mr_chain_follows(chain, record));
+    chain->next_lsn++;
+    chain->seq = record->seq;
+    chain->index = record->bundle_index;
+    chain->count = record->bundle_count;
+    MR_ASSERT(chain->index < chain->count);
+}
+
+static void check(const struct mr_frames *frames) {
+    MR_ASSERT(frames->offset >= MR_SEGMENT_HEADER && frames->offset <= frames->segment.size);
+    MR_ASSERT(frames->len <= frames->cap);
+}
+
+enum mr_status mr_frames_open(struct mr_file *file, const struct mr_segment *segment,
+                              struct mr_frames *ret) {
+    size_t cap = segment->size < WINDOW ? (size_t)segment->size : WINDOW;
+    uint8_t *buf = mr_alloc(cap + MR_PADDING);
+    if (buf == NULL) {
+        mr_file_close(file);
+        return MR_NO_MEMORY;
+    }
+    *ret = (struct mr_frames){
+        .file = file, .segment = *segment, .offset = MR_SEGMENT_HEADER, .buf = buf, .cap = cap};
+    check(ret);
+    return MR_OK;
+}
+
+void mr_frames_close(struct mr_frames *frames) {
+    mr_file_close(frames->file);
+    mr_free(frames->buf);
+    *frames = (struct mr_frames){0};
+}
+
+void mr_frames_forget(struct mr_frames *frames) {
+    frames->len = 0;
+}
+
+static enum mr_status grow(struct mr_frames *frames, size_t need) {
+    MR_ASSERT(need <= MR_RECORD_HEADER + MR_RECORD_PAYLOAD_MAX);
+    uint8_t *buf = mr_realloc(frames->buf, need + MR_PADDING);
+    if (buf == NULL) {
+        return MR_NO_MEMORY;
+    }
+    frames->buf = buf;
+    frames->cap = need;
+    return MR_OK;
+}
+
+/* Makes [offset, offset + need) readable at *ret. The segment is that long; MR_CORRUPT when the file is
+ * not (cut while we read). */
+static enum mr_status window(struct mr_frames *frames, uint64_t offset, size_t need,
+                             const uint8_t **ret) {
+    MR_ASSERT(offset + need <= frames->segment.size);
+    uint64_t end = frames->start + frames->len;
+    if (offset < frames->start || offset + need > end) {
+        enum mr_status status = need > frames->cap ? grow(frames, need) : MR_OK;
+        if (status != MR_OK) {
+            return status;
+        }
+        uint64_t left = frames->segment.size - offset;
+        size_t want = left < frames->cap ? (size_t)left : frames->cap;
+        frames->start = offset;
+        frames->len = 0;
+        status = mr_file_pread(frames->file, frames->buf, want, offset, &frames->len);
+        if (status != MR_OK) {
+            frames->len = 0;
+            return status;
+        }
+        if (frames->len < need) {
+            return MR_CORRUPT;
+        }
+    }
+    *ret = frames->buf + (offset - frames->start);
+    return MR_OK;
+}
+
+static bool all_zero(const uint8_t *at, size_t len) {
+    return len == 0 || (at[0] == 0 && memcmp(at, at + 1, len - 1) == 0);
+}
+
+static enum mr_status bad(const char *why, const char **ret_why) {
+    *ret_why = why;
+    return MR_CORRUPT;
+}
+
+/* The header at offset, sound and in its place. */
+static enum mr_status read_header(struct mr_frames *frames, const struct mr_chain *chain,
+                                  struct mr_record *ret, uint64_t *ret_check, const char **ret_why) {
+    uint64_t left = frames->segment.size - frames->offset;
+    const uint8_t *header;
+    if (left < MR_RECORD_HEADER) {
+        return MR_END;
+    }
+    enum mr_status status = window(frames, frames->offset, MR_RECORD_HEADER, &header);
+    if (status != MR_OK) {
+        *ret_why = "the file was cut short";
+        return status;
+    }
+    struct mr_record record;
+    if (mr_record_decode(header, &record, ret_check) != MR_OK) {
+        return all_zero(header, MR_RECORD_HEADER) ? MR_END : bad("bad record header", ret_why);
+    }
+    if (record.incarnation != frames->segment.incarnation ||
+        record.segment != frames->segment.number) {
+        return bad("a record of another segment", ret_why);
+    }
+    if (mr_record_size(record.payload.len) > left) {
+        return bad("a record longer than the segment", ret_why);
+    }
+    if (!mr_chain_follows(chain, &record)) {
+        return bad("a record that does not follow the one before", ret_why);
+    }
+    *ret = record;
+    return MR_OK;
+}
+
+enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
+                              struct mr_record *ret, const char **ret_why) {
+    struct mr_record record;
+    uint64_t payload_check;
+    check(frames);
+    enum mr_status status = read_header(frames, chain, &record, &payload_check, ret_why);
+    if (status != MR_OK) {
+        return status;
+    }
+    frames->offset += mr_record_size(record.payload.len);
+    mr_chain_push(chain, &record);
+    *ret = record;
+    check(frames);
+    return MR_OK;
+}
+
+enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain, struct mr_record *ret,
+                              const char **ret_why) {
+    struct mr_record record;
+    uint64_t payload_check;
+    const uint8_t *at;
+    check(frames);
+    enum mr_status status = read_header(frames, chain, &record, &payload_check, ret_why);
+    if (status != MR_OK) {
+        return status;
+    }
+    status = window(frames, frames->offset, MR_RECORD_HEADER + record.payload.len, &at);
+    if (status != MR_OK) {
+        *ret_why = "the file was cut short";
+        return status;
+    }
+    struct iovec payload = {(void *)(uintptr_t)(at + MR_RECORD_HEADER), record.payload.len};
+    if (mr_record_payload_check(&payload, 1) != payload_check) {
+        return bad("bad payload checksum", ret_why);
+    }
+    record.payload.ptr = payload.iov_base;
+    frames->offset += mr_record_size(record.payload.len);
+    mr_chain_push(chain, &record);
+    *ret = record;
+    check(frames);
+    return MR_OK;
+}
+
+/* Of len bytes at `at`, which stand at offset in the file. Records begin at multiples of 8 only. */
+static void scan_part(const struct mr_frames *frames, const uint8_t *at, size_t len, uint64_t offset,
+                      uint64_t open_lsn, struct mr_tail *tail) {
+    for (size_t i = 0; i < len; i += MR_RECORD_ALIGN) {
+        uint64_t word = mr_wire_u64(at + i);
+        if (word == 0) {
+            continue;
+        }
+        size_t used = MR_RECORD_ALIGN;
+        while (at[i + used - 1] == 0) {
+            used--;
+        }
+        if (offset + i + used > tail->dirty_end) {
+            tail->dirty_end = offset + i + used;
+        }
+        struct mr_record record;
+        uint64_t payload_check;
+        if ((uint32_t)word == MR_RECORD_MAGIC && tail->later == 0 && len - i >= MR_RECORD_HEADER &&
+            mr_record_decode(at + i, &record, &payload_check) == MR_OK &&
+            record.incarnation == frames->segment.incarnation &&
+            record.segment == frames->segment.number &&
+            record.lsn - record.bundle_index > open_lsn) {
+            tail->later = offset + i;
+        }
+    }
+}
+
+enum mr_status mr_frames_tail(struct mr_frames *frames, uint64_t open_lsn, struct mr_tail *ret) {
+    struct mr_tail tail = {.dirty_end = frames->offset};
+    uint64_t offset = frames->offset;
+    check(frames);
+    while (offset < frames->segment.size) {
+        uint64_t left = frames->segment.size - offset;
+        size_t len = left < WINDOW ? (size_t)left : WINDOW;
+        const uint8_t *at;
+        enum mr_status status = window(frames, offset, len, &at);
+        if (status != MR_OK) {
+            return status;
+        }
+        scan_part(frames, at, len, offset, open_lsn, &tail);
+        /* The next part begins where a header may have been cut by the end of this one. */
+        offset += left > len ? len - (MR_RECORD_HEADER - MR_RECORD_ALIGN) : len;
+    }
+    MR_ASSERT(tail.dirty_end >= frames->offset);
+    *ret = tail;
+    return MR_OK;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Frames: reads the records of one segment, one behind the other, and judges where they end.
+ *
+ * Idea        A window of the file in memory moves forward; a record is believed when its header and its
+ *             payload have their checksums and it belongs to this segment of this incarnation. Whether it
+ *             may follow the one before says mr_chain, which goes from segment to segment.
+ * Owner       The opener. The segment's file is closed with it.
+ * Threads     One owner at a time.
+ * Errors      MR_END: at offset there is no record, only zeros, or the segment is full.
+ *             MR_CORRUPT: at offset there is something else; nothing moved, *ret_why says what.
+ * Invariants  I1 MR_SEGMENT_HEADER <= offset <= segment.size.
+ */
+#include "log/record.h"
+#include "log/segment.h"
+
+struct mr_frames {
+    struct mr_file *file;
+    struct mr_segment segment;
+    uint64_t offset; /* of the next record */
+    uint8_t *buf;    /* the window, with MR_PADDING behind */
+    size_t cap;
+    uint64_t start;  /* of the window in the file */
+    size_t len;
+};
+
+/* Where the log stands behind the last record: what may come next. */
+struct mr_chain {
+    uint64_t next_lsn;
+    uint64_t seq;   /* of the last record */
+    uint32_t index; /* of the last record in its bundle */
+    uint32_t count; /* of the last bundle's records; 0: no record yet */
+};
+
+/* What stands behind the end of the records. */
+struct mr_tail {
+    uint64_t dirty_end; /* behind the last byte that is not zero; the end itself when all are */
+    uint64_t later;     /* offset of a record of a later bundle; 0: none */
+};
+
+bool mr_chain_whole(const struct mr_chain *chain); /* the last bundle is; also with no record yet */
+/* The first lsn of the bundle that a bad frame behind the chain belongs to. */
+uint64_t mr_chain_open_lsn(const struct mr_chain *chain);
+bool mr_chain_follows(const struct mr_chain *chain, const struct mr_record *record);
+void mr_chain_push(struct mr_chain *chain, const struct mr_record *record);
+
+/* Takes the file over, also when it fails. */
+enum mr_status mr_frames_open(struct mr_file *file, const struct mr_segment *segment,
+                              struct mr_frames *ret) MR_MUST_CHECK;
+void mr_frames_close(struct mr_frames *frames); /* zeroed is fine */
+/* The next record if it follows the chain, which it then joins. The payload is valid until the next
+ * call, with MR_PADDING readable bytes behind. */
+enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain, struct mr_record *ret,
+                              const char **ret_why) MR_MUST_CHECK;
+/* The same without reading the payload, which ret->payload.ptr NULL says. */
+enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
+                              struct mr_record *ret, const char **ret_why) MR_MUST_CHECK;
+/* Looks at everything behind offset: for bytes that are not zero, and for a record of a bundle that
+ * begins behind open_lsn. */
+enum mr_status mr_frames_tail(struct mr_frames *frames, uint64_t open_lsn,
+                              struct mr_tail *ret) MR_MUST_CHECK;
+/* Forgets the window: the next call sees what was written since. */
+void mr_frames_forget(struct mr_frames *frames);

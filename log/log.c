@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The appender. How its order of writes makes recovery possible stands in log/recover.h (P1 to P4).
+ */
+#include "log/log.h"
+
+#include "base/alloc.h"
+#include "base/check.h"
+#include "base/hash.h"
+#include "log/recover.h"
+
+#include <inttypes.h>
+
+enum {
+    PAYLOAD_PARTS = 4,
+    ENTRY_IOV = 2 + PAYLOAD_PARTS, /* header, payload, padding */
+    ATTEMPTS = 2,
+    DISK_BLOCK = 4096,
+    /* The first write to an allocated block changes its extent, and the sync then commits the file
+     * system's journal: 90 us of 260 at 32 KiB. A small append therefore writes zeros ahead, so that the
+     * next ones find written blocks. For a large one the zeros would cost more than the journal. */
+    ZERO_PART = 64 << 10,
+    ZERO_PARTS = 8,
+    ZERO_BELOW = 64 << 10,
+};
+
+static const uint8_t zeros[ZERO_PART];
+
+struct mr_log {
+    struct mr_log_options options; /* dir points to our copy */
+    char *dir;
+    uint64_t incarnation;
+    uint64_t last_lsn;
+    uint64_t last_seq;
+    int64_t recorded_ms;
+    bool failed;
+
+    /* The segment being written. */
+    struct mr_file *file; /* NULL: none yet */
+    struct mr_segment segment;
+    uint64_t offset;      /* of the next record */
+    uint64_t written_end; /* blocks up to here hold data or written zeros */
+    bool closed;          /* takes no more: poisoned, or a successor may have its name already */
+    uint32_t number_max;  /* of all segments ever tried */
+
+    /* Scratch of append. */
+    uint8_t (*headers)[MR_RECORD_HEADER];
+    struct iovec *iov; /* ENTRY_IOV per entry and ZERO_PARTS */
+    uint32_t scratch_cap;
+
+    struct mr_log_stats stats;
+};
+
+void mr_log_check(const struct mr_log *log) {
+    MR_ASSERT(log->file != NULL || log->offset == 0);
+    MR_ASSERT(log->file == NULL || (log->offset >= MR_SEGMENT_HEADER &&
+                                    log->offset <= log->segment.size));
+    MR_ASSERT(log->offset % MR_RECORD_ALIGN == 0);
+    MR_ASSERT(log->file == NULL || log->last_lsn + 1 >= log->segment.first_lsn);
+    MR_ASSERT(log->number_max >= log->segment.number);
+    MR_ASSERT(mr_counter_read(&log->stats.last_lsn) == log->last_lsn);
+}
+
+static uint64_t round_up(uint64_t value, uint64_t to) {
+    return (value + to - 1) / to * to;
+}
+
+/* The size of a new segment that begins with a bundle of bundle_bytes. */
+static uint64_t segment_size(const struct mr_log *log, uint64_t bundle_bytes) {
+    uint64_t need = round_up(MR_SEGMENT_HEADER + bundle_bytes, DISK_BLOCK);
+    uint64_t usual = round_up(log->options.segment_bytes, DISK_BLOCK);
+    return need > usual ? need : usual;
+}
+
+static bool fits(const struct mr_log *log, uint64_t bundle_bytes) {
+    return log->file != NULL && !log->closed && bundle_bytes <= log->segment.size - log->offset;
+}
+
+static bool has_space(struct mr_log *log, uint64_t bundle_bytes) {
+    uint64_t need = fits(log, bundle_bytes) ? 0 : segment_size(log, bundle_bytes);
+    uint64_t free_bytes;
+    if (mr_disk_free_bytes(log->options.disk, log->dir, &free_bytes) != MR_OK) {
+        return true; /* nobody knows; allocating will tell */
+    }
+    return free_bytes >= need && free_bytes - need >= log->options.reserve_bytes;
+}
+
+static uint64_t now_ns(const struct mr_log *log) {
+    return mr_clock_mono_ns(log->options.clock);
+}
+
+static enum mr_status sync_timed(struct mr_log *log) {
+    uint64_t before = now_ns(log);
+    enum mr_status status = mr_file_sync(log->file);
+    mr_histogram_add(&log->stats.sync_ns, now_ns(log) - before);
+    return status;
+}
+
+/* Makes the segment that begins with the bundle seq, and leaves the one before. */
+static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, uint64_t seq) {
+    struct mr_segment segment = {
+        .number = log->number_max + 1,
+        .flags = log->options.sync ? 0 : MR_SEGMENT_UNSYNCED,
+        .incarnation = log->incarnation,
+        .first_lsn = log->last_lsn + 1,
+        .first_seq = seq,
+        .size = segment_size(log, bundle_bytes),
+    };
+    struct mr_file *file;
+    bool named;
+    MR_ASSERT(log->number_max < UINT32_MAX);
+    if (!log->options.sync && log->file != NULL) {
+        enum mr_status synced = sync_timed(log); /* what is before a named segment is durable (P2) */
+        if (synced != MR_OK) {
+            log->failed = true; /* records that were acknowledged may be lost: no second try */
+            return synced;
+        }
+    }
+    log->number_max++;
+    enum mr_status status =
+        mr_segment_create(log->options.disk, log->dir, &segment, &file, &named);
+    if (status != MR_OK) {
+        log->closed = log->closed || named;
+        return status;
+    }
+    mr_file_close(log->file);
+    log->file = file;
+    log->segment = segment;
+    log->offset = MR_SEGMENT_HEADER;
+    log->written_end = MR_SEGMENT_HEADER;
+    log->closed = false;
+    mr_counter_add(&log->stats.segments, 1);
+    return MR_OK;
+}
+
+static enum mr_status reserve_scratch(struct mr_log *log, uint32_t count) {
+    if (count <= log->scratch_cap) {
+        return MR_OK;
+    }
+    uint8_t(*headers)[MR_RECORD_HEADER] =
+        mr_realloc(log->headers, (size_t)count * MR_RECORD_HEADER);
+    if (headers == NULL) {
+        return MR_NO_MEMORY;
+    }
+    log->headers = headers;
+    struct iovec *iov =
+        mr_realloc(log->iov, ((size_t)count * ENTRY_IOV + ZERO_PARTS) * sizeof *iov);
+    if (iov == NULL) {
+        return MR_NO_MEMORY;
+    }
+    log->iov = iov;
+    log->scratch_cap = count;
+    return MR_OK;
+}
+
+static size_t payload_len(const struct mr_log_entry *entry) {
+    MR_ASSERT(entry->payload_count >= 0 && entry->payload_count <= PAYLOAD_PARTS);
+    size_t len = 0;
+    for (int i = 0; i < entry->payload_count; i++) {
+        len += entry->payload[i].iov_len;
+    }
+    return len;
+}
+
+/* The bundle's records as they go into the present segment, in log->headers and log->iov. */
+static int encode(struct mr_log *log, uint64_t seq, int64_t recorded_ms, struct mr_log_entry *entries,
+                  uint32_t count) {
+    int used = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct mr_log_entry *entry = &entries[i];
+        entry->lsn = log->last_lsn + 1 + i;
+        struct mr_record record = {
+            .type = entry->type,
+            .bundle_count = count,
+            .bundle_index = i,
+            .segment = log->segment.number,
+            .lsn = entry->lsn,
+            .seq = seq,
+            .incarnation = log->incarnation,
+            .recorded_ms = recorded_ms,
+        };
+        mr_record_encode(&record, entry->payload, entry->payload_count, log->headers[i]);
+        log->iov[used++] = (struct iovec){log->headers[i], MR_RECORD_HEADER};
+        for (int part = 0; part < entry->payload_count; part++) {
+            if (entry->payload[part].iov_len > 0) {
+                log->iov[used++] = entry->payload[part];
+            }
+        }
+        size_t len = MR_RECORD_HEADER + payload_len(entry);
+        size_t padding = (size_t)(mr_record_size(payload_len(entry)) - len);
+        if (padding > 0) {
+            log->iov[used++] = (struct iovec){(void *)(uintptr_t)zeros, padding};
+        }
+    }
+    MR_ASSERT((uint64_t)used <= (uint64_t)count * ENTRY_IOV);
+    return used;
+}
+
+/* Adds zeros behind a small bundle that ends at `end` when its blocks were never written. */
+static int encode_zeros(const struct mr_log *log, uint64_t end, uint64_t bundle_bytes, int used,
+                        uint64_t *ret_written_end) {
+    uint64_t written_end = end > log->written_end ? end : log->written_end;
+    if (end > log->written_end && bundle_bytes < ZERO_BELOW) {
+        for (int i = 0; i < ZERO_PARTS && written_end < log->segment.size; i++) {
+            uint64_t left = log->segment.size - written_end;
+            size_t len = left < ZERO_PART ? (size_t)left : ZERO_PART;
+            log->iov[used++] = (struct iovec){(void *)(uintptr_t)zeros, len};
+            written_end += len;
+        }
+    }
+    *ret_written_end = written_end;
+    return used;
+}
+
+static enum mr_status write_bundle(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
+                                   struct mr_log_entry *entries, uint32_t count,
+                                   uint64_t bundle_bytes, bool sync) {
+    uint64_t written_end;
+    int used = encode(log, seq, recorded_ms, entries, count);
+    used = encode_zeros(log, log->offset + bundle_bytes, bundle_bytes, used, &written_end);
+    enum mr_status status = mr_file_pwritev(log->file, log->iov, used, log->offset);
+    if (status == MR_OK && sync) {
+        status = sync_timed(log);
+    }
+    if (status == MR_OK) {
+        log->offset += bundle_bytes;
+        log->written_end = written_end;
+    }
+    return status;
+}
+
+static void commit(struct mr_log *log, uint64_t seq, int64_t recorded_ms, uint32_t count,
+                   uint64_t bundle_bytes) {
+    log->last_lsn += count;
+    log->last_seq = seq;
+    log->recorded_ms = recorded_ms;
+    mr_counter_add(&log->stats.bytes, bundle_bytes);
+    mr_counter_add(&log->stats.records, count);
+    mr_counter_set(&log->stats.last_lsn, log->last_lsn);
+    mr_counter_set(&log->stats.last_seq, seq);
+    mr_log_check(log);
+}
+
+/* A status that says: nothing was written, try again when it is better. */
+static bool passes(enum mr_status status) {
+    return status == MR_NO_SPACE || status == MR_NO_MEMORY;
+}
+
+static enum mr_status append(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
+                             struct mr_log_entry *entries, uint32_t count, uint64_t bundle_bytes,
+                             bool sync, struct mr_error *error) {
+    enum mr_status status = MR_IO;
+    for (int attempt = 0; attempt < ATTEMPTS && !log->failed; attempt++) {
+        if (!fits(log, bundle_bytes)) {
+            status = next_segment(log, bundle_bytes, seq);
+            if (passes(status) && !log->failed) {
+                return mr_error_set(error, status, "%s: cannot make a segment: %s", log->dir,
+                                    mr_status_text(status));
+            }
+            if (status != MR_OK) {
+                mr_counter_add(&log->stats.sync_failures, 1);
+                continue;
+            }
+        }
+        status = write_bundle(log, seq, recorded_ms, entries, count, bundle_bytes, sync);
+        if (status == MR_OK) {
+            commit(log, seq, recorded_ms, count, bundle_bytes);
+            return MR_OK;
+        }
+        log->closed = true; /* what stands in it now nobody knows (P3) */
+        mr_counter_add(&log->stats.sync_failures, 1);
+    }
+    if (passes(status) && !log->failed) {
+        return mr_error_set(error, status, "%s: cannot append: %s", log->dir, mr_status_text(status));
+    }
+    log->failed = true;
+    return mr_error_set(error, MR_IO, "%s: cannot append: %s; the log takes no more", log->dir,
+                        mr_status_text(status));
+}
+
+enum mr_status mr_log_append(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
+                             struct mr_log_entry *entries, uint32_t count, struct mr_error *error) {
+    MR_ASSERT(seq > log->last_seq);
+    MR_ASSERT(count >= 1);
+    if (log->failed) {
+        return mr_error_set(error, MR_IO, "%s: the log has failed and takes no more", log->dir);
+    }
+    uint64_t bundle_bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t len = payload_len(&entries[i]);
+        if (len > MR_RECORD_PAYLOAD_MAX) {
+            return mr_error_set(error, MR_LIMIT, "a record of %zu bytes; at most %u", len,
+                                MR_RECORD_PAYLOAD_MAX);
+        }
+        bundle_bytes += mr_record_size(len);
+    }
+    if (reserve_scratch(log, count) != MR_OK) {
+        return mr_error_set(error, MR_NO_MEMORY, "%s: no memory to append", log->dir);
+    }
+    if (!has_space(log, bundle_bytes)) {
+        return mr_error_set(error, MR_NO_SPACE, "%s: less than the reserve would stay free", log->dir);
+    }
+    return append(log, seq, recorded_ms, entries, count, bundle_bytes, log->options.sync, error);
+}
+
+bool mr_log_has_room(struct mr_log *log, uint64_t bytes) {
+    return !log->failed && has_space(log, bytes);
+}
+
+bool mr_log_failed(const struct mr_log *log) {
+    return log->failed;
+}
+
+uint64_t mr_log_last_seq(const struct mr_log *log) {
+    return log->last_seq;
+}
+
+uint64_t mr_log_last_lsn(const struct mr_log *log) {
+    return log->last_lsn;
+}
+
+uint64_t mr_log_incarnation(const struct mr_log *log) {
+    return log->incarnation;
+}
+
+int64_t mr_log_last_recorded_ms(const struct mr_log *log) {
+    return log->recorded_ms;
+}
+
+const struct mr_log_stats *mr_log_stats(const struct mr_log *log) {
+    return &log->stats;
+}
+
+void mr_log_close(struct mr_log *log) {
+    if (log == NULL) {
+        return;
+    }
+    mr_file_close(log->file);
+    mr_free(log->headers);
+    mr_free(log->iov);
+    mr_free(log->dir);
+    mr_free(log);
+}
+
+static enum mr_status make(const struct mr_log_options *options, struct mr_log **ret) {
+    struct mr_log *log = mr_alloc_zero(1, sizeof *log);
+    size_t len = strlen(options->dir) + 1;
+    char *dir = mr_alloc(len);
+    if (log == NULL || dir == NULL) {
+        mr_free(log);
+        mr_free(dir);
+        return MR_NO_MEMORY;
+    }
+    memcpy(dir, options->dir, len);
+    log->options = *options;
+    log->options.dir = dir;
+    log->dir = dir;
+    log->recorded_ms = INT64_MIN;
+    *ret = log;
+    return MR_OK;
+}
+
+/* The START goes on in the last segment when it has room and the same way of syncing; an unsynced one is
+ * never continued, so that what is before a START is as good as synced. */
+static enum mr_status resume_segment(struct mr_log *log, const struct mr_segment_summary *last,
+                                     struct mr_error *error) {
+    struct mr_segment segment = last->segment;
+    if (!log->options.sync || (segment.flags & MR_SEGMENT_UNSYNCED) != 0) {
+        return MR_OK;
+    }
+    struct mr_file *file;
+    enum mr_status status =
+        mr_segment_open(log->options.disk, log->dir, MR_FILE_WRITE, &segment, &file, error);
+    if (status == MR_OK) {
+        log->file = file;
+        log->segment = segment;
+        log->offset = last->end;
+        log->written_end = last->end;
+    }
+    return status;
+}
+
+static enum mr_status recover(struct mr_log *log, const struct mr_segments *segments,
+                              struct mr_error *error) {
+    struct mr_recovery recovery;
+    enum mr_status status =
+        mr_recover(log->options.disk, log->dir, segments, &recovery, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    log->incarnation = segments->items[0].incarnation;
+    log->last_lsn = recovery.chain.next_lsn - 1;
+    log->last_seq = recovery.chain.seq;
+    log->recorded_ms = recovery.recorded_ms;
+    mr_counter_set(&log->stats.bytes, recovery.bytes);
+    mr_counter_set(&log->stats.segments, segments->count);
+    mr_counter_set(&log->stats.records, recovery.records);
+    mr_counter_set(&log->stats.last_lsn, log->last_lsn);
+    mr_counter_set(&log->stats.last_seq, log->last_seq);
+    mr_counter_set(&log->stats.torn_bytes, recovery.last.dirty_end - recovery.last.end);
+    return resume_segment(log, &recovery.last, error);
+}
+
+/* The START record, synced in either mode: what is before it is durable, and it says so. */
+static enum mr_status start(struct mr_log *log, struct mr_error *error) {
+    struct mr_log_entry entry = {.type = MR_RECORD_START};
+    int64_t recorded_ms = log->recorded_ms;
+    enum mr_status status = reserve_scratch(log, 1);
+    if (status != MR_OK) {
+        return mr_error_set(error, status, "%s: no memory to open", log->dir);
+    }
+    status = append(log, log->last_seq + 1, recorded_ms == INT64_MIN ? 0 : recorded_ms, &entry, 1,
+                    mr_record_size(0), true, error);
+    log->recorded_ms = recorded_ms;
+    return status;
+}
+
+enum mr_status mr_log_open(const struct mr_log_options *options, struct mr_log **ret,
+                           struct mr_error *error) {
+    struct mr_segments segments = {0};
+    struct mr_log *log = NULL;
+    MR_ASSERT(options->disk != NULL && options->clock != NULL && options->dir != NULL);
+    MR_ASSERT(options->segment_bytes > MR_SEGMENT_HEADER);
+    enum mr_status status = make(options, &log);
+    if (status != MR_OK) {
+        return mr_error_set(error, status, "%s: no memory to open", options->dir);
+    }
+    status = mr_disk_mkdir(options->disk, log->dir);
+    if (status != MR_OK) {
+        (void)mr_error_set(error, status, "%s: cannot make: %s", log->dir, mr_status_text(status));
+        goto fail;
+    }
+    status = mr_segments_remove_unfinished(options->disk, log->dir);
+    if (status != MR_OK) {
+        (void)mr_error_set(error, status, "%s: cannot tidy: %s", log->dir, mr_status_text(status));
+        goto fail;
+    }
+    status = mr_segments_list(options->disk, log->dir, &segments, error);
+    if (status != MR_OK) {
+        goto fail;
+    }
+    log->number_max = segments.number_max;
+    if (segments.count > 0) {
+        status = recover(log, &segments, error);
+    } else {
+        log->incarnation = options->incarnation;
+        while (status == MR_OK && log->incarnation == 0) {
+            status = mr_random_bytes(&log->incarnation, sizeof log->incarnation);
+        }
+    }
+    if (status == MR_OK) {
+        status = start(log, error);
+    }
+    if (status != MR_OK) {
+        goto fail;
+    }
+    mr_segments_finish(&segments);
+    *ret = log;
+    return MR_OK;
+fail:
+    mr_segments_finish(&segments);
+    mr_log_close(log);
+    return status;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pages: streams, rules, limits, version, health, the landing page, the API's description. Nothing here waits. */
+#include "base/check.h"
+#include "config/options.h"
+#include "server/params.h"
+#include "server/reply.h"
+#include "server/routes.h"
+#include "server/windows.h"
+
+#include "openapi_yaml.h"
+
+static void member_text(struct mr_json *json, const char *name, const char *text) {
+    mr_json_key(json, name);
+    mr_json_text(json, text);
+}
+
+static void member_bytes(struct mr_json *json, const char *name, struct mr_bytes text) {
+    mr_json_key(json, name);
+    mr_json_string(json, text);
+}
+
+static void member_uint(struct mr_json *json, const char *name, uint64_t value) {
+    mr_json_key(json, name);
+    mr_json_uint(json, value);
+}
+
+static void member_int(struct mr_json *json, const char *name, int64_t value) {
+    mr_json_key(json, name);
+    mr_json_int(json, value);
+}
+
+static void member_double(struct mr_json *json, const char *name, double value) {
+    mr_json_key(json, name);
+    mr_json_double(json, value);
+}
+
+static void begin_object(struct mr_json *json, const char *name) {
+    mr_json_key(json, name);
+    mr_json_object_begin(json);
+}
+
+static void write_dedup_settings(struct mr_json *json, const struct mr_config_stream *s) {
+    begin_object(json, "dedup");
+    member_text(json, "mode", mr_choice_text(mr_choices_dedup, (int)s->dedup.mode));
+    if (s->dedup.mode != MR_CONFIG_NONE) {
+        member_int(json, "horizon_ms", s->dedup.horizon_ms);
+        member_uint(json, "ids", s->dedup.ids);
+        member_text(json, "when_full", mr_choice_text(mr_choices_when_full, (int)s->dedup.when_full));
+    }
+    if (s->dedup.mode == MR_CONFIG_BLOOM) {
+        member_double(json, "error", s->dedup.error);
+    }
+    mr_json_object_end(json);
+}
+
+static void write_stream_settings(struct mr_json *json, const struct mr_config_stream *s) {
+    begin_object(json, "settings");
+    mr_json_key(json, "id");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < s->id_parts; i++) {
+        mr_json_string(json, s->id[i]);
+    }
+    mr_json_array_end(json);
+    begin_object(json, "time");
+    member_bytes(json, "field", s->time_field);
+    member_text(json, "format", mr_choice_text(mr_choices_time, (int)s->time_format));
+    mr_json_object_end(json);
+    member_text(json, "missing_id", mr_choice_text(mr_choices_missing_id, s->reject_missing_id));
+    member_text(json, "missing_time", mr_choice_text(mr_choices_missing_time, s->reject_missing_time));
+    write_dedup_settings(json, s);
+    begin_object(json, "watermark");
+    member_int(json, "out_of_orderness_ms", s->watermark.out_of_orderness_ms);
+    mr_json_key(json, "idle_timeout_ms");
+    if (s->watermark.idle_timeout_ms == INT64_MAX) {
+        mr_json_null(json); /* off */
+    } else {
+        mr_json_int(json, s->watermark.idle_timeout_ms);
+    }
+    member_int(json, "max_future_ms", s->watermark.max_future_ms);
+    mr_json_object_end(json);
+    mr_json_object_end(json);
+}
+
+static void write_stream(struct mr_json *json, const struct mr_server *server, uint32_t stream) {
+    const struct mr_config_stream *s = &server->config->streams[stream];
+    struct mr_stream_stats stats;
+    mr_pipeline_stream_stats(server->pipeline, stream, &stats);
+    mr_json_object_begin(json);
+    member_bytes(json, "name", s->name);
+    mr_reply_time(json, "watermark", stats.watermark_ms);
+    begin_object(json, "counters");
+    member_uint(json, "received", stats.received);
+    member_uint(json, "accepted", stats.accepted);
+    member_uint(json, "duplicate", stats.duplicate);
+    member_uint(json, "late", stats.late);
+    member_uint(json, "rejected", stats.rejected);
+    if (s->dedup.mode == MR_CONFIG_OBSERVE) {
+        member_uint(json, "observed_duplicates", stats.observed_duplicates);
+    }
+    mr_json_object_end(json);
+    begin_object(json, "dedup");
+    member_uint(json, "ids", stats.dedup_ids);
+    member_uint(json, "bytes", stats.dedup_bytes);
+    member_double(json, "fill", stats.dedup_fill);
+    member_double(json, "error", stats.dedup_error);
+    member_uint(json, "evicted", stats.dedup_evicted);
+    member_uint(json, "expired", stats.dedup_expired);
+    mr_json_object_end(json);
+    write_stream_settings(json, s);
+    mr_json_object_end(json);
+}
+
+void mr_route_streams(struct mr_request *request, struct mr_response *response) {
+    struct mr_json json;
+    if (!mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    mr_json_object_begin(&json);
+    mr_json_key(&json, "streams");
+    mr_json_array_begin(&json);
+    for (uint32_t i = 0; i < request->server->config->stream_count; i++) {
+        if (mr_request_may_use_stream(request, i)) {
+            write_stream(&json, request->server, i);
+        }
+    }
+    mr_json_array_end(&json);
+    mr_json_object_end(&json);
+}
+
+void mr_route_stream(struct mr_request *request, struct mr_response *response) {
+    struct mr_json json;
+    uint32_t stream = mr_reply_stream(request, response);
+    if (stream == UINT32_MAX || !mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    write_stream(&json, request->server, stream);
+}
+
+static void write_rule_settings(struct mr_json *json, const struct mr_config_rule *r) {
+    begin_object(json, "settings");
+    mr_json_key(json, "group_by");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < r->group_by_count; i++) {
+        mr_json_string(json, r->group_by[i]);
+    }
+    mr_json_array_end(json);
+    begin_object(json, "window");
+    member_text(json, "type", "tumbling");
+    member_int(json, "size_ms", r->window_size_ms);
+    mr_json_object_end(json);
+    member_int(json, "allowed_lateness_ms", r->allowed_lateness_ms);
+    begin_object(json, "groups");
+    member_uint(json, "max", r->groups.max);
+    member_uint(json, "bytes", r->groups.bytes);
+    member_text(json, "when_full", mr_choice_text(mr_choices_groups, (int)r->groups.when_full));
+    mr_json_object_end(json);
+    mr_json_object_end(json);
+}
+
+static void write_rule_metrics(struct mr_json *json, const struct mr_config_rule *r) {
+    mr_json_key(json, "metrics");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < r->metric_count; i++) {
+        const struct mr_config_metric_def *m = &r->metrics[i];
+        mr_json_object_begin(json);
+        member_bytes(json, "name", m->name);
+        member_text(json, "kind", mr_choice_text(mr_choices_metric, (int)m->kind));
+        if (m->kind != MR_CONFIG_COUNT) {
+            member_bytes(json, "field", m->field);
+        }
+        mr_json_object_end(json);
+    }
+    mr_json_array_end(json);
+}
+
+static void write_rule(struct mr_json *json, const struct mr_server *server, uint32_t rule) {
+    const struct mr_config_rule *r = &server->config->rules[rule];
+    struct mr_stream_stats stream;
+    struct mr_rule_stats stats;
+    mr_pipeline_stream_stats(server->pipeline, r->stream, &stream);
+    mr_pipeline_rule_stats(server->pipeline, rule, &stats);
+    mr_json_object_begin(json);
+    member_bytes(json, "name", r->name);
+    member_bytes(json, "stream", server->config->streams[r->stream].name);
+    mr_reply_time(json, "watermark", stream.watermark_ms);
+    begin_object(json, "counters");
+    member_uint(json, "applied", stats.applied);
+    member_uint(json, "filtered", stats.filtered);
+    member_uint(json, "late", stats.late);
+    member_uint(json, "dropped", stats.dropped);
+    member_uint(json, "overflow", stats.overflow);
+    member_uint(json, "panes", stats.panes);
+    mr_json_object_end(json);
+    member_uint(json, "windows", stats.windows);
+    member_uint(json, "groups", stats.groups);
+    member_uint(json, "groups_bytes", stats.bytes);
+    write_rule_metrics(json, r);
+    write_rule_settings(json, r);
+    mr_json_object_end(json);
+}
+
+void mr_route_rules(struct mr_request *request, struct mr_response *response) {
+    struct mr_json json;
+    const struct mr_config *config = request->server->config;
+    if (!mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    mr_json_object_begin(&json);
+    mr_json_key(&json, "rules");
+    mr_json_array_begin(&json);
+    for (uint32_t i = 0; i < config->rule_count; i++) {
+        if (mr_request_may_use_stream(request, config->rules[i].stream)) {
+            write_rule(&json, request->server, i);
+        }
+    }
+    mr_json_array_end(&json);
+    mr_json_object_end(&json);
+}
+
+void mr_route_rule(struct mr_request *request, struct mr_response *response) {
+    struct mr_json json;
+    uint32_t rule = mr_reply_rule(request, response);
+    if (rule == UINT32_MAX || !mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    write_rule(&json, request->server, rule);
+}
+
+void mr_route_limits(struct mr_request *request, struct mr_response *response) {
+    const struct mr_config *config = request->server->config;
+    struct mr_json json;
+    if (!mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    mr_json_object_begin(&json);
+    member_uint(&json, "body_bytes", config->limits.body_bytes);
+    member_uint(&json, "inflated_bytes", config->limits.inflated_bytes);
+    member_uint(&json, "inflate_ratio", config->limits.inflate_ratio);
+    member_uint(&json, "event_bytes", config->limits.event_bytes);
+    member_uint(&json, "batch_events", config->limits.batch_events);
+    member_uint(&json, "in_flight_bytes", config->limits.in_flight_bytes);
+    member_uint(&json, "memory_bytes", config->limits.memory_bytes);
+    member_uint(&json, "connections", config->http.connections);
+    member_uint(&json, "connections_per_address", config->http.connections_per_address);
+    member_uint(&json, "event_id_bytes", MR_ID_LEN_MAX);
+    member_uint(&json, "group_key_value_bytes", MR_KEY_TEXT_MAX);
+    member_uint(&json, "json_depth", MR_JSON_DEPTH_MAX);
+    member_uint(&json, "errors_listed", MR_ERRORS_MAX);
+    member_uint(&json, "query_rows", MR_WINDOWS_LIMIT_MAX);
+    member_uint(&json, "query_bytes", MR_REPLY_BYTES_MAX);
+    mr_json_object_end(&json);
+}
+
+void mr_route_version(struct mr_request *request, struct mr_response *response) {
+    struct mr_json json;
+    if (!mr_reply_no_params(request, response)) {
+        return;
+    }
+    mr_json_init(&json, &response->body);
+    mr_json_object_begin(&json);
+    member_text(&json, "name", "millrace");
+    member_text(&json, "version", MR_VERSION);
+    member_text(&json, "api", "v1");
+    mr_json_object_end(&json);
+}
+
+/* Health. Probes may carry any parameter: load balancers add some against caches. */
+
+static void write_status(struct mr_response *response, unsigned int status, const char *text,
+                         const char *reason, const char *detail) {
+    struct mr_json json;
+    response->status = status;
+    mr_json_init(&json, &response->body);
+    mr_json_object_begin(&json);
+    member_text(&json, "status", text);
+    if (reason != NULL) {
+        member_text(&json, "reason", reason);
+    }
+    if (detail != NULL) {
+        member_text(&json, "detail", detail);
+    }
+    mr_json_object_end(&json);
+}
+
+void mr_route_livez(struct mr_request *request, struct mr_response *response) {
+    struct mr_error error = {0};
+    if (mr_pipeline_failure(request->server->pipeline, &error) != MR_OK) {
+        write_status(response, 503, "failed", "failed", error.text);
+    } else {
+        write_status(response, 200, "alive", NULL, NULL);
+    }
+}
+
+void mr_route_readyz(struct mr_request *request, struct mr_response *response) {
+    struct mr_server *server = request->server;
+    struct mr_error error = {0};
+    struct mr_pipeline_stats stats;
+    mr_pipeline_stats(server->pipeline, &stats);
+    if (mr_pipeline_failure(server->pipeline, &error) != MR_OK) {
+        write_status(response, 503, "not ready", "failed", error.text);
+    } else if (atomic_load_explicit(&server->draining, memory_order_relaxed)) {
+        write_status(response, 503, "not ready", "draining", "the process is about to end");
+    } else if (!mr_pipeline_live(server->pipeline)) {
+        write_status(response, 503, "not ready", "replaying", "the log is being replayed");
+    } else if (stats.refused_log_failed > 0) {
+        /* A failed log stays failed until the next start. */
+        write_status(response, 503, "not ready", "log_failed",
+                     "the log cannot be written; queries are answered, events are not taken");
+    } else {
+        write_status(response, 200, "ready", NULL, NULL);
+    }
+}
+
+void mr_route_landing(struct mr_request *request, struct mr_response *response) {
+    (void)request;
+    response->content_type = "text/plain; charset=utf-8";
+    mr_buf_append_text(
+        &response->body,
+        "millrace " MR_VERSION "\n"
+        "Removes duplicate events and aggregates the rest in event-time windows.\n"
+        "\n"
+        "  curl --data-binary '{\"id\":\"1\",\"source\":\"me\",\"type\":\"greeting\"}' "
+        "localhost:8080/v1/events\n"
+        "  curl localhost:8080/v1/rules\n"
+        "\n"
+        "POST /v1/streams/{stream}/events       events: one object, an array, NDJSON, CloudEvents\n"
+        "POST /v1/events                        the same, to the default stream\n"
+        "GET  /v1/rules/{rule}/windows          results, open windows too: ?from&to&key.<name>&order&limit\n"
+        "GET  /v1/rules, /v1/rules/{rule}       settings and counters\n"
+        "GET  /v1/streams, /v1/streams/{stream} settings, watermark and counters\n"
+        "GET  /v1/streams/{stream}/events/{id}  was this id seen\n"
+        "GET  /v1/dead-letters                  what was not counted, and why: ?stream&reason&limit\n"
+        "GET  /v1/limits, /v1/version, /metrics, /livez, /readyz\n"
+        "GET  /openapi.yaml                     all of this for programs\n");
+}
+
+void mr_route_openapi(struct mr_request *request, struct mr_response *response) {
+    (void)request;
+    response->content_type = "application/yaml";
+    mr_buf_append(&response->body, openapi_yaml, sizeof openapi_yaml);
+}

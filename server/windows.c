@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/windows.h"
+
+#include "base/check.h"
+#include "base/hash.h"
+#include "server/cursor.h"
+#include "server/merge.h"
+#include "server/time_param.h"
+
+static const char *const names[] = {"from",  "to",     "metrics", "order", "limit",
+                                    "state", "cursor", "format",  "step"};
+static const char *const states[] = {[MR_SCAN_ALL] = "all", [MR_SCAN_OPEN] = "open", [MR_SCAN_FINAL] = "final"};
+
+#define KEY_PREFIX "key."
+
+enum { LIST_MAX = 256 };
+
+static enum mr_status take_times(struct mr_windows *w, int64_t now_ms, struct mr_error *error) {
+    const struct mr_param *from = mr_params_find(&w->params, "from");
+    const struct mr_param *to = mr_params_find(&w->params, "to");
+    enum mr_status status = MR_OK;
+    w->scan.from_ms = INT64_MIN;
+    w->scan.to_ms = INT64_MAX;
+    if (from != NULL) {
+        status = mr_time_param("from", from->value, now_ms, &w->scan.from_ms, error);
+    }
+    if (status == MR_OK && to != NULL) {
+        status = mr_time_param("to", to->value, now_ms, &w->scan.to_ms, error);
+    }
+    if (status == MR_OK && w->scan.from_ms > w->scan.to_ms) {
+        status = mr_error_set(error, MR_INVALID,
+                              "query parameter `from`: `%s` is after `to`: `%s`",
+                              mr_quote(from->value).text, mr_quote(to->value).text);
+    }
+    return status;
+}
+
+static void list_metrics(const struct mr_rule *rule, char *list, size_t cap) {
+    for (uint32_t i = 0; i < rule->metric_count; i++) {
+        mr_list_append(list, cap, rule->metrics[i].name);
+    }
+}
+
+/* metric_count: none of that name. */
+static uint32_t find_metric(const struct mr_rule *rule, struct mr_bytes name) {
+    uint32_t i = 0;
+    while (i < rule->metric_count && !mr_bytes_equal(rule->metrics[i].name, name)) {
+        i++;
+    }
+    return i;
+}
+
+static enum mr_status take_metrics(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_param *param = mr_params_find(&w->params, "metrics");
+    w->view.metrics = MR_ROWS_METRICS_ALL;
+    if (param == NULL) {
+        return MR_OK;
+    }
+    w->view.metrics = 0;
+    for (size_t at = 0; at <= param->value.len;) {
+        size_t len = 0;
+        while (at + len < param->value.len && param->value.ptr[at + len] != ',') {
+            len++;
+        }
+        struct mr_bytes name = mr_bytes_of(param->value.ptr + at, len);
+        uint32_t metric = find_metric(w->view.rule, name);
+        if (metric == w->view.rule->metric_count) {
+            char list[LIST_MAX] = "";
+            list_metrics(w->view.rule, list, sizeof list);
+            return mr_error_set(error, MR_INVALID,
+                                "query parameter `metrics`: `%s` is no metric of this rule; "
+                                "expected some of %s, separated by commas",
+                                mr_quote(name).text, list);
+        }
+        w->view.metrics |= UINT64_C(1) << metric;
+        at += len + 1;
+    }
+    return MR_OK;
+}
+
+static enum mr_status take_order(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_param *param = mr_params_find(&w->params, "order");
+    w->scan.order = MR_SCAN_ORDER_WINDOW;
+    if (param == NULL) {
+        return MR_OK;
+    }
+    struct mr_bytes name = param->value;
+    if (name.len > 0 && name.ptr[0] == '-') {
+        w->scan.descending = true;
+        name = mr_bytes_of(name.ptr + 1, name.len - 1);
+    }
+    if (mr_bytes_equal(name, MR_BYTES("window_start"))) {
+        return MR_OK;
+    }
+    uint32_t metric = find_metric(w->view.rule, name);
+    if (metric == w->view.rule->metric_count) {
+        char list[LIST_MAX] = "window_start";
+        list_metrics(w->view.rule, list, sizeof list);
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `order`: `%s`; expected one of %s, with `-` before it "
+                            "for descending",
+                            mr_quote(param->value).text, list);
+    }
+    w->scan.order = (int32_t)metric;
+    return MR_OK;
+}
+
+static enum mr_status refuse_key(const struct mr_rule *rule, struct mr_bytes name,
+                                 struct mr_error *error) {
+    char list[LIST_MAX] = "";
+    for (uint32_t i = 0; i < rule->key_count; i++) {
+        mr_list_append(list, sizeof list, rule->key_names[i]);
+    }
+    return mr_error_set(error, MR_INVALID,
+                        "query parameter `" KEY_PREFIX "%s`: no key of this rule; its keys are: %s",
+                        mr_quote(name).text, rule->key_count == 0 ? "none" : list);
+}
+
+/* In the order of the rule's keys, so that the order of parameters does not make another question. */
+static enum mr_status take_filters(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_rule *rule = w->view.rule;
+    const struct mr_param *by_key[MR_RULE_KEYS_MAX] = {0};
+    const size_t prefix = sizeof KEY_PREFIX - 1;
+    for (uint32_t i = 0; i < w->params.count; i++) {
+        const struct mr_param *param = &w->params.items[i];
+        if (param->name.len < prefix || memcmp(param->name.ptr, KEY_PREFIX, prefix) != 0) {
+            continue;
+        }
+        struct mr_bytes name = mr_bytes_of(param->name.ptr + prefix, param->name.len - prefix);
+        uint32_t key = 0;
+        while (key < rule->key_count && !mr_bytes_equal(rule->key_names[key], name)) {
+            key++;
+        }
+        if (key == rule->key_count) {
+            return refuse_key(rule, name, error);
+        }
+        MR_ASSERT(by_key[key] == NULL); /* names differ, and none is given twice */
+        by_key[key] = param;
+    }
+    for (uint32_t key = 0; key < rule->key_count; key++) {
+        if (by_key[key] != NULL) {
+            w->scan.filters[w->scan.filter_count++] =
+                (struct mr_scan_filter){.key = key, .text = by_key[key]->value};
+        }
+    }
+    return MR_OK;
+}
+
+static void hash_part(struct mr_buf *text, struct mr_bytes part) {
+    uint64_t len = part.len;
+    mr_buf_append(text, &len, sizeof len);
+    mr_buf_append_bytes(text, part);
+}
+
+/* What a cursor belongs to: all that decides which rows there are and in which order. Times as they were written:
+ * now-1h stays the same question. */
+static enum mr_status hash_question(struct mr_windows *w, struct mr_error *error) {
+    static const char *const times[] = {"from", "to"};
+    struct mr_buf text;
+    mr_buf_init(&text, 64 << 10);
+    hash_part(&text, MR_BYTES("windows"));
+    hash_part(&text, w->view.rule->name);
+    for (uint32_t i = 0; i < 2; i++) {
+        const struct mr_param *param = mr_params_find(&w->params, times[i]);
+        hash_part(&text, param == NULL ? MR_BYTES("") : param->value);
+    }
+    int64_t choices[3] = {w->scan.state, w->scan.order, w->scan.descending};
+    hash_part(&text, mr_bytes_of(choices, sizeof choices));
+    for (uint32_t i = 0; i < w->scan.filter_count; i++) {
+        hash_part(&text, w->view.rule->key_names[w->scan.filters[i].key]);
+        hash_part(&text, w->scan.filters[i].text);
+    }
+    bool failed = text.failed;
+    w->question = failed ? 0 : mr_checksum(mr_buf_bytes(&text));
+    mr_buf_finish(&text);
+    return failed ? mr_error_set(error, MR_NO_MEMORY, "no memory for the query") : MR_OK;
+}
+
+static enum mr_status take_cursor(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_param *param = mr_params_find(&w->params, "cursor");
+    if (param == NULL) {
+        return MR_OK;
+    }
+    if (w->scan.order != MR_SCAN_ORDER_WINDOW) {
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `cursor`: there are no pages in the order of a metric; "
+                            "expected order=window_start or order=-window_start, or a larger `limit`");
+    }
+    struct mr_cursor cursor;
+    enum mr_status status = mr_cursor_decode(param->value, w->question, &w->after, &cursor, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    w->scan.from_ms = cursor.from_ms;
+    w->scan.to_ms = cursor.to_ms;
+    w->scan.has_after = true;
+    w->scan.after_start_ms = (int64_t)cursor.place;
+    w->scan.after_key = cursor.rest;
+    return MR_OK;
+}
+
+static enum mr_status refuse_later(const struct mr_params *params, struct mr_error *error) {
+    if (mr_params_find(params, "step") == NULL) {
+        return MR_OK;
+    }
+    return mr_error_set(error, MR_UNSUPPORTED,
+                        "query parameter `step` is known, not in this version; rows come in the "
+                        "rule's own windows");
+}
+
+static enum mr_status take_params(struct mr_windows *w, struct mr_bytes accept, int64_t now_ms,
+                                  struct mr_error *error) {
+    uint32_t state = MR_SCAN_ALL;
+    w->scan.limit = MR_WINDOWS_LIMIT;
+    enum mr_status status = mr_params_known(&w->params, names, sizeof names / sizeof names[0],
+                                            KEY_PREFIX, error);
+    status = status == MR_OK ? refuse_later(&w->params, error) : status;
+    status = status == MR_OK ? take_times(w, now_ms, error) : status;
+    status = status == MR_OK ? take_filters(w, error) : status;
+    status = status == MR_OK ? take_metrics(w, error) : status;
+    status = status == MR_OK ? take_order(w, error) : status;
+    if (status == MR_OK) {
+        status = mr_params_count(&w->params, "limit", 1, MR_WINDOWS_LIMIT_MAX, &w->scan.limit, error);
+    }
+    if (status == MR_OK) {
+        status = mr_params_choice(&w->params, "state", states, sizeof states / sizeof states[0], &state,
+                                  error);
+        w->scan.state = (enum mr_scan_state)state;
+    }
+    if (status == MR_OK) {
+        status = mr_answer_choose(&w->params, accept, MR_ANSWER_COUNT, &w->answer, error);
+    }
+    return status;
+}
+
+enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule, struct mr_bytes query,
+                               struct mr_bytes accept, int64_t now_ms, struct mr_error *error) {
+    *ret = (struct mr_windows){.view = {.rule = rule, .metrics = MR_ROWS_METRICS_ALL}};
+    ret->scan.rule = rule->index;
+    mr_buf_init(&ret->after, MR_CURSOR_TEXT_MAX);
+    enum mr_status status = mr_params_init(&ret->params, query, error);
+    status = status == MR_OK ? take_params(ret, accept, now_ms, error) : status;
+    status = status == MR_OK ? hash_question(ret, error) : status;
+    status = status == MR_OK ? take_cursor(ret, error) : status;
+    return status;
+}
+
+void mr_windows_finish(struct mr_windows *windows) {
+    mr_params_finish(&windows->params);
+    mr_buf_finish(&windows->after);
+}
+
+void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms, struct mr_bytes key,
+                       struct mr_buf *ret) {
+    MR_ASSERT(windows->scan.order == MR_SCAN_ORDER_WINDOW);
+    struct mr_cursor cursor = {
+        .question = windows->question,
+        .from_ms = windows->scan.from_ms,
+        .to_ms = windows->scan.to_ms,
+        .place = (uint64_t)window_start_ms,
+        .rest = mr_merge_place(&windows->scan, key),
+    };
+    mr_cursor_encode(&cursor, ret);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves the arithmetic of windows and watermarks:
+ *   1. small numbers exhaustively against definitions written with loops;
+ *   2. the edges of int64: nothing wraps, every time has one window, the questions agree with each
+ *      other;
+ *   3. random walks of a watermark against the sentence that defines it.
+ */
+#include "aggregate/watermark.h"
+#include "aggregate/window.h"
+#include "tests/aggregate/kit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static int64_t naive_start(int64_t time, int64_t size) {
+    int64_t start = -1000 * size;
+    while (start + size <= time) {
+        start += size;
+    }
+    return start;
+}
+
+static int64_t naive_due(const struct mr_rule *rule, int64_t watermark, int64_t time_max) {
+    int64_t last = naive_start(time_max, rule->window_size_ms);
+    for (int64_t w = watermark + 1; w <= last + rule->window_size_ms + rule->allowed_lateness_ms;
+         w++) {
+        for (int64_t start = last; start > last - 60; start -= rule->window_size_ms) {
+            int64_t end = start + rule->window_size_ms;
+            if (w == end || w == end + rule->allowed_lateness_ms) {
+                return w;
+            }
+        }
+    }
+    return INT64_MAX;
+}
+
+static void check_small(const struct mr_rule *rule, int64_t time, int64_t watermark) {
+    int64_t size = rule->window_size_ms;
+    int64_t lateness = rule->allowed_lateness_ms;
+    int64_t start = naive_start(time, size);
+    assert_int_equal(mr_window_start(rule, time), start);
+    assert_int_equal(mr_window_end(rule, start), start + size);
+    assert_int_equal(mr_window_end(rule, time), start + size);
+    assert_int_equal(mr_window_closed(rule, start, watermark), watermark >= start + size);
+    assert_int_equal(mr_window_final(rule, start, watermark), watermark >= start + size + lateness);
+    int64_t final_end = mr_window_final_end(rule, watermark);
+    assert_int_equal(mr_window_final(rule, start, watermark), start + size <= final_end);
+    assert_int_equal(mr_window_final(rule, start, watermark), time < final_end);
+    assert_int_equal(mr_window_next_due(rule, watermark, time), naive_due(rule, watermark, time));
+}
+
+static void small_windows(void **state) {
+    (void)state;
+    for (int64_t size = 1; size <= 5; size++) {
+        for (int64_t lateness = 0; lateness <= 7; lateness += lateness < 2 ? 1 : 5) {
+            struct mr_rule rule = kit_rule(0, 0, 1, size, lateness);
+            for (int64_t time = -11; time <= 11; time++) {
+                for (int64_t watermark = -12; watermark <= 20; watermark++) {
+                    check_small(&rule, time, watermark);
+                }
+            }
+        }
+    }
+}
+
+static void boundaries(void **state) {
+    (void)state;
+    struct mr_rule rule = kit_rule(0, 0, 1, 10000, 3000);
+    assert_int_equal(mr_window_start(&rule, -1), -10000);
+    assert_int_equal(mr_window_start(&rule, 9999), 0);
+    assert_int_equal(mr_window_start(&rule, 10000), 10000);
+    assert_false(mr_window_closed(&rule, 0, 9999));
+    assert_true(mr_window_closed(&rule, 0, 10000));
+    assert_false(mr_window_final(&rule, 0, 12999));
+    assert_true(mr_window_final(&rule, 0, 13000));
+    assert_int_equal(mr_window_final_end(&rule, 12999), 0);
+    assert_int_equal(mr_window_final_end(&rule, 13000), 10000);
+    assert_int_equal(mr_window_next_due(&rule, 9999, 5), 10000);
+    assert_int_equal(mr_window_next_due(&rule, 10000, 5), 13000);
+    assert_int_equal(mr_window_next_due(&rule, 13000, 5), INT64_MAX);
+    assert_int_equal(mr_window_next_due(&rule, 0, INT64_MIN), INT64_MAX);
+}
+
+static void edges_of_int64(void **state) {
+    (void)state;
+    const int64_t times[] = {INT64_MIN, INT64_MIN + 1,     INT64_MIN + 9999, -1,       0,
+                             1,         INT64_MAX - 10000, INT64_MAX - 1,    INT64_MAX};
+    const int64_t sizes[] = {1, 3, 10000, INT64_MAX / 2, INT64_MAX};
+    const int64_t latenesses[] = {0, 1, INT64_MAX};
+    enum { TIMES = sizeof times / sizeof times[0] };
+    for (int s = 0; s < 5; s++) {
+        for (int l = 0; l < 3; l++) {
+            struct mr_rule rule = kit_rule(0, 0, 1, sizes[s], latenesses[l]);
+            for (int t = 0; t < TIMES; t++) {
+                int64_t start = mr_window_start(&rule, times[t]);
+                int64_t end = mr_window_end(&rule, start);
+                assert_true(start <= times[t] && (start < end || end == INT64_MAX));
+                assert_true(times[t] < end || end == INT64_MAX);
+                assert_int_equal(mr_window_start(&rule, start), start);
+                assert_int_equal(mr_window_end(&rule, times[t]), end);
+                assert_true(mr_window_closed(&rule, start, INT64_MAX));
+                assert_true(mr_window_final(&rule, start, INT64_MAX));
+                assert_false(mr_window_closed(&rule, start, INT64_MIN));
+                for (int w = 0; w < TIMES; w++) {
+                    bool final = mr_window_final(&rule, start, times[w]);
+                    assert_int_equal(final, end <= mr_window_final_end(&rule, times[w]));
+                    assert_true(!final || mr_window_closed(&rule, start, times[w]));
+                    int64_t due = mr_window_next_due(&rule, times[w], times[t]);
+                    assert_true(due > times[w] || due == INT64_MAX);
+                }
+            }
+        }
+    }
+    struct mr_rule rule = kit_rule(0, 0, 1, 10000, 5000);
+    assert_int_equal(mr_window_final_end(&rule, INT64_MIN), INT64_MIN);
+    assert_int_equal(mr_window_final_end(&rule, INT64_MIN + 4000), INT64_MIN);
+    assert_int_equal(mr_window_final_end(&rule, INT64_MAX), INT64_MAX);
+}
+
+static void watermark_walks(void **state) {
+    (void)state;
+    struct kit_random random = {5};
+    for (int round = 0; round < 200; round++) {
+        struct mr_watermark_options o = {
+            .out_of_orderness_ms = kit_below(&random, 50),
+            .idle_timeout_ms = kit_below(&random, 4) == 0 ? INT64_MAX : kit_below(&random, 100),
+            .max_future_ms = kit_below(&random, 30),
+        };
+        struct mr_watermark w;
+        mr_watermark_init(&w);
+        int64_t recorded = 1000;
+        int64_t last_event = INT64_MIN;
+        int64_t want = INT64_MIN;
+        for (int step = 0; step < 200; step++) {
+            recorded += kit_below(&random, 40);
+            if (kit_below(&random, 2) == 0) {
+                int64_t time = recorded + o.max_future_ms - kit_below(&random, 200);
+                mr_watermark_observe(&w, &o, time, recorded);
+                want = time - o.out_of_orderness_ms > want ? time - o.out_of_orderness_ms : want;
+                last_event = recorded;
+            } else {
+                mr_watermark_observe(&w, &o, INT64_MIN, recorded); /* changes nothing */
+            }
+            bool idle = last_event != INT64_MIN && o.idle_timeout_ms != INT64_MAX &&
+                        recorded - last_event >= o.idle_timeout_ms;
+            if (idle && recorded - o.out_of_orderness_ms > want) {
+                want = recorded - o.out_of_orderness_ms;
+            }
+            assert_int_equal(mr_watermark_at(&w, &o, recorded), want);
+            mr_watermark_tick(&w, &o, recorded);
+            assert_int_equal(w.watermark_ms, want);
+        }
+        mr_watermark_end(&w);
+        mr_watermark_tick(&w, &o, recorded);
+        assert_int_equal(w.watermark_ms, INT64_MAX);
+    }
+}
+
+static void bounded_input_waits_for_its_end(void **state) {
+    (void)state;
+    struct mr_watermark_options o = {.idle_timeout_ms = 1, .max_future_ms = 10, .bounded = true};
+    struct mr_watermark w;
+    mr_watermark_init(&w);
+    mr_watermark_observe(&w, &o, 500, 1000);
+    mr_watermark_tick(&w, &o, 100000);
+    assert_int_equal(w.watermark_ms, INT64_MIN);
+    assert_int_equal(w.time_max_ms, 500);
+    mr_watermark_end(&w);
+    assert_int_equal(w.watermark_ms, INT64_MAX);
+}
+
+static void watermark_edges(void **state) {
+    (void)state;
+    struct mr_watermark_options o = {
+        .out_of_orderness_ms = 100, .idle_timeout_ms = 10, .max_future_ms = 1000};
+    assert_int_equal(mr_watermark_limit(&o, 5), 1005);
+    assert_int_equal(mr_watermark_limit(&o, INT64_MAX - 999), INT64_MAX);
+    struct mr_watermark w;
+    mr_watermark_init(&w);
+    mr_watermark_observe(&w, &o, INT64_MIN + 1, 0);
+    assert_int_equal(w.watermark_ms, INT64_MIN); /* saturated, not wrapped */
+    mr_watermark_init(&w);
+    mr_watermark_tick(&w, &o, 1000000);
+    assert_int_equal(w.watermark_ms, INT64_MIN); /* nothing seen, nothing to close */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_windows),
+        cmocka_unit_test(boundaries),
+        cmocka_unit_test(edges_of_int64),
+        cmocka_unit_test(watermark_walks),
+        cmocka_unit_test(bounded_input_waits_for_its_end),
+        cmocka_unit_test(watermark_edges),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
