@@ -212,6 +212,10 @@ static uInt zlib_piece(size_t len) {
     return (uInt)(len < ZLIB_PIECE_MAX ? len : ZLIB_PIECE_MAX);
 }
 
+static const char *zlib_name(const struct mr_codec *codec) {
+    return codec->encoding == MR_ENCODING_GZIP ? "gzip" : "deflate";
+}
+
 static enum mr_status zlib_step(struct mr_codec *codec, struct mr_bytes *input, uint8_t *out,
                                 size_t out_cap, size_t *ret_len, bool *ret_ended,
                                 struct mr_error *error) {
@@ -225,10 +229,11 @@ static enum mr_status zlib_step(struct mr_codec *codec, struct mr_bytes *input, 
     int result = inflate(z, Z_NO_FLUSH);
     MR_ASSERT(result != Z_STREAM_ERROR);
     if (result == Z_MEM_ERROR) {
-        return mr_error_set(error, MR_NO_MEMORY, "deflate: %s", mr_status_text(MR_NO_MEMORY));
+        return mr_error_set(error, MR_NO_MEMORY, "%s: %s", zlib_name(codec),
+                            mr_status_text(MR_NO_MEMORY));
     }
     if (result == Z_DATA_ERROR || result == Z_NEED_DICT) {
-        return mr_error_set(error, MR_INVALID, "deflate: %s",
+        return mr_error_set(error, MR_INVALID, "%s: %s", zlib_name(codec),
                             result == Z_NEED_DICT ? "needs a dictionary"
                             : z->msg != NULL      ? z->msg
                                                   : "bad data");

@@ -17,10 +17,11 @@
 #include <unistd.h>
 
 enum {
-    IOV_PART = 1024,         /* entries of one pwritev: IOV_MAX of Linux */
-    ZERO_PART = 256 << 10,   /* where blocks cannot be allocated they are written, so much at a time */
+    IOV_PART = 1024, /* entries of one pwritev: IOV_MAX of Linux */
+    ZERO_PART =
+        256 << 10, /* where blocks cannot be allocated they are written, so much at a time */
     READ_ALL_PART = 64 << 10,
-    PATH_CAP = 4096,         /* PATH_MAX of Linux */
+    PATH_CAP = 4096, /* PATH_MAX of Linux */
 };
 
 struct system_file {
@@ -161,7 +162,7 @@ static enum mr_status system_pwritev(struct mr_file *file, const struct iovec *i
 }
 
 static enum mr_status system_sync(struct mr_file *file) {
-    /* Not repeated, for no error whatever: after a failure the kernel may have dropped the pages. */
+    /* Never repeated, EINTR included: after a failure the kernel may have dropped the pages. */
     return fdatasync(fd_of(file)) == 0 ? MR_OK : status_of(errno);
 }
 
@@ -272,7 +273,8 @@ static enum mr_status mkdir_in(struct mr_disk *disk, char *path) {
     char cut = path[parent];
     path[parent] = '\0';
     enum mr_status status = system_sync_dir(disk, parent == 0 ? "." : path);
-    bool unreadable = status != MR_OK && errno == EACCES; /* not ours, so made by somebody long ago */
+    bool unreadable =
+        status != MR_OK && errno == EACCES; /* not ours, so made by somebody long ago */
     path[parent] = cut;
     return unreadable ? MR_OK : status;
 }
@@ -364,7 +366,8 @@ enum mr_status mr_file_pread(struct mr_file *file, void *buf, size_t len, uint64
 }
 
 enum mr_status mr_file_pwrite(struct mr_file *file, struct mr_bytes bytes, uint64_t offset) {
-    struct iovec iov = {(void *)(uintptr_t)bytes.ptr, bytes.len}; /* iovec has no const; only read */
+    struct iovec iov = {(void *)(uintptr_t)bytes.ptr,
+                        bytes.len}; /* iovec has no const; only read */
     return mr_file_pwritev(file, &iov, 1, offset);
 }
 

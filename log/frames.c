@@ -16,8 +16,9 @@ uint64_t mr_chain_open_lsn(const struct mr_chain *chain) {
     return mr_chain_whole(chain) ? chain->next_lsn : chain->next_lsn - 1 - chain->index;
 }
 
-/* A bundle goes on with its next record, or a new one begins. Behind a bundle that is not whole only the
- * START of the recovery that cut it can begin: whoever appends has finished his last bundle. */
+/* A bundle goes on with its next record, or a new one begins. Behind a bundle that is not whole
+ * only the START of the recovery that cut it can begin: whoever appends has finished his last
+ * bundle. */
 bool mr_chain_follows(const struct mr_chain *chain, const struct mr_record *record) {
     if (record->lsn != chain->next_lsn) {
         return false;
@@ -81,8 +82,8 @@ static enum mr_status grow(struct mr_frames *frames, size_t need) {
     return MR_OK;
 }
 
-/* Makes [offset, offset + need) readable at *ret. The segment is that long; MR_CORRUPT when the file is
- * not (cut while we read). */
+/* Makes [offset, offset + need) readable at *ret. The segment is that long; MR_CORRUPT when the
+ * file is not (cut while we read). */
 static enum mr_status window(struct mr_frames *frames, uint64_t offset, size_t need,
                              const uint8_t **ret) {
     MR_ASSERT(offset + need <= frames->segment.size);
@@ -120,7 +121,8 @@ static enum mr_status bad(const char *why, const char **ret_why) {
 
 /* The header at offset, sound and in its place. */
 static enum mr_status read_header(struct mr_frames *frames, const struct mr_chain *chain,
-                                  struct mr_record *ret, uint64_t *ret_check, const char **ret_why) {
+                                  struct mr_record *ret, uint64_t *ret_check,
+                                  const char **ret_why) {
     uint64_t left = frames->segment.size - frames->offset;
     const uint8_t *header;
     if (left < MR_RECORD_HEADER) {
@@ -165,8 +167,8 @@ enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
     return MR_OK;
 }
 
-enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain, struct mr_record *ret,
-                              const char **ret_why) {
+enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain,
+                              struct mr_record *ret, const char **ret_why) {
     struct mr_record record;
     uint64_t payload_check;
     const uint8_t *at;
@@ -193,8 +195,8 @@ enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain, 
 }
 
 /* Of len bytes at `at`, which stand at offset in the file. Records begin at multiples of 8 only. */
-static void scan_part(const struct mr_frames *frames, const uint8_t *at, size_t len, uint64_t offset,
-                      uint64_t open_lsn, struct mr_tail *tail) {
+static void scan_part(const struct mr_frames *frames, const uint8_t *at, size_t len,
+                      uint64_t offset, uint64_t open_lsn, struct mr_tail *tail) {
     for (size_t i = 0; i < len; i += MR_RECORD_ALIGN) {
         uint64_t word = mr_wire_u64(at + i);
         if (word == 0) {

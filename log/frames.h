@@ -3,9 +3,10 @@
 /*
  * Frames: reads the records of one segment, one behind the other, and judges where they end.
  *
- * Idea        A window of the file in memory moves forward; a record is believed when its header and its
- *             payload have their checksums and it belongs to this segment of this incarnation. Whether it
- *             may follow the one before says mr_chain, which goes from segment to segment.
+ * Idea        A window of the file in memory moves forward; a record is believed when its header
+ *             and its payload have their checksums and it belongs to this segment of this
+ *             incarnation. Whether it may follow the one before says mr_chain, which goes from
+ *             segment to segment.
  * Owner       The opener. The segment's file is closed with it.
  * Threads     One owner at a time.
  * Errors      MR_END: at offset there is no record, only zeros, or the segment is full.
@@ -21,7 +22,7 @@ struct mr_frames {
     uint64_t offset; /* of the next record */
     uint8_t *buf;    /* the window, with MR_PADDING behind */
     size_t cap;
-    uint64_t start;  /* of the window in the file */
+    uint64_t start; /* of the window in the file */
     size_t len;
 };
 
@@ -51,8 +52,8 @@ enum mr_status mr_frames_open(struct mr_file *file, const struct mr_segment *seg
 void mr_frames_close(struct mr_frames *frames); /* zeroed is fine */
 /* The next record if it follows the chain, which it then joins. The payload is valid until the next
  * call, with MR_PADDING readable bytes behind. */
-enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain, struct mr_record *ret,
-                              const char **ret_why) MR_MUST_CHECK;
+enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain,
+                              struct mr_record *ret, const char **ret_why) MR_MUST_CHECK;
 /* The same without reading the payload, which ret->payload.ptr NULL says. */
 enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
                               struct mr_record *ret, const char **ret_why) MR_MUST_CHECK;

@@ -3,36 +3,39 @@
 /*
  * Log: the durable sequence of records; the only input of everything behind it (L1).
  *
- * Idea        One writer appends a bundle's records with one pwritev and one sync, into segments that
- *             were allocated before, so that a sync writes data and no file-system metadata.
+ * Idea        One writer appends a bundle's records with one pwritev and one sync, into segments
+ *             that were allocated before, so that a sync writes data and no file-system metadata.
  *
  *                 dir/0000000000000001-00000001.log   |segment header|rec|rec|…|rec|zeros       |
  *                 dir/0000000000004711-00000002.log   |segment header|rec|…
  *
- *             (named by first lsn and segment number; log/segment.h). A bundle lies in one segment, which
- *             is made larger than segment_bytes when it has to be. Blocks come from fallocate, and small
- *             appends write zeros ahead of themselves, so that most syncs change no extents.
+ *             (named by first lsn and segment number; log/segment.h). A bundle lies in one
+ *             segment, which is made larger than segment_bytes when it has to be. Blocks come from
+ *             fallocate, and small appends write zeros ahead of themselves, so that most syncs
+ *             change no extents.
  *
- * Recovery    Two passes. The first walks all headers and checksums and finds the end; the second hands
- *             records to the reader. At a bad frame it looks further for a sound record of this
- *             incarnation that was written after a later sync (of a bundle that begins behind the torn one;
- *             the argument is in log/recover.h): found, the log is corrupt and open refuses, saying segment
- *             and offset; not found, it is a torn tail: zeroed, synced, counted. After that a START record
- *             is written and synced. All segments and the directory are synced before reading: what was
- *             read is then durable. What cannot be told from a torn tail: damage to the very last bundle,
- *             after it was synced and before anything was appended behind it.
+ * Recovery    Two passes. The first walks all headers and checksums and finds the end; the second
+ *             hands records to the reader. At a bad frame it looks further for a sound record of
+ *             this incarnation that was written after a later sync (of a bundle that begins behind
+ *             the torn one; the argument is in log/recover.h): found, the log is corrupt and open
+ *             refuses, saying segment and offset; not found, it is a torn tail: zeroed, synced,
+ *             counted. After that a START record is written and synced. All segments and the
+ *             directory are synced before reading: what was read is then durable. What cannot be
+ *             told from a torn tail: damage to the very last bundle, after it was synced and
+ *             before anything was appended behind it.
  * Units       Bytes; lsn and seq are numbers from 1.
  * Owner       The opener; the log owns its files.
  * Threads     One owner at a time, but mr_log_stats from any thread.
- * Errors      MR_NO_SPACE: refused before writing, while less than reserve_bytes would stay free or the
- *             next segment cannot be allocated; nothing changed, appending may be tried again.
- *             MR_NO_MEMORY from append: the same. MR_LIMIT: a payload over MR_RECORD_PAYLOAD_MAX; the same.
- *             MR_IO from append or sync: the segment is poisoned; the records of the bundle are written
- *             again (same lsn) to a new segment by the call itself; if that fails too the log is failed:
- *             every later append returns MR_IO at once. Reading stays possible. A record in a newer segment
- *             supersedes one with the same lsn in an older one.
- *             MR_CORRUPT, MR_BUSY, MR_MISMATCH (unknown version) from open, with a text.
- * Invariants  I1 appended lsns have no gaps.  I2 what append returned MR_OK for is durable (sync on).
+ * Errors      MR_NO_SPACE: refused before writing, while less than reserve_bytes would stay free
+ *             or the next segment cannot be allocated; nothing changed, appending may be tried
+ *             again. MR_NO_MEMORY: the same. MR_LIMIT: a payload over MR_RECORD_PAYLOAD_MAX.
+ *             MR_IO from append or sync: the segment is poisoned; the records of the bundle are
+ *             written again (same lsn) to a new segment by the call itself; if that fails too the
+ *             log is failed: every later append returns MR_IO at once. Reading stays possible. A
+ *             record in a newer segment supersedes one with the same lsn in an older one.
+ *             MR_CORRUPT, MR_MISMATCH (unknown version) from open, with a text.
+ * Invariants  I1 appended lsns have no gaps.
+ *             I2 what append returned MR_OK for is durable (sync on).
  */
 #include "base/clock.h"
 #include "base/counters.h"
@@ -49,7 +52,7 @@ struct mr_log_options {
     uint64_t segment_bytes;  /* size of a segment; a larger record gets a segment of its own */
     uint64_t reserve_bytes;  /* keep this much of the disk free */
     bool sync;               /* false: durable up to the page cache (log.sync: off) */
-    uint64_t incarnation;    /* of a log made by this open; 0: random. For simulations, from the seed */
+    uint64_t incarnation;    /* of a log made by this open; 0: random (simulations: from the seed) */
 };
 
 struct mr_log_stats {
@@ -94,30 +97,31 @@ int64_t mr_log_last_recorded_ms(const struct mr_log *log); /* INT64_MIN: no reco
 const struct mr_log_stats *mr_log_stats(const struct mr_log *log);
 void mr_log_check(const struct mr_log *log);
 
-/* Reading: in lsn order, from the first record with seq >= from_seq. A reader keeps files of its own, so
- * it may be used beside the appender on another thread, or by another process. At MR_END it may be
- * called again later and goes on with what was appended since. Beside an appender set the limit: without
- * it, a record may be read that is written but not yet synced. */
+/* Reading: in lsn order, from the first record with seq >= from_seq. A reader keeps files of its
+ * own, so it may be used beside the appender on another thread, or by another process. At MR_END
+ * it may be called again later and goes on with what was appended since. Beside an appender set
+ * the limit: without it, a record may be read that is written but not yet synced. */
 struct mr_log_reader;
 
 enum mr_status mr_log_reader_open(struct mr_disk *disk, const char *dir, uint64_t from_seq,
                                   struct mr_log_reader **ret, struct mr_error *error) MR_MUST_CHECK;
 void mr_log_reader_close(struct mr_log_reader *reader);
-/* The next record is the first with this lsn or a higher one, and seq >= from_seq. Skips whole segments by
- * their headers, and inside one reads headers only. */
+/* The next record is the first with this lsn or a higher one, and seq >= from_seq. Skips whole
+ * segments by their headers, and inside one reads headers only. */
 enum mr_status mr_log_reader_seek(struct mr_log_reader *reader, uint64_t lsn,
                                   struct mr_error *error) MR_MUST_CHECK;
 /* MR_END behind last_lsn: what the appender says is durable (mr_log_stats: last_lsn). Never lowered
  * below what was read. */
 void mr_log_reader_limit(struct mr_log_reader *reader, uint64_t last_lsn);
-/* MR_END behind the last. The payload is valid until the next call and has MR_PADDING readable bytes
- * behind it. MR_CORRUPT with a text when a record cannot be read that was synced, as log/recover.h says;
- * a torn tail is an MR_END. */
+/* MR_END behind the last. The payload is valid until the next call and has MR_PADDING readable
+ * bytes behind it. MR_CORRUPT with a text when a record cannot be read that was synced, as
+ * log/recover.h says; a torn tail is an MR_END. */
 enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record *ret,
                                   struct mr_error *error) MR_MUST_CHECK;
 
-/* `millrace log list|dump DIR`: JSON lines (json) or aligned text, to a stdio stream. Read-only: works
- * beside a running server. dump prints payloads of EVENTS as text, escaped, cut at 200 bytes. */
+/* `millrace log list|dump DIR`: JSON lines (json) or aligned text, to a stdio stream. Read-only:
+ * works beside a running server. dump prints payloads of EVENTS as text, escaped, cut at 200
+ * bytes. */
 enum mr_status mr_log_list(struct mr_disk *disk, const char *dir, bool json, void *stdio,
                            struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_log_dump(struct mr_disk *disk, const char *dir, bool json, void *stdio,

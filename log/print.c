@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * `millrace log list|dump`: what the files say, for people (aligned text) and programs (JSON lines). Reads
- * only, and as recovery would: the same walk, the same verdict.
+ * `millrace log list|dump`: what the files say, for people (aligned text) and programs (JSON
+ * lines). Reads only, and as recovery would: the same walk, the same verdict.
  */
 #include "log/log.h"
 
@@ -19,7 +19,7 @@ enum {
     TIME_CAP = 32,
 };
 
-#define YEAR_0_MS INT64_C(-62167219200000)
+#define YEAR_0_MS     INT64_C(-62167219200000)
 #define YEAR_10000_MS INT64_C(253402300800000)
 
 struct printer {
@@ -60,7 +60,8 @@ static void json_text(struct mr_json *json, const char *key, const char *value) 
     mr_json_text(json, value);
 }
 
-/* Printable ASCII as it is, the rest as \n, \t, \\ and \xHH, so that a terminal gets nothing to obey. */
+/* Printable ASCII as it is, the rest as \n, \t, \\ and \xHH, so that a terminal gets nothing to
+ * obey. */
 static void put_escaped(struct mr_buf *buf, struct mr_bytes bytes) {
     for (size_t i = 0; i < bytes.len; i++) {
         uint8_t c = bytes.ptr[i];
@@ -85,7 +86,8 @@ static enum mr_status dump_record(void *ctx, const struct mr_record *record) {
     struct mr_bytes payload = mr_bytes_of(record->payload.ptr, shown);
     time_text(record->recorded_ms, time);
     if (!p->json) {
-        mr_buf_printf(&p->line, "%12" PRIu64 " %10" PRIu64 " %4" PRIu32 "/%-4" PRIu32 " %-6s %-24s %8zu  ",
+        mr_buf_printf(&p->line,
+                      "%12" PRIu64 " %10" PRIu64 " %4" PRIu32 "/%-4" PRIu32 " %-6s %-24s %8zu  ",
                       record->lsn, record->seq, record->bundle_index + 1, record->bundle_count,
                       mr_record_type_name(record->type), time, record->payload.len);
         put_escaped(&p->line, payload);
@@ -126,9 +128,10 @@ static enum mr_status list_segment(struct printer *p, const struct mr_segment_su
     time_text(s->first_ms, first);
     time_text(s->last_ms, last);
     if (!p->json) {
-        mr_buf_printf(&p->line, "%-30s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64
-                      " %-24s %-24s %s", name, s->last_lsn, s->records, s->end, s->segment.size,
-                      first, last, state_of(s, status));
+        mr_buf_printf(
+            &p->line,
+            "%-30s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64 " %-24s %-24s %s", name,
+            s->last_lsn, s->records, s->end, s->segment.size, first, last, state_of(s, status));
         return put_line(p);
     }
     struct mr_json json;
@@ -162,8 +165,8 @@ static enum mr_status walk(struct mr_disk *disk, const char *dir, struct printer
     for (uint32_t i = 0; status == MR_OK && i < segments.count; i++) {
         struct mr_segment_summary summary;
         struct mr_error found = {.status = MR_OK};
-        status = mr_recover_segment(disk, dir, &segments, i, &chain, records ? dump_record : NULL, p,
-                                    &summary, &found);
+        status = mr_recover_segment(disk, dir, &segments, i, &chain, records ? dump_record : NULL,
+                                    p, &summary, &found);
         enum mr_status put = records ? MR_OK : list_segment(p, &summary, status);
         if (status != MR_OK) {
             (void)mr_error_set(error, status, "%s",
@@ -199,15 +202,16 @@ static enum mr_status print(struct mr_disk *disk, const char *dir, bool json, vo
 enum mr_status mr_log_list(struct mr_disk *disk, const char *dir, bool json, void *stdio,
                            struct mr_error *error) {
     char head[256];
-    (void)snprintf(head, sizeof head, "%-30s %12s %10s %12s %12s %-24s %-24s %s", "segment", "last lsn",
-                   "records", "used", "bytes", "first recorded", "last recorded", "state");
+    (void)snprintf(head, sizeof head, "%-30s %12s %10s %12s %12s %-24s %-24s %s", "segment",
+                   "last lsn", "records", "used", "bytes", "first recorded", "last recorded",
+                   "state");
     return print(disk, dir, json, stdio, false, head, error);
 }
 
 enum mr_status mr_log_dump(struct mr_disk *disk, const char *dir, bool json, void *stdio,
                            struct mr_error *error) {
     char head[256];
-    (void)snprintf(head, sizeof head, "%12s %10s %4s/%-4s %-6s %-24s %8s  %s", "lsn", "seq", "n", "of",
-                   "type", "recorded", "bytes", "payload");
+    (void)snprintf(head, sizeof head, "%12s %10s %4s/%-4s %-6s %-24s %8s  %s", "lsn", "seq", "n",
+                   "of", "type", "recorded", "bytes", "payload");
     return print(disk, dir, json, stdio, true, head, error);
 }

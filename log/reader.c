@@ -4,8 +4,8 @@
  *
  *     at a record            hand it out
  *     at the next's first    go to the next segment (what stands here behind is superseded)
- *     at anything else       look for new segments; none: it is the end, a torn tail, or corruption,
- *                            which mr_recover_judge tells apart
+ *     at anything else       look for new segments; none: it is the end, a torn tail, or
+ *                            corruption, which mr_recover_judge tells apart
  */
 #include "log/log.h"
 
@@ -29,7 +29,8 @@ struct mr_log_reader {
     uint64_t judged_lsn; /* the tail behind this next lsn was looked at: nothing later is there */
 };
 
-/* To the beginning of segment i, which begins the chain anew: only for what lies before the first record. */
+/* To the beginning of segment i, which begins the chain anew: only for what lies before the first
+ * record. */
 static void jump(struct mr_log_reader *reader, uint32_t i) {
     const struct mr_segment *segment = &reader->segments.items[i];
     mr_frames_close(&reader->frames);
@@ -58,8 +59,7 @@ static enum mr_status list(struct mr_log_reader *reader, struct mr_error *error)
     if (status != MR_OK) {
         return status;
     }
-    uint32_t number =
-        reader->segments.count > 0 ? reader->segments.items[reader->at].number : 0;
+    uint32_t number = reader->segments.count > 0 ? reader->segments.items[reader->at].number : 0;
     uint32_t at = 0;
     while (at < fresh.count && fresh.items[at].number != number) {
         at++;
@@ -70,7 +70,7 @@ static enum mr_status list(struct mr_log_reader *reader, struct mr_error *error)
     if (number == 0 || at < fresh.count) {
         return MR_OK;
     }
-    /* Taken back by an appender that could not finish it: it held nothing; go on from where we are. */
+    /* Taken back by an appender that could not finish it: it held nothing; go on from here. */
     mr_frames_close(&reader->frames);
     reader->opened = false;
     if (reader->from_lsn < reader->chain.next_lsn) {
@@ -188,7 +188,8 @@ static bool wanted(const struct mr_log_reader *reader, const struct mr_record *r
 }
 
 /* One record: read whole when it is wanted, else its header only. */
-static enum mr_status step(struct mr_log_reader *reader, struct mr_record *ret, const char **ret_why) {
+static enum mr_status step(struct mr_log_reader *reader, struct mr_record *ret,
+                           const char **ret_why) {
     struct mr_frames *frames = &reader->frames;
     uint64_t offset = frames->offset;
     struct mr_chain chain = reader->chain;
@@ -208,9 +209,9 @@ static enum mr_status corrupt(const struct mr_log_reader *reader, enum mr_status
                               const char *why, struct mr_error *error) {
     char name[MR_SEGMENT_NAME_MAX];
     mr_segment_name(&reader->frames.segment, name);
-    return mr_error_set(error, MR_CORRUPT, "%s/%s: offset %" PRIu64 ": %s where lsn %" PRIu64 " was",
-                        reader->dir, name, reader->frames.offset, status == MR_END ? "zeros" : why,
-                        reader->chain.next_lsn);
+    return mr_error_set(
+        error, MR_CORRUPT, "%s/%s: offset %" PRIu64 ": %s where lsn %" PRIu64 " was", reader->dir,
+        name, reader->frames.offset, status == MR_END ? "zeros" : why, reader->chain.next_lsn);
 }
 
 /* Whether there is a record at the place when the file is read anew: MR_OK, or why not. */
@@ -239,10 +240,12 @@ static enum mr_status no_record(struct mr_log_reader *reader, struct mr_error *e
     if (listed != MR_OK) {
         return listed;
     }
-    if (!reader->opened || reader->segments.items[reader->segments.count - 1].number != number_before) {
+    if (!reader->opened ||
+        reader->segments.items[reader->segments.count - 1].number != number_before) {
         return MR_OK; /* what the new one makes certain is read again */
     }
-    bool durable = reader->limit != UINT64_MAX; /* place() saw that the record is within the limit */
+    bool durable =
+        reader->limit != UINT64_MAX; /* place() saw that the record is within the limit */
     if (reader->at + 1 < reader->segments.count || durable) {
         return corrupt(reader, status, why, error);
     }

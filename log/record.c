@@ -79,8 +79,8 @@ uint64_t mr_record_payload_check(const struct iovec *payload, int payload_count)
     return joined_len > 0 ? mr_hash64(mr_bytes_of(joined, joined_len), check) : check;
 }
 
-void mr_record_encode(const struct mr_record *record, const struct iovec *payload, int payload_count,
-                      uint8_t ret[MR_RECORD_HEADER]) {
+void mr_record_encode(const struct mr_record *record, const struct iovec *payload,
+                      int payload_count, uint8_t ret[MR_RECORD_HEADER]) {
     size_t payload_len = payload_len_of(payload, payload_count);
     MR_ASSERT(record->type > 0 && record->type < MR_RECORD_TYPE_END);
     MR_ASSERT(payload_len <= MR_RECORD_PAYLOAD_MAX);
@@ -102,11 +102,13 @@ void mr_record_encode(const struct mr_record *record, const struct iovec *payloa
     mr_wire_put_u64(ret + AT_HEADER_CHECK, mr_checksum(mr_bytes_of(ret, AT_HEADER_CHECK)));
 }
 
-/* Nothing in a header is believed before its check; after it, only what an encoder could have made. */
+/* Nothing in a header is believed before its check; after it, only what an encoder could have
+ * made. */
 enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct mr_record *ret,
                                 uint64_t *ret_payload_check) {
     if (mr_wire_u32(header) != MR_RECORD_MAGIC || header[AT_VERSION] != VERSION ||
-        mr_wire_u64(header + AT_HEADER_CHECK) != mr_checksum(mr_bytes_of(header, AT_HEADER_CHECK))) {
+        mr_wire_u64(header + AT_HEADER_CHECK) !=
+            mr_checksum(mr_bytes_of(header, AT_HEADER_CHECK))) {
         return MR_CORRUPT;
     }
     struct mr_record record = {

@@ -3,7 +3,8 @@
 /*
  * Record: one entry of the log, and how it looks on disk.
  *
- * Shape       80 bytes of header, then the payload, then zeros up to a multiple of 8. Little-endian.
+ * Shape       80 bytes of header, then the payload, then zeros up to a multiple of 8.
+ *             Little-endian.
  *
  *                  0 magic u32        "mrR1"
  *                  4 type u8, version u8, zero u16
@@ -15,16 +16,16 @@
  *                 32 seq u64          number of the bundle
  *                 40 incarnation u64  of the log: random, made with it
  *                 48 recorded_ms i64  receive time of the bundle
- *                 56 payload_check u64  XXH3-64 over the payload in blocks of 16 KiB: the check of a
- *                                       block is the seed of the next, the first seed is 0, so that a
- *                                       payload in parts needs no joining but across a part's end
+ *                 56 payload_check u64  XXH3-64 over the payload in blocks of 16 KiB: the check of
+ *                                       a block is the seed of the next, the first seed is 0, so
+ *                                       that parts of a payload are joined only where they meet
  *                 64 zero u64         for later
  *                 72 header_check u64 XXH3-64 of bytes 0..71
  *
- * Idea        The header has a checksum of its own, so that a length is believed only when it is sound.
- *             incarnation and segment keep old bytes in reused files from passing as records.
- *             bundle_index and bundle_count tell whether a bundle is whole: what follows a whole bundle
- *             was written after that bundle was synced.
+ * Idea        The header has a checksum of its own, so that a length is believed only when it is
+ *             sound. incarnation and segment keep old bytes in reused files from passing as
+ *             records. bundle_index and bundle_count tell whether a bundle is whole: what follows
+ *             a whole bundle was written after that bundle was synced.
  * Invariants  I1 lsn grows by 1.  I2 seq never decreases; records of one seq are adjacent.
  */
 #include "base/bytes.h"
@@ -38,7 +39,7 @@
 
 enum mr_record_type {
     MR_RECORD_CONFIG = 1, /* first of a log: the settings that shape state, as text */
-    MR_RECORD_START,      /* the log was opened (again): empty payload; nothing before it is unsynced */
+    MR_RECORD_START,      /* the log was opened (again): empty; nothing before it is unsynced */
     MR_RECORD_EVENTS,     /* a request's body and what decoding needs besides */
     MR_RECORD_TICK,       /* the clock: empty payload, recorded_ms says it */
     MR_RECORD_DEAD,       /* in the dead-letter log: entries of one bundle */
@@ -63,10 +64,11 @@ const char *mr_record_type_name(enum mr_record_type type);
 uint64_t mr_record_size(size_t payload_len);
 /* The payload_check of a payload in parts, one behind the other. */
 uint64_t mr_record_payload_check(const struct iovec *payload, int payload_count);
-/* Writes the header for record; its payload is what stands in the parts (record->payload is not used). */
-void mr_record_encode(const struct mr_record *record, const struct iovec *payload, int payload_count,
-                      uint8_t ret[MR_RECORD_HEADER]);
-/* MR_CORRUPT when the header is not sound: magic, version, checksum, a type or length out of bounds.
- * ret->payload has the length and a NULL ptr. */
+/* Writes the header for record; its payload is what stands in the parts (record->payload is not
+ * used). */
+void mr_record_encode(const struct mr_record *record, const struct iovec *payload,
+                      int payload_count, uint8_t ret[MR_RECORD_HEADER]);
+/* MR_CORRUPT when the header is not sound: magic, version, checksum, a type or length out of
+ * bounds. ret->payload has the length and a NULL ptr. */
 enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct mr_record *ret,
                                 uint64_t *ret_payload_check) MR_MUST_CHECK;

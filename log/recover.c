@@ -22,8 +22,8 @@ static enum mr_status corrupt_at(const char *dir, const struct mr_segment *segme
                                  struct mr_error *error) {
     char name[MR_SEGMENT_NAME_MAX];
     mr_segment_name(segment, name);
-    return mr_error_set(error, MR_CORRUPT, "%s/%s: offset %" PRIu64 ": %s, but %s %" PRIu64, dir, name,
-                        offset, why, proof, proof_number);
+    return mr_error_set(error, MR_CORRUPT, "%s/%s: offset %" PRIu64 ": %s, but %s %" PRIu64, dir,
+                        name, offset, why, proof, proof_number);
 }
 
 enum mr_status mr_recover_judge(struct mr_frames *frames, const struct mr_chain *chain,
@@ -219,8 +219,8 @@ enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr
         if (status == MR_OK && recovery.last.records > 0) {
             recovery.records += recovery.last.records;
             recovery.bytes += recovery.last.end - MR_SEGMENT_HEADER;
-            recovery.recorded_ms = recovery.last.last_ms != 0 ? recovery.last.last_ms
-                                                              : recovery.recorded_ms;
+            recovery.recorded_ms =
+                recovery.last.last_ms != 0 ? recovery.last.last_ms : recovery.recorded_ms;
         }
     }
     if (status == MR_OK && segments->count > 0) {

@@ -95,7 +95,8 @@ void mr_segment_encode(const struct mr_segment *segment, uint8_t ret[MR_SEGMENT_
     mr_wire_put_u64(ret + AT_CHECK, mr_checksum(mr_bytes_of(ret, AT_CHECK)));
 }
 
-/* The check stands at the same place in every version, so that an unknown version is told from damage. */
+/* The check stands at the same place in every version, so that an unknown version is told from
+ * damage. */
 enum mr_status mr_segment_decode(const uint8_t *header, size_t len, struct mr_segment *ret) {
     if (len < HEADER_LEN || mr_wire_u32(header) != MAGIC ||
         mr_wire_u64(header + AT_CHECK) != mr_checksum(mr_bytes_of(header, AT_CHECK))) {
@@ -109,7 +110,8 @@ enum mr_status mr_segment_decode(const uint8_t *header, size_t len, struct mr_se
         .first_seq = mr_wire_u64(header + AT_FIRST_SEQ),
         .size = mr_wire_u64(header + AT_SIZE),
     };
-    if (mr_wire_u16(header + AT_VERSION) != VERSION || (segment.flags & ~MR_SEGMENT_FLAGS_ALL) != 0) {
+    if (mr_wire_u16(header + AT_VERSION) != VERSION ||
+        (segment.flags & ~MR_SEGMENT_FLAGS_ALL) != 0) {
         return MR_MISMATCH;
     }
     if (segment.number == 0 || segment.first_lsn == 0 || segment.first_seq == 0 ||
@@ -203,13 +205,16 @@ enum mr_status mr_segment_open(struct mr_disk *disk, const char *dir, enum mr_fi
         goto fail;
     }
     if (found.number != segment->number || found.first_lsn != segment->first_lsn) {
-        status = mr_error_set(error, MR_CORRUPT, "%s: offset 0: the header is of segment %" PRIu32
-                              ", first lsn %" PRIu64, path, found.number, found.first_lsn);
+        status =
+            mr_error_set(error, MR_CORRUPT,
+                         "%s: offset 0: the header is of segment %" PRIu32 ", first lsn %" PRIu64,
+                         path, found.number, found.first_lsn);
         goto fail;
     }
     if (size < found.size) {
-        status = mr_error_set(error, MR_CORRUPT, "%s: offset %" PRIu64 ": cut short, made with %" PRIu64
-                              " bytes", path, size, found.size);
+        status = mr_error_set(error, MR_CORRUPT,
+                              "%s: offset %" PRIu64 ": cut short, made with %" PRIu64 " bytes",
+                              path, size, found.size);
         goto fail;
     }
     *segment = found;
@@ -264,10 +269,10 @@ static enum mr_status check_order(const char *dir, const struct mr_segments *seg
     for (uint32_t i = 1; i < segments->count; i++) {
         const struct mr_segment *before = &segments->items[i - 1];
         const struct mr_segment *here = &segments->items[i];
-        const char *what = here->number == before->number           ? "two segments of one number"
+        const char *what = here->number == before->number             ? "two segments of one number"
                            : here->incarnation != before->incarnation ? "of another log"
-                           : here->first_lsn < before->first_lsn      ? "begins before the one before"
-                                                                      : NULL;
+                           : here->first_lsn < before->first_lsn ? "begins before the one before"
+                                                                 : NULL;
         if (what != NULL) {
             char name[MR_SEGMENT_NAME_MAX];
             mr_segment_name(here, name);

@@ -4,14 +4,14 @@
  * Segment: one file of the log: its name, its header, how it is made and how all of them are found.
  *
  * Idea        A segment gets its name only when its header and its blocks are durable (made under
- *             another name, synced, renamed). So a file called *.log with a bad header, or shorter than
- *             its header says, was damaged: no crash makes one.
+ *             another name, synced, renamed). So a file called *.log with a bad header, or shorter
+ *             than its header says, was damaged: no crash makes one.
  *
  *                 0000000000004711-00000003.log.tmp   being made; removed at the next open
  *                 0000000000004711-00000003.log       first lsn 4711, segment number 3
  *
- *             The number is in the name because after a failed sync two segments may begin with the same
- *             lsn; the one of the higher number supersedes.
+ *             The number is in the name because after a failed sync two segments may begin with
+ *             the same lsn; the one of the higher number supersedes.
  * Shape       4096 bytes of header, a block of its own so that no write of records touches it:
  *
  *                  0 magic u32 "mrS1"       4 version u16            6 flags u16
@@ -19,14 +19,15 @@
  *                 24 first_lsn u64         32 first_seq u64         40 size u64, of the file
  *                 48 zero u64              56 check u64, XXH3-64 of bytes 0..55
  *
- *             then records, then zeros. first_seq: every record in an earlier segment has a lower seq.
+ *             then records, then zeros. first_seq: every record in an earlier segment has a lower
+ *             seq.
  * Owner       mr_segments owns its array. Files belong to who opened them.
  * Threads     Values; nothing shared.
  */
 #include "base/file.h"
 
-#define MR_SEGMENT_HEADER 4096u
-#define MR_SEGMENT_NAME_MAX 48  /* with ".tmp" and the NUL */
+#define MR_SEGMENT_HEADER   4096u
+#define MR_SEGMENT_NAME_MAX 48 /* with ".tmp" and the NUL */
 #define MR_SEGMENT_PATH_MAX 4096
 
 enum mr_segment_flag {
@@ -60,7 +61,8 @@ enum mr_status mr_segment_path(const char *dir, const struct mr_segment *segment
                                char ret[MR_SEGMENT_PATH_MAX]) MR_MUST_CHECK;
 
 void mr_segment_encode(const struct mr_segment *segment, uint8_t ret[MR_SEGMENT_HEADER]);
-/* The first len bytes of a file. MR_CORRUPT: not a sound header. MR_MISMATCH: of another version. */
+/* The first len bytes of a file. MR_CORRUPT: not a sound header. MR_MISMATCH: of another version.
+ */
 enum mr_status mr_segment_decode(const uint8_t *header, size_t len,
                                  struct mr_segment *ret) MR_MUST_CHECK;
 
@@ -77,8 +79,8 @@ enum mr_status mr_segment_open(struct mr_disk *disk, const char *dir, enum mr_fi
                                struct mr_error *error) MR_MUST_CHECK;
 
 void mr_segments_finish(struct mr_segments *segments);
-/* All finished segments of dir, by number, with their headers. An empty directory is fine; a missing one
- * is MR_NOT_FOUND. MR_CORRUPT when headers and names contradict each other. */
+/* All finished segments of dir, by number, with their headers. An empty directory is fine; a
+ * missing one is MR_NOT_FOUND. MR_CORRUPT when headers and names contradict each other. */
 enum mr_status mr_segments_list(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
                                 struct mr_error *error) MR_MUST_CHECK;
 /* Removes what was being made when the process ended. */

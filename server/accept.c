@@ -52,7 +52,8 @@ static struct mr_bytes trim(struct mr_bytes text) {
 /* What stands before the first `c`; the rest behind it goes to *rest. */
 static struct mr_bytes cut_at(struct mr_bytes *rest, char c) {
     const uint8_t *at = rest->len == 0 ? NULL : memchr(rest->ptr, c, rest->len);
-    struct mr_bytes front = mr_bytes_of(rest->ptr, at == NULL ? rest->len : (size_t)(at - rest->ptr));
+    struct mr_bytes front =
+        mr_bytes_of(rest->ptr, at == NULL ? rest->len : (size_t)(at - rest->ptr));
     size_t taken = at == NULL ? front.len : front.len + 1;
     *rest = mr_bytes_of(rest->ptr + taken, rest->len - taken);
     return trim(front);
@@ -97,8 +98,8 @@ static bool range_fits(struct mr_bytes range, uint32_t answer) {
            (is_word(subtype, "*") || (!any && is_word(subtype, answers[answer].subtype)));
 }
 
-static enum mr_status choose_by_header(struct mr_bytes accept, uint32_t formats, enum mr_answer *ret,
-                                       struct mr_error *error) {
+static enum mr_status choose_by_header(struct mr_bytes accept, uint32_t formats,
+                                       enum mr_answer *ret, struct mr_error *error) {
     uint32_t best = 0;
     struct mr_bytes rest = accept;
     while (rest.len > 0) {
@@ -125,8 +126,8 @@ static enum mr_status choose_by_header(struct mr_bytes accept, uint32_t formats,
                                                 : "application/x-ndjson");
 }
 
-enum mr_status mr_answer_choose(const struct mr_params *params, struct mr_bytes accept, uint32_t formats,
-                                enum mr_answer *ret, struct mr_error *error) {
+enum mr_status mr_answer_choose(const struct mr_params *params, struct mr_bytes accept,
+                                uint32_t formats, enum mr_answer *ret, struct mr_error *error) {
     MR_ASSERT(formats > 0 && formats <= MR_ANSWER_COUNT);
     const struct mr_param *param = mr_params_find(params, "format");
     *ret = MR_ANSWER_JSON;

@@ -15,5 +15,6 @@ const char *mr_answer_media_type(enum mr_answer answer);
 
 /* formats: how many of enum mr_answer, from the front, this route has. accept: the header's value, may be empty. The
  * largest q wins, then the first named; of a range that fits several, the first of the enum. */
-enum mr_status mr_answer_choose(const struct mr_params *params, struct mr_bytes accept, uint32_t formats,
-                                enum mr_answer *ret, struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_answer_choose(const struct mr_params *params, struct mr_bytes accept,
+                                uint32_t formats, enum mr_answer *ret,
+                                struct mr_error *error) MR_MUST_CHECK;

@@ -16,7 +16,8 @@ bool mr_admission_charge(struct mr_admission *admission, uint64_t bytes) {
     if (bytes > admission->limit) {
         return false;
     }
-    /* Relaxed: a number, it orders nothing. Adding first means that two cannot both take the last room. */
+    /* Relaxed: a number, it orders nothing. Adding first means that two cannot both take the last
+     * room. */
     uint64_t before = atomic_fetch_add_explicit(admission->bytes, bytes, memory_order_relaxed);
     if (before > admission->limit - bytes) {
         atomic_fetch_sub_explicit(admission->bytes, bytes, memory_order_relaxed);
@@ -56,7 +57,8 @@ bool mr_admission_closed(const struct mr_admission *admission) {
     return atomic_load_explicit(&admission->closed, memory_order_seq_cst);
 }
 
-bool mr_admission_drain(struct mr_admission *admission, struct mr_clock *clock, int64_t timeout_ms) {
+bool mr_admission_drain(struct mr_admission *admission, struct mr_clock *clock,
+                        int64_t timeout_ms) {
     MR_ASSERT(timeout_ms >= 0);
     uint64_t start_ns = mr_clock_mono_ns(clock);
     uint64_t timeout_ns = (uint64_t)timeout_ms * 1000000u;

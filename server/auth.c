@@ -12,7 +12,8 @@ void mr_sha256(struct mr_bytes bytes, uint8_t ret[32]) {
     MR_ASSERT(failed == 0); /* SHA-256 is always there, also in FIPS mode */
 }
 
-/* Bearer is a scheme: without case. One or more spaces, then b64token: letters, digits, -._~+/ and =. */
+/* Bearer is a scheme: without case. One or more spaces, then b64token: letters, digits, -._~+/ and
+ * =. */
 static bool parse_bearer(struct mr_bytes authorization, struct mr_bytes *ret) {
     static const char others[] = "-._~+/=";
     if (authorization.len < 8 || !mr_header_is(mr_bytes_of(authorization.ptr, 6), "bearer") ||
@@ -38,7 +39,8 @@ static bool parse_bearer(struct mr_bytes authorization, struct mr_bytes *ret) {
     return true;
 }
 
-/* 0 when equal; looks at all bytes whatever they are. volatile keeps the compiler from stopping early. */
+/* 0 when equal; looks at all bytes whatever they are. volatile keeps the compiler from stopping
+ * early. */
 static uint8_t differs(const uint8_t a[32], const uint8_t b[32]) {
     volatile uint8_t difference = 0;
     for (size_t i = 0; i < 32; i++) {

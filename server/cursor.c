@@ -5,7 +5,12 @@
 #include "base/hash.h"
 #include "server/time_param.h"
 
-enum { VERSION = 1, FIXED = 1 + 4 * 8, CHECKSUM = 8, BYTES_MAX = FIXED + MR_CURSOR_REST_MAX + CHECKSUM };
+enum {
+    VERSION = 1,
+    FIXED = 1 + 4 * 8,
+    CHECKSUM = 8,
+    BYTES_MAX = FIXED + MR_CURSOR_REST_MAX + CHECKSUM
+};
 
 static_assert((BYTES_MAX * 4 + 2) / 3 <= MR_CURSOR_TEXT_MAX, "the longest key fits");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fields are copied as they are");
@@ -89,7 +94,8 @@ enum mr_status mr_cursor_decode(struct mr_bytes text, uint64_t question, struct 
                                 struct mr_cursor *ret, struct mr_error *error) {
     uint8_t bytes[BYTES_MAX];
     size_t len = 0;
-    bool sound = decode_base64(text, bytes, &len) && len >= FIXED + CHECKSUM && bytes[0] == VERSION &&
+    bool sound = decode_base64(text, bytes, &len) && len >= FIXED + CHECKSUM &&
+                 bytes[0] == VERSION &&
                  get64(bytes + len - CHECKSUM) == mr_checksum(mr_bytes_of(bytes, len - CHECKSUM));
     struct mr_cursor cursor = {0};
     if (sound) {
@@ -106,9 +112,10 @@ enum mr_status mr_cursor_decode(struct mr_bytes text, uint64_t question, struct 
                             "next_cursor of an earlier answer, unchanged");
     }
     if (cursor.question != question) {
-        return mr_error_set(error, MR_INVALID,
-                            "query parameter `cursor`: of another question; repeat the parameters of "
-                            "the answer it came from (limit and format may differ)");
+        return mr_error_set(
+            error, MR_INVALID,
+            "query parameter `cursor`: of another question; repeat the parameters of "
+            "the answer it came from (limit and format may differ)");
     }
     mr_buf_clear(scratch);
     mr_buf_append(scratch, bytes + FIXED, len - FIXED - CHECKSUM);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dead letters: GET /v1/dead-letters: what was not counted, and why, oldest first. */
-#include "pipeline/dead_letters.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/report.h"
+#include "pipeline/dead_letters.h"
 #include "server/accept.h"
 #include "server/cursor.h"
 #include "server/reply.h"
@@ -33,7 +33,7 @@ struct listing {
     struct mr_json json;
 };
 
-/* MR_CLOSED: the token may not use this stream. */
+/* MR_CLOSED: the token has no right to the stream (403). */
 static enum mr_status take_stream(struct listing *l, struct mr_error *error) {
     const struct mr_param *param = mr_params_find(&l->params, "stream");
     l->page.stream = UINT32_MAX;
@@ -88,7 +88,8 @@ static enum mr_status take_params(struct listing *l, struct mr_error *error) {
     }
     status = status == MR_OK ? take_stream(l, error) : status;
     if (status == MR_OK) {
-        status = mr_params_choice(&l->params, "reason", reasons, MR_DEAD_REASON_COUNT, &reason, error);
+        status =
+            mr_params_choice(&l->params, "reason", reasons, MR_DEAD_REASON_COUNT, &reason, error);
         l->page.reason = reason == MR_DEAD_REASON_COUNT ? -1 : (int)reason;
     }
     status = status == MR_OK ? mr_params_count(&l->params, "limit", 1, LIMIT_MAX, &l->limit, error)
@@ -104,7 +105,8 @@ static enum mr_status take_params(struct listing *l, struct mr_error *error) {
 static void on_entry(void *ctx, const struct mr_dead *entry) {
     struct listing *l = ctx;
     struct mr_buf *body = &l->response->body;
-    if (l->full || entry->json.len == 0 || entry->stream >= l->request->server->config->stream_count ||
+    if (l->full || entry->json.len == 0 ||
+        entry->stream >= l->request->server->config->stream_count ||
         !mr_request_may_use_stream(l->request, entry->stream)) {
         return;
     }

@@ -35,7 +35,8 @@ static void *reap(void *arg) {
     }
 }
 
-enum mr_status mr_deadlines_open(struct mr_clock *clock, int64_t round_ms, struct mr_deadlines **ret) {
+enum mr_status mr_deadlines_open(struct mr_clock *clock, int64_t round_ms,
+                                 struct mr_deadlines **ret) {
     MR_ASSERT(round_ms >= 0);
     struct mr_deadlines *deadlines = mr_alloc_zero(1, sizeof *deadlines);
     if (deadlines == NULL) {

@@ -14,7 +14,8 @@
 
 enum { EXCHANGE_MAGIC = 0x6d724578, RETRY_BUSY_S = 1 };
 
-/* moves[from] has a bit for each stage that may follow. IDLE follows all but AWAY, which goes by ANSWERING. */
+/* moves[from] has a bit for each stage that may follow. IDLE follows all but AWAY, which goes by
+ * ANSWERING. */
 static const uint32_t moves[MR_STAGE_COUNT] = {
     [MR_STAGE_IDLE] = 1u << MR_STAGE_LINE | 1u << MR_STAGE_IDLE,
     [MR_STAGE_LINE] = 1u << MR_STAGE_READING | 1u << MR_STAGE_DISCARDING |
@@ -117,15 +118,16 @@ void mr_exchange_line(struct mr_exchange *exchange, const char *uri) {
     if (!exchange->uri_too_long) {
         mr_buf_append(&exchange->uri, uri, len);
     }
-    /* The first request's header was due from connecting on; a later one's is from its first line on. */
+    /* The first request's header was due from connecting on; a later one's is from its first line
+     * on. */
     if (exchange->requests > 0) {
         mr_deadline_set(&exchange->deadline, exchange->started_ns + exchange->http->header_ns);
     }
     exchange->requests++;
 }
 
-/* 1 to 64 visible characters are taken over; else an id is made: 16 hex digits, unique in this process and
- * unlikely elsewhere. */
+/* 1 to 64 visible characters are taken over; else an id is made: 16 hex digits, unique in this
+ * process and unlikely elsewhere. */
 static void set_request_id(struct mr_exchange *exchange, struct mr_bytes given) {
     char *ret = exchange->request.request_id;
     bool valid = given.len > 0 && given.len < sizeof exchange->request.request_id;
@@ -168,7 +170,9 @@ static bool authenticate(struct mr_exchange *exchange) {
     }
     if (!mr_auth_may(request->rights, needed)) {
         mr_problem(response, 403, "the token lacks the right `%s`",
-                   needed == MR_RIGHT_INGEST ? "ingest" : needed == MR_RIGHT_QUERY ? "query" : "admin");
+                   needed == MR_RIGHT_INGEST  ? "ingest"
+                   : needed == MR_RIGHT_QUERY ? "query"
+                                              : "admin");
         return false;
     }
     return true;
@@ -178,8 +182,8 @@ static bool find_route(struct mr_exchange *exchange) {
     struct mr_request *request = &exchange->request;
     const char *allow = NULL;
     mr_buf_clear(&exchange->scratch);
-    exchange->route = mr_route_find(request->method, request->path, &exchange->scratch,
-                                    request->params, &allow);
+    exchange->route =
+        mr_route_find(request->method, request->path, &exchange->scratch, request->params, &allow);
     if (exchange->route != NULL) {
         return true;
     }
@@ -279,8 +283,8 @@ static bool keep_small(struct mr_exchange *exchange, struct mr_bytes piece) {
     if (!exchange->body.failed) {
         return true;
     }
-    mr_problem_limit(&exchange->response, 413, MR_SMALL_BODY_MAX, "the body is longer than %u bytes",
-                     MR_SMALL_BODY_MAX);
+    mr_problem_limit(&exchange->response, 413, MR_SMALL_BODY_MAX,
+                     "the body is longer than %u bytes", MR_SMALL_BODY_MAX);
     return false;
 }
 

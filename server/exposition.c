@@ -109,15 +109,15 @@ static void end_uint(struct mr_exposition *e, uint64_t value) {
     mr_buf_printf(e->buf, "%llu\n", (unsigned long long)value);
 }
 
-void mr_exposition_uint(struct mr_exposition *e, const struct mr_label *labels, uint32_t label_count,
-                        uint64_t value) {
+void mr_exposition_uint(struct mr_exposition *e, const struct mr_label *labels,
+                        uint32_t label_count, uint64_t value) {
     MR_ASSERT(e->type != MR_EXPOSE_HISTOGRAM);
     begin_sample(e, "", labels, label_count, NULL);
     end_uint(e, value);
 }
 
-void mr_exposition_double(struct mr_exposition *e, const struct mr_label *labels, uint32_t label_count,
-                          double value) {
+void mr_exposition_double(struct mr_exposition *e, const struct mr_label *labels,
+                          uint32_t label_count, double value) {
     MR_ASSERT(e->type != MR_EXPOSE_HISTOGRAM);
     begin_sample(e, "", labels, label_count, NULL);
     end_double(e, value);

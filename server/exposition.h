@@ -33,10 +33,10 @@ void mr_exposition_init(struct mr_exposition *e, struct mr_buf *buf);
 /* Begins a family; name and help live while its samples are written. */
 void mr_exposition_family(struct mr_exposition *e, enum mr_exposition_type type, const char *name,
                           const char *help);
-void mr_exposition_uint(struct mr_exposition *e, const struct mr_label *labels, uint32_t label_count,
-                        uint64_t value);
-void mr_exposition_double(struct mr_exposition *e, const struct mr_label *labels, uint32_t label_count,
-                          double value);
+void mr_exposition_uint(struct mr_exposition *e, const struct mr_label *labels,
+                        uint32_t label_count, uint64_t value);
+void mr_exposition_double(struct mr_exposition *e, const struct mr_label *labels,
+                          uint32_t label_count, double value);
 /* Cumulative buckets at bounds, ascending, in the histogram's unit; +Inf is added. unit: how many of the
  * histogram's units make one of the family's (1e9 for ns to s). */
 void mr_exposition_histogram(struct mr_exposition *e, const struct mr_label *labels,

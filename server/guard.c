@@ -85,7 +85,8 @@ bool mr_percent_decode(struct mr_bytes text, struct mr_buf *ret) {
             mr_buf_append_char(ret, (char)text.ptr[at++]);
             continue;
         }
-        if (text.len - at < 3 || hex_digit(text.ptr[at + 1]) < 0 || hex_digit(text.ptr[at + 2]) < 0) {
+        if (text.len - at < 3 || hex_digit(text.ptr[at + 1]) < 0 ||
+            hex_digit(text.ptr[at + 2]) < 0) {
             return false;
         }
         int byte = hex_digit(text.ptr[at + 1]) * 16 + hex_digit(text.ptr[at + 2]);
@@ -174,8 +175,8 @@ static bool check_uri(struct mr_bytes uri, struct mr_guard_facts *ret,
         if (c <= ' ' || c >= 0x7f || c == '#') {
             return refuse(ret_refusal, 400, "a byte in the URI that must be percent-encoded");
         }
-        if (c == '%' && (uri.len - i < 3 || hex_digit(uri.ptr[i + 1]) < 0 ||
-                         hex_digit(uri.ptr[i + 2]) < 0)) {
+        if (c == '%' &&
+            (uri.len - i < 3 || hex_digit(uri.ptr[i + 1]) < 0 || hex_digit(uri.ptr[i + 2]) < 0)) {
             return refuse(ret_refusal, 400, "a percent sign in the URI without two hex digits");
         }
         if (c == '?' && path_len == uri.len) {
@@ -281,7 +282,8 @@ bool mr_guard_passes(const struct mr_guard_input *input, struct mr_guard_facts *
     if (!http10 && found[SINGLE_HOST].ptr == NULL) {
         return refuse(ret_refusal, 400, "no Host header");
     }
-    if (found[SINGLE_HOST].ptr != NULL && memchr(found[SINGLE_HOST].ptr, ' ', found[SINGLE_HOST].len)) {
+    if (found[SINGLE_HOST].ptr != NULL &&
+        memchr(found[SINGLE_HOST].ptr, ' ', found[SINGLE_HOST].len)) {
         return refuse(ret_refusal, 400, "a space in the Host header");
     }
     if (found[SINGLE_EXPECT].ptr != NULL) {

@@ -28,7 +28,7 @@ enum {
     SETTLE_ROUND_NS = 2 * 1000 * 1000,
 };
 
-/* ---- one request ------------------------------------------------------------------------------------- */
+/* ---- one request ---- */
 
 struct header_list {
     struct mr_header *headers;
@@ -101,10 +101,11 @@ static void add_headers(struct MHD_Response *to, const struct mr_exchange *excha
     }
 }
 
-/* Gives the body's memory to the response, without a copy. NULL: out of memory, the body is still the caller's. */
+/* Gives the body's memory to the response, without a copy. NULL: out of memory, the body is still
+ * the caller's. */
 static struct MHD_Response *create_response(struct mr_buf *body) {
     if (body->len == 0) {
-        return MHD_create_response_from_buffer(0, (void *)(uintptr_t)"", MHD_RESPMEM_PERSISTENT);
+        return MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     }
     struct MHD_Response *response =
         MHD_create_response_from_buffer_with_free_callback(body->len, body->ptr, mr_free);
@@ -130,7 +131,8 @@ static enum MHD_Result send_answer(struct mr_exchange *exchange) {
 void mr_http_wake(struct mr_exchange *exchange) {
     struct mr_http *http = exchange->http;
     MHD_resume_connection(exchange->connection); /* the exchange is its http thread's again */
-    /* The last touch: when settle sees 0, http may be freed at once. So there is no signal; settle looks. */
+    /* The last touch: when settle sees 0, http may be freed at once. So there is no signal; settle
+     * looks. */
     uint32_t before = atomic_fetch_sub_explicit(&http->suspended, 1, memory_order_seq_cst);
     MR_ASSERT(before > 0);
 }
@@ -159,8 +161,8 @@ static enum MHD_Result follow(struct mr_exchange *exchange, enum mr_next next) {
     return MHD_NO;
 }
 
-/* libmicrohttpd ends the URI at its first NUL and takes any number of spaces behind it; the version then does not
- * follow the URI at once in its buffer:
+/* libmicrohttpd ends the URI at its first NUL and takes any number of spaces behind it; the version
+ * then does not follow the URI at once in its buffer:
  *
  *     "/a" NUL "b" NUL "HTTP/1.1"      url ends behind "/a", version is not one behind that
  */
@@ -210,7 +212,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return follow(exchange, mr_exchange_body(exchange, piece));
 }
 
-/* ---- one connection ---------------------------------------------------------------------------------- */
+/* ---- one connection ---- */
 
 static void on_connection(void *cls, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode code) {
@@ -229,7 +231,8 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **c
     MR_ASSERT(info != NULL);
     struct mr_exchange *exchange = NULL;
     if (mr_exchange_open(http, info->connect_fd, connection, &exchange) != MR_OK) {
-        (void)shutdown(info->connect_fd, SHUT_RDWR); /* without an exchange it would have no deadline */
+        (void)shutdown(info->connect_fd,
+                       SHUT_RDWR); /* without an exchange it would have no deadline */
     }
     *context = exchange;
 }
@@ -257,7 +260,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     *context = NULL;
 }
 
-/* Paths are matched as sent and decoded by the router: nothing is to be decoded before the guard looks. */
+/* Paths are matched as sent and decoded by the router: nothing is to be decoded before the guard
+ * looks. */
 static size_t keep_escaped(void *cls, struct MHD_Connection *connection, char *text) {
     (void)cls;
     (void)connection;
@@ -278,7 +282,7 @@ static void on_log(void *cls, const char *format, va_list args) {
     mr_report(MR_LEVEL_DEBUG, "http", "text=%s", mr_report_value(text, quoted, sizeof quoted));
 }
 
-/* ---- the daemon -------------------------------------------------------------------------------------- */
+/* ---- the daemon ---- */
 
 static enum mr_status listen_failed(int fd, const char *host, uint16_t port,
                                     struct mr_error *error) {
@@ -286,8 +290,8 @@ static enum mr_status listen_failed(int fd, const char *host, uint16_t port,
     if (fd >= 0) {
         (void)close(fd);
     }
-    return mr_error_set(error, code == EADDRINUSE ? MR_BUSY : MR_IO, "cannot listen on %s port %u: %s",
-                        host, port, strerror(code));
+    return mr_error_set(error, code == EADDRINUSE ? MR_BUSY : MR_IO,
+                        "cannot listen on %s port %u: %s", host, port, strerror(code));
 }
 
 static enum mr_status listen_on(const struct addrinfo *address, const char *host, uint16_t port,
@@ -297,7 +301,8 @@ static enum mr_status listen_on(const struct addrinfo *address, const char *host
     if (fd < 0) {
         return listen_failed(fd, host, port, error);
     }
-    /* Accepted sockets inherit TCP_NODELAY. Both are optimisations or conveniences: going on without is fine. */
+    /* Accepted sockets inherit TCP_NODELAY. Both are optimisations or conveniences: going on
+     * without is fine. */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
@@ -377,12 +382,11 @@ static void fill_options(struct mr_http *http, struct MHD_OptionItem options[8])
                                                (intptr_t)config->http.threads, NULL};
     }
     if (config->http.tls) {
-        options[n++] =
-            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, http->certificate.ptr};
+        options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, http->certificate.ptr};
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, http->key.ptr};
         options[n++] = (struct MHD_OptionItem){
             MHD_OPTION_HTTPS_PRIORITIES, 0,
-            (void *)(uintptr_t)"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"};
+            (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"};
     }
     options[n++] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     MR_ASSERT(n <= 8);
@@ -401,9 +405,9 @@ static enum mr_status start_daemon(struct mr_http *http, struct mr_error *error)
     atomic_store_explicit(&http->starting, true, memory_order_relaxed);
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log, http,
-        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_line, http,
-        MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, http, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_OPTION_LISTEN_SOCKET, http->listen_fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        http, MHD_OPTION_NOTIFY_COMPLETED, on_completed, http, MHD_OPTION_URI_LOG_CALLBACK, on_line,
+        http, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, http, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_MEMORY, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned int)config->http.connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned int)config->http.connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
@@ -461,7 +465,8 @@ static enum mr_status start(struct mr_http *http, struct mr_error *error) {
     return start_daemon(http, error);
 }
 
-enum mr_status mr_http_open(struct mr_server *server, struct mr_http **ret, struct mr_error *error) {
+enum mr_status mr_http_open(struct mr_server *server, struct mr_http **ret,
+                            struct mr_error *error) {
     const struct mr_config *config = server->config;
     struct mr_http *http = mr_alloc_zero(1, sizeof *http);
     if (http == NULL) {
@@ -493,7 +498,8 @@ void mr_http_quiesce(struct mr_http *http) {
     http->quiesced = true;
     MHD_socket fd = MHD_quiesce_daemon(http->daemon);
     MR_ASSERT(fd == MHD_INVALID_SOCKET || fd == http->listen_fd);
-    /* Closed only after the daemon's threads; until then new connections are refused, not left waiting. */
+    /* Closed only after the daemon's threads; until then new connections are refused, not left
+     * waiting. */
     (void)shutdown(http->listen_fd, SHUT_RDWR);
 }
 

@@ -16,8 +16,8 @@
 
 enum { RETRY_BUSY_S = 1, RETRY_START_S = 5, TICKET_MAGIC = 0x6d72546b };
 
-/* Decoder and codec of one decoding at a time. Decoders predict from what they saw last, so the one used last is
- * taken first. */
+/* Decoder and codec of one decoding at a time. Decoders predict from what they saw last, so the one
+ * used last is taken first. */
 struct desk {
     struct mr_decoder *decoder;
     struct mr_codec *codec; /* opened when first needed */
@@ -281,7 +281,8 @@ bool mr_ingest_begin(struct mr_ingest_call *call, const struct mr_guard_facts *f
     if (!mr_admission_fits(call->ingest->admission, facts->content_length)) {
         return refuse_in_flight(call);
     }
-    /* With a length the buffer has that size at once (untouched pages cost nothing); without, it doubles. */
+    /* With a length the buffer has that size at once (untouched pages cost nothing); without, it
+     * doubles. */
     uint64_t room = facts->has_length ? facts->content_length : limit;
     mr_buf_init(&call->body, room + MR_PADDING);
     if (facts->content_length > 0 && mr_buf_reserve(&call->body, room + MR_PADDING) == NULL) {
@@ -334,9 +335,8 @@ static bool inflate(struct mr_ingest_call *call, struct desk *desk) {
         return no_memory(call);
     }
     mr_buf_init(&inflated, config->limits.inflated_bytes + MR_PADDING);
-    enum mr_status status =
-        mr_codec_inflate(desk->codec, call->encoding, mr_buf_bytes(&call->body),
-                         config->limits.inflate_ratio, &inflated, &error);
+    enum mr_status status = mr_codec_inflate(desk->codec, call->encoding, mr_buf_bytes(&call->body),
+                                             config->limits.inflate_ratio, &inflated, &error);
     if (status != MR_OK) {
         mr_buf_finish(&inflated);
         error.status = status;
@@ -366,9 +366,9 @@ static bool structure(struct mr_ingest_call *call) {
     struct mr_error error = {.text = ""};
     struct mr_buf structured;
     mr_buf_init(&structured, room + MR_PADDING);
-    enum mr_status status = mr_cloudevents_structured(
-        headers, count, mr_request_header(call->request, "Content-Type"),
-        mr_buf_bytes(&call->body), &structured, &error);
+    enum mr_status status =
+        mr_cloudevents_structured(headers, count, mr_request_header(call->request, "Content-Type"),
+                                  mr_buf_bytes(&call->body), &structured, &error);
     if (status != MR_OK || mr_buf_reserve(&structured, MR_PADDING) == NULL) {
         mr_buf_finish(&structured);
         if (status != MR_INVALID) {
@@ -403,8 +403,8 @@ static bool decode(struct mr_ingest_call *call, struct desk *desk) {
     if (mr_buf_reserve(&call->body, MR_PADDING) == NULL) {
         return no_memory(call);
     }
-    enum mr_status status = mr_decode(desk->decoder, schema, call->media.format, &call->body,
-                                      &call->batch, &error);
+    enum mr_status status =
+        mr_decode(desk->decoder, schema, call->media.format, &call->body, &call->batch, &error);
     if (status != MR_OK) {
         error.status = status;
         return decode_failed(call, &error);
@@ -455,8 +455,8 @@ static void on_done(struct mr_batch *batch, void *ctx) {
     void *wake_ctx = ticket->ctx;
     uint32_t expected = TICKET_WAITING;
     ticket->batch = batch;
-    /* release: the call's acquire in mr_ingest_done sees the batch and, through the shards' decrements, its
-     * verdicts. acquire: after ABANDONED the ticket is ours alone. */
+    /* release: the call's acquire in mr_ingest_done sees the batch and, through the shards'
+     * decrements, its verdicts. acquire: after ABANDONED the ticket is ours alone. */
     if (atomic_compare_exchange_strong_explicit(&ticket->state, &expected, TICKET_DONE,
                                                 memory_order_acq_rel, memory_order_acquire)) {
         wake(wake_ctx); /* from here on the ticket may be gone */
@@ -475,8 +475,8 @@ bool mr_ingest_submit(struct mr_ingest_call *call) {
     batch->done = on_done;
     batch->ctx = ticket;
     call->batch = NULL; /* before the push: on_done may run at once */
-    /* release: an abandoning thread may free the batch's charge; relaxed would do for on_done, the queue's push
-     * publishes to it. */
+    /* release: an abandoning thread may free the batch's charge; relaxed would do for on_done, the
+     * queue's push publishes to it. */
     atomic_store_explicit(&ticket->state, TICKET_WAITING, memory_order_release);
     if (mr_pipeline_submit(server->pipeline, batch)) {
         return true;
@@ -485,7 +485,8 @@ bool mr_ingest_submit(struct mr_ingest_call *call) {
     if (!atomic_compare_exchange_strong_explicit(&ticket->state, &expected, TICKET_FREE,
                                                  memory_order_acq_rel, memory_order_acquire)) {
         MR_ASSERT(expected == TICKET_ABANDONED);
-        mr_batch_close(batch); /* who abandoned it resumes the connection; we stand in for on_done */
+        mr_batch_close(
+            batch); /* who abandoned it resumes the connection; we stand in for on_done */
         mr_free(ticket);
         return true;
     }

@@ -22,15 +22,17 @@ static const struct {
     [MR_REFUSAL_IDS_FULL] = {"the stream has no room for more ids (dedup.ids); nothing of this "
                              "request was taken",
                              10},
-    [MR_REFUSAL_DISK_FULL] = {"the disk of the event log is full; nothing of this request was taken",
-                              10},
-    [MR_REFUSAL_LOG_FAILED] = {"the event log cannot be written; nothing of this request is promised, "
-                               "and sending it again is safe",
-                               10},
+    [MR_REFUSAL_DISK_FULL] =
+        {"the disk of the event log is full; nothing of this request was taken", 10},
+    [MR_REFUSAL_LOG_FAILED] =
+        {"the event log cannot be written; nothing of this request is promised, "
+         "and sending it again is safe",
+         10},
     [MR_REFUSAL_DRAINING] = {"the server is stopping; nothing of this request was taken", 5},
-    [MR_REFUSAL_ABANDONED] = {"the server stopped before this request was decided; sending it again "
-                              "is safe",
-                              5},
+    [MR_REFUSAL_ABANDONED] =
+        {"the server stopped before this request was decided; sending it again "
+         "is safe",
+         5},
 };
 
 /* One letter: a loop that compilers turn into vector compares. */
@@ -48,7 +50,8 @@ static struct counts count_all(const struct mr_batch *batch, bool observe) {
     counts.duplicate = count_letter(batch->verdicts, batch->count, MR_VERDICT_DUPLICATE);
     counts.late = count_letter(batch->verdicts, batch->count, MR_VERDICT_LATE);
     counts.rejected = count_letter(batch->verdicts, batch->count, MR_VERDICT_REJECTED);
-    MR_ASSERT(counts.received == counts.accepted + counts.duplicate + counts.late + counts.rejected);
+    MR_ASSERT(counts.received ==
+              counts.accepted + counts.duplicate + counts.late + counts.rejected);
     MR_ASSERT(counts.rejected == batch->rejected);
     if (observe) {
         counts.accepted += counts.duplicate;

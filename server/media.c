@@ -24,9 +24,8 @@ static const struct {
     const char *name;
     enum mr_encoding encoding;
 } encodings[] = {
-    {"", MR_ENCODING_IDENTITY},     {"identity", MR_ENCODING_IDENTITY},
-    {"gzip", MR_ENCODING_GZIP},     {"x-gzip", MR_ENCODING_GZIP},
-    {"deflate", MR_ENCODING_DEFLATE}, {"zstd", MR_ENCODING_ZSTD},
+    {"", MR_ENCODING_IDENTITY},   {"identity", MR_ENCODING_IDENTITY}, {"gzip", MR_ENCODING_GZIP},
+    {"x-gzip", MR_ENCODING_GZIP}, {"deflate", MR_ENCODING_DEFLATE},   {"zstd", MR_ENCODING_ZSTD},
 };
 
 static bool is_space(uint8_t c) {
@@ -62,7 +61,8 @@ static struct mr_bytes unquote(struct mr_bytes text) {
     return quoted ? mr_bytes_of(text.ptr + 1, text.len - 2) : text;
 }
 
-/* Only charset matters: JSON is UTF-8, and another charset would be read wrongly without an error. */
+/* Only charset matters: JSON is UTF-8, and another charset would be read wrongly without an error.
+ */
 static enum mr_status check_charset(struct mr_bytes parameters, struct mr_error *error) {
     while (parameters.len > 0) {
         struct mr_bytes value = take(&parameters, ';');

@@ -106,21 +106,23 @@
     X(GAUGE, "process_virtual_memory_bytes", "Virtual memory.", process.virtual_bytes)             \
     X(GAUGE, "process_threads", "Threads.", process.threads)
 
-#define US UINT64_C(1000)
-#define MS (1000 * US)
+#define US     UINT64_C(1000)
+#define MS     (1000 * US)
 #define SECOND (1000 * MS)
 
 /* From a fast device's sync to a disk that is about to fail; from a probe to a long query. */
-static const uint64_t sync_bounds[] = {50 * US, 100 * US, 250 * US, 500 * US, 1 * MS,
-                                       2500 * US, 5 * MS,  10 * MS,  25 * MS,  50 * MS,
+static const uint64_t sync_bounds[] = {50 * US,   100 * US, 250 * US,   500 * US,  1 * MS,
+                                       2500 * US, 5 * MS,   10 * MS,    25 * MS,   50 * MS,
                                        100 * MS,  250 * MS, 1 * SECOND, 5 * SECOND};
-static const uint64_t http_bounds[] = {100 * US, 500 * US, 1 * MS,   2500 * US, 5 * MS,
-                                       10 * MS,  25 * MS,  50 * MS,  100 * MS,  250 * MS,
+static const uint64_t http_bounds[] = {100 * US, 500 * US,   1 * MS,    2500 * US,  5 * MS,
+                                       10 * MS,  25 * MS,    50 * MS,   100 * MS,   250 * MS,
                                        500 * MS, 1 * SECOND, 2500 * MS, 10 * SECOND};
 
 #define COUNT(array) ((uint32_t)(sizeof(array) / sizeof((array)[0])))
 #define SAMPLE(e, labels, count, value)                                                            \
-    _Generic((value), double: mr_exposition_double, default: mr_exposition_uint)(e, labels, count, value)
+    _Generic((value), double                                                                       \
+             : mr_exposition_double, default                                                       \
+             : mr_exposition_uint)(e, labels, count, value)
 
 struct scrape {
     const struct mr_request *request;
@@ -131,7 +133,8 @@ struct scrape {
     struct mr_rule_stats rules[MR_RULES_MAX];
 };
 
-static void family(struct scrape *c, enum mr_exposition_type type, const char *name, const char *help) {
+static void family(struct scrape *c, enum mr_exposition_type type, const char *name,
+                   const char *help) {
     mr_exposition_family(c->e, type, name, help);
 }
 
@@ -143,11 +146,12 @@ static void write_verdicts(struct scrape *c) {
     family(c, MR_EXPOSE_COUNTER, "millrace_events_total", "Events decided, by verdict.");
     for (uint32_t i = 0; i < c->server->config->stream_count; i++) {
         const struct mr_stream_stats *s = &c->streams[i];
-        struct mr_label labels[2] = {{"stream", c->server->config->streams[i].name}, {"verdict", {0}}};
+        struct mr_label labels[2] = {{"stream", c->server->config->streams[i].name},
+                                     {"verdict", {0}}};
         if (!shows_stream(c, i)) {
             continue;
         }
-#define X(word, number)                                                                             \
+#define X(word, number)                                                                            \
     labels[1].value = MR_BYTES(word);                                                              \
     SAMPLE(c->e, labels, 2, number);
         STREAM_VERDICTS(X)
@@ -162,13 +166,13 @@ static bool is_time(int64_t ms) {
 static void write_streams(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_verdicts(c);
-#define X(kind, metric, about, number)                                                                 \
-    family(c, MR_EXPOSE_##kind, metric, about);                                                       \
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     for (uint32_t i = 0; i < config->stream_count; i++) {                                          \
         const struct mr_stream_stats *s = &c->streams[i];                                          \
         struct mr_label label = {"stream", config->streams[i].name};                               \
         if (shows_stream(c, i)) {                                                                  \
-            SAMPLE(c->e, &label, 1, number);                                                        \
+            SAMPLE(c->e, &label, 1, number);                                                       \
         }                                                                                          \
     }
     STREAM_METRICS(X)
@@ -192,7 +196,7 @@ static void write_outcomes(struct scrape *c) {
         if (!shows_stream(c, c->server->config->rules[i].stream)) {
             continue;
         }
-#define X(word, number)                                                                             \
+#define X(word, number)                                                                            \
     labels[1].value = MR_BYTES(word);                                                              \
     SAMPLE(c->e, labels, 2, number);
         RULE_OUTCOMES(X)
@@ -203,13 +207,13 @@ static void write_outcomes(struct scrape *c) {
 static void write_rules(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_outcomes(c);
-#define X(kind, metric, about, number)                                                                 \
-    family(c, MR_EXPOSE_##kind, metric, about);                                                       \
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     for (uint32_t i = 0; i < config->rule_count; i++) {                                            \
         const struct mr_rule_stats *r = &c->rules[i];                                              \
         struct mr_label label = {"rule", config->rules[i].name};                                   \
         if (shows_stream(c, config->rules[i].stream)) {                                            \
-            SAMPLE(c->e, &label, 1, number);                                                        \
+            SAMPLE(c->e, &label, 1, number);                                                       \
         }                                                                                          \
     }
     RULE_METRICS(X)
@@ -231,16 +235,16 @@ static void write_server(struct scrape *c) {
     struct mr_pipeline_stats stats;
     const struct mr_pipeline_stats *p = &stats;
     mr_pipeline_stats(h->pipeline, &stats);
-#define X(kind, metric, about, number)                                                                 \
-    family(c, MR_EXPOSE_##kind, metric, about);                                                       \
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     SAMPLE(c->e, NULL, 0, number);
     SERVER_METRICS(X)
 #undef X
     family(c, MR_EXPOSE_COUNTER, "millrace_refused_total", "Requests refused with 503, by reason.");
-#define X(word, number)                                                                             \
+#define X(word, number)                                                                            \
     {                                                                                              \
         struct mr_label label = {"reason", MR_BYTES(word)};                                        \
-        SAMPLE(c->e, &label, 1, number);                                                            \
+        SAMPLE(c->e, &label, 1, number);                                                           \
     }
     REFUSALS(X)
 #undef X
@@ -258,8 +262,8 @@ static void write_log(struct scrape *c) {
         return;
     }
     const struct mr_log_stats *l = mr_log_stats(log);
-#define X(kind, metric, about, number)                                                                 \
-    family(c, MR_EXPOSE_##kind, metric, about);                                                       \
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     SAMPLE(c->e, NULL, 0, number);
     LOG_METRICS(X)
 #undef X
@@ -292,8 +296,8 @@ static void write_http(struct scrape *c) {
            "Requests answered, by route and class of status; HEAD counts as GET.");
     for (uint32_t i = 0; i <= mr_route_count; i++) {
         for (uint32_t code = 1; code < 5; code++) {
-            struct mr_label labels[3] = {route_label(i), method_label(i),
-                                         {"code", mr_bytes_text(codes[code])}};
+            struct mr_label labels[3] = {
+                route_label(i), method_label(i), {"code", mr_bytes_text(codes[code])}};
             uint64_t count = mr_counter_read(&c->server->routes[i].requests[code]);
             if (count > 0 || code == 1) {
                 mr_exposition_uint(c->e, labels, 3, count);
@@ -315,8 +319,8 @@ static void write_process(struct scrape *c) {
     struct mr_process process;
     uint64_t fds = 0;
     if (mr_process_read(mr_disk_system(), &process) == MR_OK) {
-#define X(kind, metric, about, number)                                                                 \
-    family(c, MR_EXPOSE_##kind, metric, about);                                                       \
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     SAMPLE(c->e, NULL, 0, number);
         PROCESS_METRICS(X)
 #undef X

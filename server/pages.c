@@ -45,7 +45,8 @@ static void write_dedup_settings(struct mr_json *json, const struct mr_config_st
     if (s->dedup.mode != MR_CONFIG_NONE) {
         member_int(json, "horizon_ms", s->dedup.horizon_ms);
         member_uint(json, "ids", s->dedup.ids);
-        member_text(json, "when_full", mr_choice_text(mr_choices_when_full, (int)s->dedup.when_full));
+        member_text(json, "when_full",
+                    mr_choice_text(mr_choices_when_full, (int)s->dedup.when_full));
     }
     if (s->dedup.mode == MR_CONFIG_BLOOM) {
         member_double(json, "error", s->dedup.error);
@@ -66,7 +67,8 @@ static void write_stream_settings(struct mr_json *json, const struct mr_config_s
     member_text(json, "format", mr_choice_text(mr_choices_time, (int)s->time_format));
     mr_json_object_end(json);
     member_text(json, "missing_id", mr_choice_text(mr_choices_missing_id, s->reject_missing_id));
-    member_text(json, "missing_time", mr_choice_text(mr_choices_missing_time, s->reject_missing_time));
+    member_text(json, "missing_time",
+                mr_choice_text(mr_choices_missing_time, s->reject_missing_time));
     write_dedup_settings(json, s);
     begin_object(json, "watermark");
     member_int(json, "out_of_orderness_ms", s->watermark.out_of_orderness_ms);
@@ -330,11 +332,13 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "\n"
         "POST /v1/streams/{stream}/events       events: one object, an array, NDJSON, CloudEvents\n"
         "POST /v1/events                        the same, to the default stream\n"
-        "GET  /v1/rules/{rule}/windows          results, open windows too: ?from&to&key.<name>&order&limit\n"
+        "GET  /v1/rules/{rule}/windows          results, open windows too: "
+        "?from&to&key.<name>&order&limit\n"
         "GET  /v1/rules, /v1/rules/{rule}       settings and counters\n"
         "GET  /v1/streams, /v1/streams/{stream} settings, watermark and counters\n"
         "GET  /v1/streams/{stream}/events/{id}  was this id seen\n"
-        "GET  /v1/dead-letters                  what was not counted, and why: ?stream&reason&limit\n"
+        "GET  /v1/dead-letters                  what was not counted, and why: "
+        "?stream&reason&limit\n"
         "GET  /v1/limits, /v1/version, /metrics, /livez, /readyz\n"
         "GET  /openapi.yaml                     all of this for programs\n");
 }

@@ -49,7 +49,8 @@ static const struct mr_param *find_bytes(const struct mr_params *params, struct 
 }
 
 /* One piece between two '&'. */
-static enum mr_status take(struct mr_params *params, struct mr_bytes piece, struct mr_error *error) {
+static enum mr_status take(struct mr_params *params, struct mr_bytes piece,
+                           struct mr_error *error) {
     const uint8_t *equals = memchr(piece.ptr, '=', piece.len);
     size_t name_len = equals == NULL ? piece.len : (size_t)(equals - piece.ptr);
     struct mr_bytes raw_name = mr_bytes_of(piece.ptr, name_len);
@@ -80,7 +81,8 @@ static enum mr_status take(struct mr_params *params, struct mr_bytes piece, stru
     return MR_OK;
 }
 
-enum mr_status mr_params_init(struct mr_params *ret, struct mr_bytes query, struct mr_error *error) {
+enum mr_status mr_params_init(struct mr_params *ret, struct mr_bytes query,
+                              struct mr_error *error) {
     *ret = (struct mr_params){0};
     mr_buf_init(&ret->text, query.len);
     if (query.len == 0) {
@@ -182,8 +184,8 @@ enum mr_status mr_params_count(const struct mr_params *params, const char *name,
     }
     if (!mr_value_count(param->value, &value) || value < least || value > most) {
         return mr_error_set(error, MR_INVALID,
-                            "query parameter `%s`: `%s`; expected a whole number from %u to %u", name,
-                            mr_quote(param->value).text, least, most);
+                            "query parameter `%s`: `%s`; expected a whole number from %u to %u",
+                            name, mr_quote(param->value).text, least, most);
     }
     *ret = (uint32_t)value;
     return MR_OK;

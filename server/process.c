@@ -6,7 +6,14 @@
 #include <unistd.h>
 
 /* Fields of /proc/[pid]/stat, counted as proc(5) does. */
-enum { FIELD_UTIME = 14, FIELD_STIME = 15, FIELD_THREADS = 20, FIELD_VSIZE = 23, FIELD_RSS = 24, FIELDS = 25 };
+enum {
+    FIELD_UTIME = 14,
+    FIELD_STIME = 15,
+    FIELD_THREADS = 20,
+    FIELD_VSIZE = 23,
+    FIELD_RSS = 24,
+    FIELDS = 25
+};
 
 /* The name in field 2 may hold spaces and parentheses; the last ')' ends it. */
 static bool split(struct mr_bytes stat, uint64_t ret[FIELDS]) {
@@ -25,7 +32,8 @@ static bool split(struct mr_bytes stat, uint64_t ret[FIELDS]) {
         field++;
         ret[field] = 0;
         for (; at < end && *at != ' '; at++) {
-            if (*at >= '0' && *at <= '9') { /* the state is a letter, some fields are negative: not used */
+            if (*at >= '0' &&
+                *at <= '9') { /* the state is a letter, some fields are negative: not used */
                 ret[field] = ret[field] * 10 + (uint64_t)(*at - '0');
             }
         }

@@ -20,9 +20,8 @@
 #include "base/report.h"
 #include "server/merge.h"
 #include "server/reply.h"
-#include "server/windows.h"
-
 #include "server/routes.h"
+#include "server/windows.h"
 
 enum { OTHERS_MAX = 1000000 }; /* overflow rows looked at; MR_SCAN_BYTES_MAX is met before */
 
@@ -125,7 +124,8 @@ static bool on_store_row(void *ctx, const struct mr_pane *pane) {
 }
 
 /* The results store, as far as memory may not have it. */
-static enum mr_status read_store(struct query *q, const struct mr_scan *scan, struct mr_error *error) {
+static enum mr_status read_store(struct query *q, const struct mr_scan *scan,
+                                 struct mr_error *error) {
     const struct mr_rule *rule = q->windows.view.rule;
     int64_t final_end_ms = mr_window_final_end(rule, q->rows.watermark_ms);
     struct store_read read = {.scan = scan, .rule = rule, .rows = &q->rows.store};
@@ -287,7 +287,8 @@ static bool gather_others(struct query *q) {
                 q->others_raw++;
             }
         }
-        struct mr_merge m = {.scan = &scan, .rule = rule, .limit = OTHERS_MAX, .visit = keep_other, .ctx = q};
+        struct mr_merge m = {
+            .scan = &scan, .rule = rule, .limit = OTHERS_MAX, .visit = keep_other, .ctx = q};
         done = merge(q, &m);
         if (done && (m.more || q->others.failed)) {
             done = refuse_too_many(q);
@@ -419,9 +420,9 @@ void mr_route_windows(struct mr_request *request, struct mr_response *response) 
     mr_buf_init(&q.last_key, MR_KEY_LEN_MAX);
     mr_buf_init(&q.rows.store, MR_SCAN_BYTES_MAX);
     struct mr_error error;
-    enum mr_status status = mr_windows_init(&q.windows, &request->server->plan->rules[rule],
-                                            request->query, request->accept,
-                                            mr_clock_wall_ms(request->server->clock), &error);
+    enum mr_status status =
+        mr_windows_init(&q.windows, &request->server->plan->rules[rule], request->query,
+                        request->accept, mr_clock_wall_ms(request->server->clock), &error);
     if (status == MR_OK) {
         answer(&q);
     } else {

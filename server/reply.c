@@ -49,10 +49,11 @@ bool mr_reply_fits(struct mr_response *response) {
         response->retry_after_s = RETRY_S;
         mr_problem(response, 503, "no memory for the answer");
     } else {
-        mr_problem(response, 400,
-                   "the answer is longer than %u bytes; ask for fewer rows with `limit`, and for the "
-                   "rest with `cursor`",
-                   MR_REPLY_BYTES_MAX);
+        mr_problem(
+            response, 400,
+            "the answer is longer than %u bytes; ask for fewer rows with `limit`, and for the "
+            "rest with `cursor`",
+            MR_REPLY_BYTES_MAX);
     }
     return false;
 }

@@ -40,8 +40,8 @@ static_assert(sizeof mr_routes / sizeof mr_routes[0] < MR_ROUTES_MAX,
 
 /* By a mask of the methods that a path has: 1 GET, 2 POST, 4 DELETE. */
 static const char *const allows[8] = {
-    NULL,           "GET, HEAD",         "POST",         "GET, HEAD, POST",
-    "DELETE",       "GET, HEAD, DELETE", "POST, DELETE", "GET, HEAD, POST, DELETE",
+    NULL,     "GET, HEAD",         "POST",         "GET, HEAD, POST",
+    "DELETE", "GET, HEAD, DELETE", "POST, DELETE", "GET, HEAD, POST, DELETE",
 };
 
 static uint32_t method_mask(enum mr_method method) {

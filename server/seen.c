@@ -6,7 +6,8 @@
 #include "server/routes.h"
 
 /* The earlier parts of an id are parameters named as their fields. */
-static enum mr_status take_parts(const struct mr_config_stream *stream, const struct mr_params *params,
+static enum mr_status take_parts(const struct mr_config_stream *stream,
+                                 const struct mr_params *params,
                                  struct mr_bytes parts[MR_ID_PARTS_MAX], struct mr_error *error) {
     char list[256] = "";
     for (uint32_t i = 0; i + 1 < stream->id_parts; i++) {
@@ -19,10 +20,9 @@ static enum mr_status take_parts(const struct mr_config_stream *stream, const st
             part++;
         }
         if (part + 1 >= stream->id_parts) {
-            return mr_error_set(error, MR_INVALID,
-                                "unknown query parameter `%s`; the id of this stream has %s%s",
-                                mr_quote(param->name).text, list[0] == '\0' ? "one part only" : "also ",
-                                list);
+            return mr_error_set(
+                error, MR_INVALID, "unknown query parameter `%s`; the id of this stream has %s%s",
+                mr_quote(param->name).text, list[0] == '\0' ? "one part only" : "also ", list);
         }
         if (param->value.len > MR_ID_LEN_MAX) {
             return mr_error_set(error, MR_INVALID, "query parameter `%s`: longer than %d bytes",

@@ -7,8 +7,8 @@
 
 enum { ASK_MAGIC = 0x6d724171, ASK_ROUND_NS = 50 * 1000 * 1000 };
 
-/* A question under way. It has memory of its own, so that an asker who gives up (the server closes while the
- * pipeline stands still) leaves it to the callback.
+/* A question under way. It has memory of its own, so that an asker who gives up (the server closes
+ * while the pipeline stands still) leaves it to the callback.
  *
  *     WAITING ──done──▶ DONE         the asker frees it
  *        └─────close──▶ ABANDONED    the callback frees it

@@ -63,11 +63,11 @@ static bool parse_rfc3339(struct mr_bytes text, int64_t *ret) {
     return mr_time_parse(mr_bytes_of(copy, len), ret);
 }
 
-enum mr_status mr_time_param(const char *name, struct mr_bytes text, int64_t now_ms, int64_t *ret_ms,
-                             struct mr_error *error) {
+enum mr_status mr_time_param(const char *name, struct mr_bytes text, int64_t now_ms,
+                             int64_t *ret_ms, struct mr_error *error) {
     int64_t ms = 0;
-    bool understood = parse_relative(text, now_ms, &ms) || parse_epoch(text, &ms) ||
-                      parse_rfc3339(text, &ms);
+    bool understood =
+        parse_relative(text, now_ms, &ms) || parse_epoch(text, &ms) || parse_rfc3339(text, &ms);
     if (!understood || !in_years(ms)) {
         return mr_error_set(error, MR_INVALID,
                             "query parameter `%s`: `%s`; expected RFC 3339 "

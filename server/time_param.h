@@ -14,9 +14,9 @@
  */
 #include "base/bytes.h"
 
-#define MR_TIME_YEAR_0_MS INT64_C(-62167219200000)   /* 0000-01-01T00:00:00Z */
+#define MR_TIME_YEAR_0_MS     INT64_C(-62167219200000) /* 0000-01-01T00:00:00Z */
 #define MR_TIME_YEAR_10000_MS INT64_C(253402300800000)
 
 /* name stands in the message. A '+' that arrives as a space, because nobody escaped it, is read as '+'. */
-enum mr_status mr_time_param(const char *name, struct mr_bytes text, int64_t now_ms, int64_t *ret_ms,
-                             struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_time_param(const char *name, struct mr_bytes text, int64_t now_ms,
+                             int64_t *ret_ms, struct mr_error *error) MR_MUST_CHECK;

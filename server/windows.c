@@ -9,7 +9,8 @@
 
 static const char *const names[] = {"from",  "to",     "metrics", "order", "limit",
                                     "state", "cursor", "format",  "step"};
-static const char *const states[] = {[MR_SCAN_ALL] = "all", [MR_SCAN_OPEN] = "open", [MR_SCAN_FINAL] = "final"};
+static const char *const states[] = {
+    [MR_SCAN_ALL] = "all", [MR_SCAN_OPEN] = "open", [MR_SCAN_FINAL] = "final"};
 
 #define KEY_PREFIX "key."
 
@@ -28,8 +29,7 @@ static enum mr_status take_times(struct mr_windows *w, int64_t now_ms, struct mr
         status = mr_time_param("to", to->value, now_ms, &w->scan.to_ms, error);
     }
     if (status == MR_OK && w->scan.from_ms > w->scan.to_ms) {
-        status = mr_error_set(error, MR_INVALID,
-                              "query parameter `from`: `%s` is after `to`: `%s`",
+        status = mr_error_set(error, MR_INVALID, "query parameter `from`: `%s` is after `to`: `%s`",
                               mr_quote(from->value).text, mr_quote(to->value).text);
     }
     return status;
@@ -182,9 +182,10 @@ static enum mr_status take_cursor(struct mr_windows *w, struct mr_error *error) 
         return MR_OK;
     }
     if (w->scan.order != MR_SCAN_ORDER_WINDOW) {
-        return mr_error_set(error, MR_INVALID,
-                            "query parameter `cursor`: there are no pages in the order of a metric; "
-                            "expected order=window_start or order=-window_start, or a larger `limit`");
+        return mr_error_set(
+            error, MR_INVALID,
+            "query parameter `cursor`: there are no pages in the order of a metric; "
+            "expected order=window_start or order=-window_start, or a larger `limit`");
     }
     struct mr_cursor cursor;
     enum mr_status status = mr_cursor_decode(param->value, w->question, &w->after, &cursor, error);
@@ -212,19 +213,20 @@ static enum mr_status take_params(struct mr_windows *w, struct mr_bytes accept, 
                                   struct mr_error *error) {
     uint32_t state = MR_SCAN_ALL;
     w->scan.limit = MR_WINDOWS_LIMIT;
-    enum mr_status status = mr_params_known(&w->params, names, sizeof names / sizeof names[0],
-                                            KEY_PREFIX, error);
+    enum mr_status status =
+        mr_params_known(&w->params, names, sizeof names / sizeof names[0], KEY_PREFIX, error);
     status = status == MR_OK ? refuse_later(&w->params, error) : status;
     status = status == MR_OK ? take_times(w, now_ms, error) : status;
     status = status == MR_OK ? take_filters(w, error) : status;
     status = status == MR_OK ? take_metrics(w, error) : status;
     status = status == MR_OK ? take_order(w, error) : status;
     if (status == MR_OK) {
-        status = mr_params_count(&w->params, "limit", 1, MR_WINDOWS_LIMIT_MAX, &w->scan.limit, error);
+        status =
+            mr_params_count(&w->params, "limit", 1, MR_WINDOWS_LIMIT_MAX, &w->scan.limit, error);
     }
     if (status == MR_OK) {
-        status = mr_params_choice(&w->params, "state", states, sizeof states / sizeof states[0], &state,
-                                  error);
+        status = mr_params_choice(&w->params, "state", states, sizeof states / sizeof states[0],
+                                  &state, error);
         w->scan.state = (enum mr_scan_state)state;
     }
     if (status == MR_OK) {
@@ -233,8 +235,9 @@ static enum mr_status take_params(struct mr_windows *w, struct mr_bytes accept, 
     return status;
 }
 
-enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule, struct mr_bytes query,
-                               struct mr_bytes accept, int64_t now_ms, struct mr_error *error) {
+enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule,
+                               struct mr_bytes query, struct mr_bytes accept, int64_t now_ms,
+                               struct mr_error *error) {
     *ret = (struct mr_windows){.view = {.rule = rule, .metrics = MR_ROWS_METRICS_ALL}};
     ret->scan.rule = rule->index;
     mr_buf_init(&ret->after, MR_CURSOR_TEXT_MAX);
@@ -250,8 +253,8 @@ void mr_windows_finish(struct mr_windows *windows) {
     mr_buf_finish(&windows->after);
 }
 
-void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms, struct mr_bytes key,
-                       struct mr_buf *ret) {
+void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms,
+                       struct mr_bytes key, struct mr_buf *ret) {
     MR_ASSERT(windows->scan.order == MR_SCAN_ORDER_WINDOW);
     struct mr_cursor cursor = {
         .question = windows->question,

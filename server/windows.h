@@ -14,7 +14,7 @@
 #include "server/accept.h"
 #include "server/rows.h"
 
-#define MR_WINDOWS_LIMIT 1000
+#define MR_WINDOWS_LIMIT     1000
 #define MR_WINDOWS_LIMIT_MAX 10000
 
 struct mr_windows {
@@ -22,16 +22,16 @@ struct mr_windows {
     struct mr_scan scan; /* limit as asked; from INT64_MIN, to INT64_MAX: unbounded */
     struct mr_rows_view view;
     enum mr_answer answer;
-    uint64_t question; /* for cursors */
+    uint64_t question;   /* for cursors */
     struct mr_buf after; /* scan.after_key */
 };
 
 /* *ret is to be finished also after an error. */
-enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule, struct mr_bytes query,
-                               struct mr_bytes accept, int64_t now_ms,
+enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule,
+                               struct mr_bytes query, struct mr_bytes accept, int64_t now_ms,
                                struct mr_error *error) MR_MUST_CHECK;
 void mr_windows_finish(struct mr_windows *windows);
 
 /* The cursor of what comes behind this row, appended to ret. Window order only. */
-void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms, struct mr_bytes key,
-                       struct mr_buf *ret);
+void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms,
+                       struct mr_bytes key, struct mr_buf *ret);

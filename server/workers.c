@@ -65,7 +65,8 @@ static enum mr_status start(struct mr_results *results, struct worker *worker) {
     return MR_OK;
 }
 
-enum mr_status mr_workers_open(struct mr_results *results, uint32_t threads, struct mr_workers **ret) {
+enum mr_status mr_workers_open(struct mr_results *results, uint32_t threads,
+                               struct mr_workers **ret) {
     MR_ASSERT(threads >= 1 && results != NULL);
     struct mr_workers *workers =
         mr_alloc_zero(1, sizeof *workers + threads * sizeof workers->worker[0]);

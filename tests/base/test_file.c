@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that the machine's disk keeps the promises of base/file.h, in a directory of its own:
- *   1. modes of opening and their refusals;  2. reads up to the end, writes in many parts, also empty ones;
- *   3. allocate gives zeros and keeps what is there;  4. locks exclude, until close;
+ *   1. modes of opening and their refusals;  2. reads up to the end, writes in many parts, also
+ *   empty ones; 3. allocate gives zeros and keeps what is there;  4. locks exclude, until close;
  *   5. names: rename, unlink, list, directories with their parents;  6. read_all and its limit.
  */
 #include "base/file.h"

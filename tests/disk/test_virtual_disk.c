@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that the virtual disk is as cruel as it says and no crueller:
- *   1. what was synced survives every crash, file and name; what was not may be lost, kept or torn, and
- *      each of these happens;
+ *   1. what was synced survives every crash, file and name; what was not may be lost, kept or
+ *      torn, and each of these happens;
  *   2. a failed sync loses writes that a later sync does not bring back, though they are seen;
  *   3. of unsynced names a prefix survives; a rename is whole or not at all;
  *   4. failures come at the asked operation, once or from then on; power goes at the asked one;

@@ -45,7 +45,8 @@ static void add_name_change(struct virtual_disk *vd, const char *path, const cha
             virtual_need(realloc(vd->name_changes, vd->name_change_cap * sizeof *vd->name_changes));
     }
     struct name_change *c = &vd->name_changes[vd->name_change_count++];
-    *c = (struct name_change){virtual_copy_text(path), from == NULL ? NULL : virtual_copy_text(from), inode, false};
+    *c = (struct name_change){virtual_copy_text(path),
+                              from == NULL ? NULL : virtual_copy_text(from), inode, false};
     virtual_change_name(&vd->seen, c);
 }
 
@@ -68,8 +69,8 @@ static bool has_space(struct virtual_disk *vd, const struct inode *inode, uint64
 
 /* ---- failures ---- */
 
-/* Every operation comes through here first. MR_OK: do it. Anything else: return that, having done as much
- * as a failed one does. */
+/* Every operation comes through here first. MR_OK: do it. Anything else: return that, having done
+ * as much as a failed one does. */
 static enum mr_status admit(struct virtual_disk *vd, enum virtual_disk_op op) {
     if (!vd->power) {
         return MR_IO;
@@ -280,7 +281,8 @@ static enum mr_status op_rename(struct mr_disk *disk, const char *from, const ch
     char *a = virtual_tidy(from);
     char *b = virtual_tidy(to);
     struct name *name = virtual_names_find(&vd->seen, a);
-    MR_ASSERT(virtual_same_dir(a, b)); /* across directories two syncs would be needed; nobody does it */
+    MR_ASSERT(
+        virtual_same_dir(a, b)); /* across directories two syncs would be needed; nobody does it */
     virtual_mix(vd, b, strlen(b));
     if (name == NULL) {
         status = MR_NOT_FOUND;
@@ -341,7 +343,8 @@ static enum mr_status op_sync_dir(struct mr_disk *disk, const char *path) {
     }
     for (size_t i = 0; i < vd->name_change_count;) {
         const struct name_change *c = &vd->name_changes[i];
-        if (virtual_dir_len(c->path) != strlen(tidied) || memcmp(c->path, tidied, strlen(tidied)) != 0) {
+        if (virtual_dir_len(c->path) != strlen(tidied) ||
+            memcmp(c->path, tidied, strlen(tidied)) != 0) {
             i++;
             continue;
         }
@@ -360,7 +363,8 @@ static int by_path(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* Of a copy, for visit may change the directory; in order of names, for the same seed to mean the same. */
+/* Of a copy, for visit may change the directory; in order of names, for the same seed to mean the
+ * same. */
 static enum mr_status op_list(struct mr_disk *disk, const char *path,
                               enum mr_status (*visit)(void *ctx, const char *name), void *ctx) {
     struct virtual_disk *vd = disk_of(disk);

@@ -3,23 +3,26 @@
 /*
  * Virtual disk: a mr_disk in memory that can lose power, fail, fill up and rot, from a seed.
  *
- * Idea        Each file has what programs see (page cache) and what is durable; between them the list of
- *             writes not yet synced. The same for names: what is seen, what is durable, and the operations
- *             of each directory not yet synced. Losing power keeps what is durable and a random part of
- *             the rest.
+ * Idea        Each file has what programs see (page cache) and what is durable; between them the
+ *             list of writes not yet synced. The same for names: what is seen, what is durable,
+ *             and the operations of each directory not yet synced. Losing power keeps what is
+ *             durable and a random part of the rest.
  *
- *                 write ──► seen ── sync ──► durable          crash: seen := durable + a random part
- *                             └─ unsynced writes ─┘
+ *                 write ──► seen ── sync ──► durable      crash: seen := durable + a part of
+ *                             └─ unsynced ─┘                     the unsynced
  *
  * Crash       Each unsynced write or size change is kept, dropped, or (a write) torn: each of its
- *             512-byte sectors kept or dropped. Of each directory's unsynced operations a prefix is kept.
- *             Files opened before are dead: every operation on them is MR_IO; closing them is fine.
- * Failure     A failed write has written a random prefix. A failed sync has made a random part durable and
- *             forgets the rest, which stays seen: the next sync succeeds without it, as Linux does. A
- *             failed directory sync has made a prefix durable. Other failed operations changed nothing.
+ *             512-byte sectors kept or dropped. Of each directory's unsynced operations a prefix
+ *             is kept. Files opened before are dead: every operation on them is MR_IO; closing
+ *             them is fine.
+ * Failure     A failed write has written a random prefix. A failed sync has made a random part
+ *             durable and forgets the rest, which stays seen: the next sync succeeds without it,
+ *             as Linux does. A failed directory sync has made a prefix durable. Other failed
+ *             operations changed nothing.
  * Owner       The opener. Files must be closed before the disk.
  * Threads     One, as the simulator has. Same seed and same calls, same bytes and same hash.
- * Memory      Straight from malloc, so that an injected failure of base/alloc hits the code under test.
+ * Memory      Straight from malloc, so that an injected failure of base/alloc hits the code under
+ *             test.
  */
 #include "base/file.h"
 
@@ -84,12 +87,12 @@ struct mr_disk *virtual_disk_disk(struct virtual_disk *vd);
 
 /* The bytes all files together may have; 0: no bound. */
 void virtual_disk_set_capacity(struct virtual_disk *vd, uint64_t bytes);
-/* Lets the nth (1: the next) operation of the kinds (bits 1 << VIRTUAL_DISK_…) fail with status, once or
- * from then on. nth 0: no more failures. */
+/* Lets the nth (1: the next) operation of the kinds (bits 1 << VIRTUAL_DISK_…) fail with status,
+ * once or from then on. nth 0: no more failures. */
 void virtual_disk_fail(struct virtual_disk *vd, uint64_t nth, unsigned kinds,
                        enum virtual_disk_times times, enum mr_status status);
-/* In the nth changing operation from now power goes: it fails half done, and so does all after it until
- * virtual_disk_crash. nth 0: not any more. */
+/* In the nth changing operation from now power goes: it fails half done, and so does all after it
+ * until virtual_disk_crash. nth 0: not any more. */
 void virtual_disk_cut_power(struct virtual_disk *vd, uint64_t nth);
 bool virtual_disk_power(const struct virtual_disk *vd); /* is on */
 /* Power goes (if it has not) and comes back; failures and cuts planned are forgotten. */

@@ -106,7 +106,8 @@ static void inode_reserve(struct inode *inode, uint64_t size) {
     inode->cap = cap;
 }
 
-static void put(uint8_t *content, uint64_t *size, uint64_t offset, const uint8_t *bytes, size_t len) {
+static void put(uint8_t *content, uint64_t *size, uint64_t offset, const uint8_t *bytes,
+                size_t len) {
     memcpy(content + offset, bytes, len);
     if (offset + len > *size) {
         *size = offset + len;
@@ -123,7 +124,8 @@ static void resize(uint8_t *content, uint64_t *size, uint64_t to) {
 static struct change *add_change(struct inode *inode) {
     if (inode->change_count == inode->change_cap) {
         inode->change_cap = inode->change_cap == 0 ? 8 : inode->change_cap * 2;
-        inode->changes = virtual_need(realloc(inode->changes, inode->change_cap * sizeof *inode->changes));
+        inode->changes =
+            virtual_need(realloc(inode->changes, inode->change_cap * sizeof *inode->changes));
     }
     return &inode->changes[inode->change_count++];
 }

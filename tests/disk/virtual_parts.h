@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * The parts of the virtual disk (virtual_disk.h): files' content, seen and durable, names, the disk itself.
+ * The parts of the virtual disk (virtual_disk.h): files' content, seen and durable, names, the
+ * disk itself.
  *
- * Owner       virtual_disk.c (the operations) and virtual_control.c (what tests do); nobody else includes this.
+ * Owner       virtual_disk.c (the operations) and virtual_control.c (what tests do); nobody else
+ *             includes this.
  */
 #include "tests/disk/virtual_disk.h"
 
@@ -41,8 +43,8 @@ struct names {
     size_t cap;
 };
 
-/* A directory operation that is not durable yet: path now names inode (NULL: nothing), and so does not
- * `from` (NULL: no rename) any more. */
+/* A directory operation that is not durable yet: path now names inode (NULL: nothing), and so does
+ * not `from` (NULL: no rename) any more. */
 struct name_change {
     char *path;
     char *from;

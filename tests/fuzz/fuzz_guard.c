@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes the guard, the router and what reads header values. The input is a request's head as bytes:
+ * Fuzzes the guard, the router and what reads header values. The input is a request's head as
+ * bytes:
  *
  *     method SP uri SP version LF (name ":" value LF)*
  *

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Fuzzes recovery: the input is a program of damages to a small log of two segments, among them headers
- * with sound checksums over any fields (which no fuzzer would guess). Then:
+ * Fuzzes recovery: the input is a program of damages to a small log of two segments, among them
+ * headers with sound checksums over any fields (which no fuzzer would guess). Then:
  *   - a reader and open end with a record, MR_END or MR_CORRUPT, and nothing worse;
  *   - what open accepted reads whole, lsns without a gap, and reads the same after one more open.
  */
@@ -80,11 +80,12 @@ static void damage(const uint8_t step[STEP], uint8_t *content, size_t *len) {
             break;
         }
         payload.iov_base = content + at + MR_RECORD_HEADER;
-        struct mr_record record = {.type = (enum mr_record_type)(1 + step[3] % (MR_RECORD_TYPE_END - 1)),
-                                   .bundle_count = 1 + step[4] % 8u,
-                                   .segment = step[5] % 4u,
-                                   .seq = 1 + step[6] % 16u,
-                                   .incarnation = 7};
+        struct mr_record record = {
+            .type = (enum mr_record_type)(1 + step[3] % (MR_RECORD_TYPE_END - 1)),
+            .bundle_count = 1 + step[4] % 8u,
+            .segment = step[5] % 4u,
+            .seq = 1 + step[6] % 16u,
+            .incarnation = 7};
         record.bundle_index = step[7] % record.bundle_count;
         record.lsn = 1 + record.bundle_index + step[9] % 32u;
         mr_record_encode(&record, &payload, 1, content + at);
@@ -110,7 +111,8 @@ static uint64_t read_all(struct virtual_disk *vd, bool must_be_sound, uint64_t *
         }
         mr_log_reader_close(reader);
     }
-    MR_ASSERT(status == MR_END || (!must_be_sound && (status == MR_CORRUPT || status == MR_MISMATCH)));
+    MR_ASSERT(status == MR_END ||
+              (!must_be_sound && (status == MR_CORRUPT || status == MR_MISMATCH)));
     return count;
 }
 

@@ -180,7 +180,7 @@ def test_status_table():
         assert answer.headers["X-Request-Id"] == "abc-1"
         assert s.post(E, '{"id":"x"}').headers["X-Request-Id"]
         assert s.get("/v1/version").json["version"]
-        assert s.get("/openapi.yaml").body.startswith(b"openapi:")
+        assert s.get("/openapi.yaml").body.count(b"openapi: 3")
         assert s.get("/v1/limits").status == 200
         assert s.get("/").status == 200
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves that a damaged log is never read wrongly. A small log of two segments, closed, is damaged in one
- * place at a time: every byte flipped, the file cut at every byte, every sector zeroed, set to 0xff,
- * overwritten with every other one, and swapped with every other one. Then:
+ * Proves that a damaged log is never read wrongly. A small log of two segments, closed, is damaged
+ * in one place at a time: every byte flipped, the file cut at every byte, every sector zeroed, set
+ * to 0xff, overwritten with every other one, and swapped with every other one. Then:
  *   1. a reader gives records of the model in order, or says MR_CORRUPT;
- *   2. open refuses with MR_CORRUPT, naming segment and offset, or what is then there is the model: all of
- *      it, unless the damage left no header of a later bundle than the first it hit, for then it cannot
- *      be told from a torn write: all before that bundle. (One damaged byte: only in the last bundle.)
- *   3. a cut file is always refused, and so is anything in the segment that is not the last.
+ *   2. open refuses with MR_CORRUPT, naming segment and offset, or what is then there is the
+ *      model: all of it, unless the damage left no header of a later bundle than the first it hit,
+ *      for then it cannot be told from a torn write: all before that bundle. (One damaged byte:
+ *      only in the last bundle.)
+ *   3. a cut file is always refused, and so is a damaged segment header.
  */
 #include "log/segment.h"
 #include "tests/log/world.h"
@@ -29,7 +30,7 @@ struct sample {
         uint64_t offset;
         uint64_t size;
         size_t bundle;
-        size_t before; /* records of the model before this bundle */
+        size_t before;              /* records of the model before this bundle */
     } places[WORLD_BUNDLE_MAX * 6]; /* of the last segment's records */
     size_t place_count;
     uint64_t refused;
@@ -72,8 +73,8 @@ static void make_sample(struct sample *s) {
     world_check(&s->w);
     world_close(&s->w);
     struct mr_segments segments;
-    assert_int_equal(
-        mr_segments_list(virtual_disk_disk(s->w.vd), WORLD_DIR, &segments, &error), MR_OK);
+    assert_int_equal(mr_segments_list(virtual_disk_disk(s->w.vd), WORLD_DIR, &segments, &error),
+                     MR_OK);
     assert_int_equal(segments.count, 2);
     for (int i = 0; i < 2; i++) {
         s->segment[i] = segments.items[i];
@@ -293,7 +294,8 @@ static void a_missing_segment_is_noticed(void **state) {
     }
     world_close(&w);
     struct mr_segments segments;
-    assert_int_equal(mr_segments_list(virtual_disk_disk(w.vd), WORLD_DIR, &segments, &error), MR_OK);
+    assert_int_equal(mr_segments_list(virtual_disk_disk(w.vd), WORLD_DIR, &segments, &error),
+                     MR_OK);
     assert_true(segments.count > 3);
     char path[MR_SEGMENT_PATH_MAX];
     assert_int_equal(mr_segment_path(WORLD_DIR, &segments.items[1], path), MR_OK);

@@ -3,10 +3,10 @@
  * Proves what log.h promises of a log on a disk that works:
  *   1. a new log begins with a START of seq 1; reopened it goes on, with the same incarnation;
  *   2. bundles go to new segments as a whole; one larger than a segment gets a segment for itself;
- *   3. a reader starts at a seq, at an lsn, stops at its limit, and goes on behind the end when more was
- *      appended, over segments and after a failed write;
- *   4. on the machine's own disk, a reader on another thread beside the appender gets every record once;
- *   5. a second log, or another version's file, in the directory is refused;
+ *   3. a reader starts at a seq, at an lsn, stops at its limit, and goes on behind the end when
+ *      more was appended, over segments and after a failed write;
+ *   4. on the machine's own disk, a reader on another thread beside the appender gets every record
+ *   once; 5. a second log, or another version's file, in the directory is refused;
  *   6. list and dump print what is there.
  */
 #include "base/hash.h"
@@ -82,7 +82,8 @@ static void a_bundle_lies_in_one_segment(void **state) {
     assert_int_equal(mr_counter_read(&mr_log_stats(w.log)->segments), 2);
     world_check(&w);
     struct mr_segments segments;
-    assert_int_equal(mr_segments_list(virtual_disk_disk(w.vd), WORLD_DIR, &segments, &error), MR_OK);
+    assert_int_equal(mr_segments_list(virtual_disk_disk(w.vd), WORLD_DIR, &segments, &error),
+                     MR_OK);
     assert_int_equal(segments.count, 2);
     assert_int_equal(segments.items[0].size, 8192);
     assert_true(segments.items[1].size > 320000 && segments.items[1].size < 330000);
@@ -145,7 +146,8 @@ static void a_reader_follows(void **state) {
     struct mr_record record;
     world_init(&w, 4, 8192);
     open_world(&w);
-    assert_int_equal(mr_log_reader_open(virtual_disk_disk(w.vd), WORLD_DIR, 0, &reader, &error), MR_OK);
+    assert_int_equal(mr_log_reader_open(virtual_disk_disk(w.vd), WORLD_DIR, 0, &reader, &error),
+                     MR_OK);
     uint64_t next = 1;
     for (int round = 0; round < 60; round++) {
         if (round % 3 == 1) { /* also where the bundle is written twice */
@@ -154,7 +156,8 @@ static void a_reader_follows(void **state) {
         }
         append_some(&w, (int)world_below(&w, 4), 600);
         uint64_t last = mr_log_last_lsn(w.log);
-        uint64_t limit = round % 2 == 0 || next > last ? last : next + world_below(&w, last - next + 1);
+        uint64_t limit =
+            round % 2 == 0 || next > last ? last : next + world_below(&w, last - next + 1);
         mr_log_reader_limit(reader, limit);
         enum mr_status status;
         while ((status = mr_log_reader_next(reader, &record, &error)) == MR_OK) {
@@ -367,7 +370,9 @@ static void list_and_dump_print(void **state) {
     open_world(&w);
     static const char body[] = "{\"id\":\"a\\b\"}\n\x01\xff";
     struct mr_log_entry entries[2] = {
-        {.type = MR_RECORD_EVENTS, .payload = {{(void *)(uintptr_t)body, sizeof body - 1}}, .payload_count = 1},
+        {.type = MR_RECORD_EVENTS,
+         .payload = {{(void *)(uintptr_t)body, sizeof body - 1}},
+         .payload_count = 1},
         {.type = MR_RECORD_TICK},
     };
     assert_int_equal(mr_log_append(w.log, 2, INT64_C(1700000000123), entries, 2, &error), MR_OK);
@@ -384,7 +389,8 @@ static void list_and_dump_print(void **state) {
     free(text);
     text = printed(mr_log_dump, &w, true, MR_OK);
     assert_int_equal(lines_of(text), 4);
-    assert_non_null(strstr(text, "{\"lsn\":2,\"seq\":2,\"index\":0,\"count\":2,\"type\":\"events\","));
+    assert_non_null(
+        strstr(text, "{\"lsn\":2,\"seq\":2,\"index\":0,\"count\":2,\"type\":\"events\","));
     assert_non_null(strstr(text, "\"payload_len\":5000,"));
     assert_non_null(strstr(text, "\"cut\":true}"));
     free(text);
@@ -395,7 +401,8 @@ static void list_and_dump_print(void **state) {
     free(text);
     text = printed(mr_log_list, &w, true, MR_OK);
     assert_int_equal(lines_of(text), 2);
-    assert_non_null(strstr(text, "\"first_lsn\":4,\"first_seq\":3,\"last_lsn\":4,\"last_seq\":3,\"records\":1,"));
+    assert_non_null(strstr(
+        text, "\"first_lsn\":4,\"first_seq\":3,\"last_lsn\":4,\"last_seq\":3,\"records\":1,"));
     free(text);
 
     /* The second segment's only record damaged: a torn tail. The first one's: corrupt. */

@@ -151,13 +151,14 @@ static void parts_do_not_change_the_check(void **state) {
 
 static void the_format_stays(void **state) {
     (void)state;
-    static const uint8_t fixed[] = {
-        'm', 'r', 'R', '1', 3, 1, 0, 0, 5, 0, 0, 0, 3, 0, 0, 0, 1,    0,    0,    0,    7,    0,
-        0,   0,   0x67, 0x12, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1,
-        0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
+    static const uint8_t fixed[] = {'m',  'r',  'R',  '1',  3,    1,    0,    0,   5,  0, 0, 0,
+                                    3,    0,    0,    0,    1,    0,    0,    0,   7,  0, 0, 0,
+                                    0x67, 0x12, 0,    0,    0,    0,    0,    0,   99, 0, 0, 0,
+                                    0,    0,    0,    0,    8,    7,    6,    5,   4,  3, 2, 1,
+                                    0xfb, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     uint8_t header[MR_RECORD_HEADER];
     struct mr_record record = sample();
-    struct iovec payload = {(void *)(uintptr_t)"hello", 5};
+    struct iovec payload = {(void *)(uintptr_t) "hello", 5};
     mr_record_encode(&record, &payload, 1, header);
     assert_int_equal(sizeof fixed, 56);
     assert_memory_equal(header, fixed, sizeof fixed);
@@ -196,7 +197,8 @@ static void names_and_headers_of_segments(void **state) {
     mr_segment_name(&segment, name);
     assert_true(mr_segment_name_parse(name, &lsn, &number, &finished));
     assert_true(lsn == UINT64_MAX && number == UINT32_MAX && finished);
-    assert_true(mr_segment_name_parse("0000000000004711-00000003.log.tmp", &lsn, &number, &finished));
+    assert_true(
+        mr_segment_name_parse("0000000000004711-00000003.log.tmp", &lsn, &number, &finished));
     assert_true(lsn == 4711 && number == 3 && !finished);
 
     uint8_t header[MR_SEGMENT_HEADER];

@@ -108,8 +108,7 @@ enum mr_status world_append(struct world *w, const struct bundle *b, struct mr_e
         };
     }
     uint64_t lsn = mr_log_last_lsn(w->log);
-    enum mr_status status =
-        mr_log_append(w->log, b->seq, b->recorded_ms, entries, b->count, error);
+    enum mr_status status = mr_log_append(w->log, b->seq, b->recorded_ms, entries, b->count, error);
     mr_log_check(w->log);
     for (uint32_t i = 0; i < b->count; i++) {
         assert_true(status != MR_OK || entries[i].lsn == lsn + 1 + i);
@@ -194,17 +193,18 @@ size_t world_compare(const struct world *w, struct mr_disk *disk, const char *di
 void world_check(struct world *w) {
     struct mr_error error = {.status = MR_OK};
     enum mr_status status;
-    size_t count = world_compare(w, virtual_disk_disk(w->vd), WORLD_DIR, w->truth_len, &status, &error);
+    size_t count =
+        world_compare(w, virtual_disk_disk(w->vd), WORLD_DIR, w->truth_len, &status, &error);
     if (status != MR_OK) {
         fail_msg("%s", error.text);
     }
     for (size_t m = 0; count > w->truth_len && m < w->maybe_len; m++) {
-        /* Which of them it was says the next bundle's worth of reading; maybes differ in recorded_ms. */
+        /* Which of them it was: they differ in recorded_ms. */
         struct mr_log_reader *reader;
         struct mr_record record;
-        assert_int_equal(
-            mr_log_reader_open(virtual_disk_disk(w->vd), WORLD_DIR, w->maybe[m].seq, &reader, &error),
-            MR_OK);
+        assert_int_equal(mr_log_reader_open(virtual_disk_disk(w->vd), WORLD_DIR, w->maybe[m].seq,
+                                            &reader, &error),
+                         MR_OK);
         bool here = false;
         while (mr_log_reader_next(reader, &record, &error) == MR_OK) {
             here = here || (record.type == MR_RECORD_EVENTS && record.seq == w->maybe[m].seq &&

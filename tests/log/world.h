@@ -3,9 +3,10 @@
 /*
  * World: a log on a virtual disk beside the model of what it must hold.
  *
- * The model is a list of records: those acknowledged, and those that a recovery found of a bundle that was
- * not (they then stay for ever). Payloads are a function of seq, index and length, so that any record can
- * be checked without keeping it. START records are not in the model; their place is checked by the chain.
+ * The model is a list of records: those acknowledged, and those that a recovery found of a bundle
+ * that was not (they then stay for ever). Payloads are a function of seq, index and length, so
+ * that any record can be checked without keeping it. START records are not in the model; their
+ * place is checked by the chain.
  */
 #include "log/log.h"
 #include "tests/disk/virtual_disk.h"
@@ -57,12 +58,13 @@ struct bundle world_bundle(struct world *w, size_t len_max);
 /* Appends and moves the model. */
 enum mr_status world_append(struct world *w, const struct bundle *b, struct mr_error *error);
 
-/* Reads the whole log and fails the test unless it is the model and, behind it, at most a part of a bundle
- * that was not acknowledged. What is there then is the model. */
+/* Reads the whole log and fails the test unless it is the model and, behind it, at most a part of
+ * a bundle that was not acknowledged. What is there then is the model. */
 void world_check(struct world *w);
 /* The same of any disk, reading dir; what is found is not taken over. Returns how many records were
- * read; a status other than MR_OK in *ret_status when reading ended with it. At least `least` records of the
- * model must be there; all that are there must be the model's, or of a maybe behind it. */
+ * read; a status other than MR_OK in *ret_status when reading ended with it. At least `least`
+ * records of the model must be there; all that are there must be the model's, or of a maybe behind
+ * it. */
 size_t world_compare(const struct world *w, struct mr_disk *disk, const char *dir, size_t least,
                      enum mr_status *ret_status, struct mr_error *error);
 

@@ -4,8 +4,8 @@
 #define HANDLERS_WITHOUT_SEEN
 #include "handlers.h"
 
-#include "base/check.h"
 #include "base/alloc.h"
+#include "base/check.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* ---- a pipeline of our own --------------------------------------------------------------------------- */
+/* ---- a pipeline of our own ---- */
 
 enum { ITEMS_MAX = 4096 };
 
@@ -176,7 +176,7 @@ void fixture_abandon_held(void) {
     }
 }
 
-/* ---- a server ---------------------------------------------------------------------------------------- */
+/* ---- a server ---- */
 
 static void open_plan(struct fixture *f) {
     struct mr_error error;
@@ -198,8 +198,8 @@ static void open_plan(struct fixture *f) {
         options.cloudevents = true;
         MR_ASSERT(mr_schema_open(&options, &f->streams[i].schema_ce, &error) == MR_OK);
     }
-    f->plan = (struct mr_plan){.config = f->config, .streams = f->streams, .stream_count = 2,
-                               .shards = 2};
+    f->plan = (struct mr_plan){
+        .config = f->config, .streams = f->streams, .stream_count = 2, .shards = 2};
 }
 
 static void load_config(struct fixture *f, uint16_t port, const char *yaml_http,
@@ -266,10 +266,11 @@ void fixture_close(struct fixture *f) {
     mr_config_close(f->config);
 }
 
-/* ---- a client ---------------------------------------------------------------------------------------- */
+/* ---- a client ---- */
 
 int client_open(const struct fixture *f) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(mr_server_port(f->server))};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(mr_server_port(f->server))};
     struct timeval patience = {.tv_sec = 30};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -364,8 +365,9 @@ const char *client_post(const struct fixture *f, const char *path, const char *h
     char head[4096];
     int fd = client_open(f);
     MR_ASSERT(fd >= 0);
-    (void)snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: h\r\n%sContent-Length: %zu\r\n\r\n",
-                   path, headers, len);
+    (void)snprintf(head, sizeof head,
+                   "POST %s HTTP/1.1\r\nHost: h\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+                   len);
     client_text(fd, head);
     client_send(fd, body, len);
     const char *got = client_response(fd, false);

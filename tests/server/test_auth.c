@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: exactly the tokens whose hashes are configured are known, with their rights and streams; what is not of
- * the form `Bearer <token>` is told from an unknown token. Content types and encodings are here too.
+ * Proves: exactly the tokens whose hashes are configured are known, with their rights and streams;
+ * what is not of the form `Bearer <token>` is told from an unknown token. Content types and
+ * encodings are here too.
  */
 #include "server/auth.h"
 
@@ -19,9 +20,10 @@
 static void test_sha256(void **state) {
     (void)state;
     /* FIPS 180-2, appendix B.1 */
-    static const uint8_t abc[32] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
-                                    0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
-                                    0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
+    static const uint8_t abc[32] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea,
+                                    0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
+                                    0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c,
+                                    0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
     uint8_t hash[32];
     mr_sha256(MR_BYTES("abc"), hash);
     assert_memory_equal(hash, abc, 32);
@@ -89,7 +91,8 @@ static void test_long_token(void **state) {
     config.auth.tokens = tokens;
     config.auth.token_count = 1;
     const struct mr_config_token *token = NULL;
-    assert_int_equal(mr_auth_find(&config, mr_bytes_of(header, 7 + MR_TOKEN_LEN_MAX), &token), MR_OK);
+    assert_int_equal(mr_auth_find(&config, mr_bytes_of(header, 7 + MR_TOKEN_LEN_MAX), &token),
+                     MR_OK);
     assert_int_equal(mr_auth_find(&config, mr_bytes_of(header, sizeof header), &token), MR_INVALID);
 }
 
@@ -167,14 +170,19 @@ static void test_encodings(void **state) {
         const char *name;
         int encoding;
     } samples[] = {
-        {"", MR_ENCODING_IDENTITY}, {"identity", MR_ENCODING_IDENTITY}, {"GZip", MR_ENCODING_GZIP},
-        {"x-gzip", MR_ENCODING_GZIP}, {"deflate", MR_ENCODING_DEFLATE}, {" zstd ", MR_ENCODING_ZSTD},
-        {"br", -1}, {"gzip, zstd", -1}, {"gzipp", -1},
+        {"", MR_ENCODING_IDENTITY},
+        {"identity", MR_ENCODING_IDENTITY},
+        {"GZip", MR_ENCODING_GZIP},
+        {"x-gzip", MR_ENCODING_GZIP},
+        {"deflate", MR_ENCODING_DEFLATE},
+        {" zstd ", MR_ENCODING_ZSTD},
+        {"br", -1},
+        {"gzip, zstd", -1},
+        {"gzipp", -1},
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         enum mr_encoding encoding;
-        enum mr_status status =
-            mr_media_encoding(mr_bytes_text(samples[i].name), &encoding, NULL);
+        enum mr_status status = mr_media_encoding(mr_bytes_text(samples[i].name), &encoding, NULL);
         assert_int_equal(status, samples[i].encoding < 0 ? MR_UNSUPPORTED : MR_OK);
         assert_true(samples[i].encoding < 0 || (int)encoding == samples[i].encoding);
     }
@@ -182,8 +190,8 @@ static void test_encodings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256), cmocka_unit_test(test_find),
-        cmocka_unit_test(test_long_token), cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_sha256),      cmocka_unit_test(test_find),
+        cmocka_unit_test(test_long_token),  cmocka_unit_test(test_rights),
         cmocka_unit_test(test_media_types), cmocka_unit_test(test_encodings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

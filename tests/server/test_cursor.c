@@ -58,8 +58,8 @@ static void round_trip(void **state) {
         struct mr_buf text = encoded(&cursor);
         for (size_t i = 0; i < text.len; i++) {
             uint8_t c = text.ptr[i];
-            assert_true((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                        c == '-' || c == '_');
+            assert_true((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || c == '-' || c == '_');
         }
         struct mr_buf scratch;
         struct mr_cursor back;
@@ -81,7 +81,10 @@ static void changed(void **state) {
     (void)state;
     struct mr_error error;
     for (size_t rest = 0; rest < 4; rest++) {
-        struct mr_cursor cursor = {.question = 5, .from_ms = INT64_MIN, .to_ms = INT64_MAX, .place = 9,
+        struct mr_cursor cursor = {.question = 5,
+                                   .from_ms = INT64_MIN,
+                                   .to_ms = INT64_MAX,
+                                   .place = 9,
                                    .rest = mr_bytes_of("key", rest)};
         struct mr_buf text = encoded(&cursor);
         assert_int_equal(decode(mr_buf_bytes(&text), 5, &error), MR_OK);
@@ -95,7 +98,8 @@ static void changed(void **state) {
             }
             text.ptr[i] = was;
             assert_int_equal(decode(mr_bytes_of(text.ptr, i), 5, &error), MR_INVALID);
-            assert_int_equal(decode(mr_bytes_of(text.ptr + i + 1, text.len - i - 1), 5, &error), MR_INVALID);
+            assert_int_equal(decode(mr_bytes_of(text.ptr + i + 1, text.len - i - 1), 5, &error),
+                             MR_INVALID);
         }
         mr_buf_append_char(&text, 'A');
         assert_int_equal(decode(mr_buf_bytes(&text), 5, &error), MR_INVALID);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: exactly the sockets past their deadline are shut down, once; the list stays whole while entries come and
- * go; the thread does it by itself.
+ * Proves: exactly the sockets past their deadline are shut down, once; the list stays whole while
+ * entries come and go; the thread does it by itself.
  *
  * 1. Random adds, removes, sets and steps against an array; check() after each.
  * 2. The thread, on the real clock, and a peer that waits in read() for the shutdown.
@@ -127,6 +127,7 @@ static void test_thread(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_thread)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_thread)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

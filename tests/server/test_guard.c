@@ -3,8 +3,8 @@
  * Proves: the guard lets through what can be read in one way only.
  *
  * 1. Tables of requests that must pass and that must be refused, with the status.
- * 2. Every byte value at a place in the URI, in a header name and in a header value, against the grammar written
- *    down a second time.
+ * 2. Every byte value at a place in the URI, in a header name and in a header value, against the
+ * grammar written down a second time.
  * 3. Random URIs: what passes has no dot segment, however often it is decoded once.
  */
 #include "server/guard.h"
@@ -148,7 +148,8 @@ static void test_tables(void **state) {
         struct mr_header headers[8];
         struct mr_guard_facts facts;
         struct mr_guard_input input = {mr_bytes_text(s->method), mr_bytes_text(s->uri),
-                                       mr_bytes_text(s->version), headers, split(s->headers, headers)};
+                                       mr_bytes_text(s->version), headers,
+                                       split(s->headers, headers)};
         unsigned int status = status_of(&input, &facts);
         if (status != s->status) {
             fail_msg("%s %s %s [%s]: %u instead of %u", s->method, s->uri, s->version, s->headers,
@@ -186,7 +187,8 @@ static void test_bounds(void **state) {
     static char value[MR_GUARD_HEADER_BYTES_MAX];
     struct mr_header headers[MR_GUARD_HEADERS_MAX + 1];
     struct mr_guard_facts facts;
-    struct mr_guard_input input = {MR_BYTES("GET"), MR_BYTES("/"), MR_BYTES("HTTP/1.1"), headers, 1};
+    struct mr_guard_input input = {MR_BYTES("GET"), MR_BYTES("/"), MR_BYTES("HTTP/1.1"), headers,
+                                   1};
     memset(uri, 'a', sizeof uri);
     uri[0] = '/';
     headers[0] = (struct mr_header){MR_BYTES("Host"), MR_BYTES("h")};

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves, through real sockets: each case of the ingest contract has its status, headers and counts; each error is a
- * problem+json; smuggled requests get one answer and the end of the connection.
+ * Proves, through real sockets: each case of the ingest contract has its status, headers and
+ * counts; each error is a problem+json; smuggled requests get one answer and the end of the
+ * connection.
  *
- * Steps: tables of requests against the fixture's server; bodies in every form (NDJSON, array, object, CloudEvents
- * structured, batched, binary; inflated; chunked); refusals of long bodies told to clients that send all of it; one
- * connection used many times; authentication.
+ * Steps: tables of requests against the fixture's server; bodies in every form (NDJSON, array,
+ * object, CloudEvents structured, batched, binary; inflated; chunked); refusals of long bodies told
+ * to clients that send all of it; one connection used many times; authentication.
  */
 #include "fixture.h"
 
@@ -20,7 +21,8 @@
 
 #include <cmocka.h>
 
-#define LIMITS "limits: { body: 64KiB, inflated: 256KiB, in_flight: 1MiB, event: 1KiB, batch_events: 50 }\n"
+#define LIMITS                                                                                     \
+    "limits: { body: 64KiB, inflated: 256KiB, in_flight: 1MiB, event: 1KiB, batch_events: 50 }\n"
 
 static struct fixture fixture;
 
@@ -55,23 +57,26 @@ static void expect_post(const char *path, const char *headers, const char *body,
 }
 
 #define CLICKS "/v1/streams/clicks/events"
-#define ND "Content-Type: application/x-ndjson\r\n"
-#define JSON "Content-Type: application/json\r\n"
+#define ND     "Content-Type: application/x-ndjson\r\n"
+#define JSON   "Content-Type: application/json\r\n"
 
 static void test_bodies(void **state) {
     (void)state;
-    expect_post(CLICKS, ND, "{\"id\":\"a\"}\n{\"id\":\"dup\"}\n{\"id\":\"late\"}\n{bad\n", "200",
-                "{\"received\":4,\"accepted\":1,\"duplicate\":1,\"late\":1,\"rejected\":1,\"errors\":[{");
-    expect_post(CLICKS "?return=results", ND, "{\"id\":\"a\"}\n{\"id\":\"dup\"}\nx\n{\"id\":\"late\"}",
-                "200", "\"results\":\"ADRL\"");
+    expect_post(
+        CLICKS, ND, "{\"id\":\"a\"}\n{\"id\":\"dup\"}\n{\"id\":\"late\"}\n{bad\n", "200",
+        "{\"received\":4,\"accepted\":1,\"duplicate\":1,\"late\":1,\"rejected\":1,\"errors\":[{");
+    expect_post(CLICKS "?return=results", ND,
+                "{\"id\":\"a\"}\n{\"id\":\"dup\"}\nx\n{\"id\":\"late\"}", "200",
+                "\"results\":\"ADRL\"");
     expect_post(CLICKS "?return=summary", JSON, "[{\"id\":\"a\"},{\"id\":\"b\"}]", "200",
                 "\"received\":2,\"accepted\":2,");
     expect_post(CLICKS, JSON, "{\"id\":\"a\"}", "200", "\"received\":1,\"accepted\":1,");
     expect_post(CLICKS, "", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n", "200", "\"accepted\":2,");
     expect_post("/v1/events", "", "{\"id\":\"a\"}", "200", "\"accepted\":1,");
-    expect_post("/v1/streams/views/events?return=results", ND, "{\"id\":\"dup1\"}\n{\"id\":\"b\"}\n",
-                "200", "\"accepted\":2,\"duplicate\":0,\"late\":0,\"rejected\":0,\"errors\":[],"
-                       "\"results\":\"AA\"");
+    expect_post("/v1/streams/views/events?return=results", ND,
+                "{\"id\":\"dup1\"}\n{\"id\":\"b\"}\n", "200",
+                "\"accepted\":2,\"duplicate\":0,\"late\":0,\"rejected\":0,\"errors\":[],"
+                "\"results\":\"AA\"");
     /* Empty: NDJSON and the untyped are batches of nothing, JSON is not JSON. */
     expect_post(CLICKS, ND, "", "200", "{\"received\":0,");
     expect_post(CLICKS, "", "", "200", "{\"received\":0,");
@@ -98,8 +103,7 @@ static void test_cloudevents(void **state) {
                 "Content-Type: image/png\r\nce-specversion: 1.0\r\nCE-ID: dup\r\nce-source: /s\r\n"
                 "ce-type: t\r\n",
                 "\x89PNG", "200", "\"received\":1,\"accepted\":0,\"duplicate\":1,");
-    expect_post(CLICKS,
-                JSON "ce-specversion: 1.0\r\nce-id: a\r\nce-source: /s\r\nce-type: t\r\n",
+    expect_post(CLICKS, JSON "ce-specversion: 1.0\r\nce-id: a\r\nce-source: /s\r\nce-type: t\r\n",
                 "{\"n\":1}", "200", "\"accepted\":1,");
     expect_post(CLICKS, JSON "ce-specversion: 1.0\r\nce-id: a\r\nce-id: b\r\n", "{}", "400",
                 "CloudEvents binary mode");
@@ -118,7 +122,8 @@ static void test_refusals(void **state) {
         {"/v1/streams", ND, "405", "Allow: GET, HEAD\r\n"},
         {CLICKS, "Content-Type: text/html\r\n", "415", "content type text/html"},
         {CLICKS, "Content-Type: application/json; charset=latin1\r\n", "415", "charset"},
-        {CLICKS, "Content-Encoding: br\r\n", "415", "Accept-Encoding: identity, gzip, deflate, zstd"},
+        {CLICKS, "Content-Encoding: br\r\n", "415",
+         "Accept-Encoding: identity, gzip, deflate, zstd"},
         {CLICKS "?return=all", ND, "400", "`return`: `all`"},
         {CLICKS "?x=1", ND, "400", "`x`"},
         {CLICKS "?return=results&return=results", ND, "400", "`return`"},
@@ -177,8 +182,8 @@ static void test_inflate(void **state) {
     size_t len = zlib_stored(data, sizeof data, packed);
     expect(client_post(&fixture, CLICKS, ND "Content-Encoding: deflate\r\n", packed, len), "200",
            "\"received\":2,\"accepted\":1,\"duplicate\":1,");
-    expect(client_post(&fixture, CLICKS, ND "Content-Encoding: deflate\r\n", packed, len - 1), "400",
-           "inflate");
+    expect(client_post(&fixture, CLICKS, ND "Content-Encoding: deflate\r\n", packed, len - 1),
+           "400", "inflate");
     expect(client_post(&fixture, CLICKS, ND "Content-Encoding: deflate\r\n", packed, 0), "400", "");
 }
 
@@ -205,7 +210,8 @@ static void test_too_long(void **state) {
 static void send_chunked(int fd, size_t total) {
     static char piece[4096];
     memset(piece, ' ', sizeof piece);
-    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\n" ND "Transfer-Encoding: chunked\r\n\r\n");
+    client_text(fd,
+                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\n" ND "Transfer-Encoding: chunked\r\n\r\n");
     while (total > 0) {
         char head[32];
         size_t len = total < sizeof piece ? total : sizeof piece;
@@ -268,8 +274,10 @@ static void test_keep_alive(void **state) {
     }
     /* Pipelined: both in one write; a query on a worker, and a HEAD, in between. */
     char text[1024];
-    (void)snprintf(text, sizeof text, "%sGET /v1/rules/r/windows?x HTTP/1.1\r\nHost: h\r\n\r\n"
-                                      "HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n%s", get, get);
+    (void)snprintf(text, sizeof text,
+                   "%sGET /v1/rules/r/windows?x HTTP/1.1\r\nHost: h\r\n\r\n"
+                   "HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n%s",
+                   get, get);
     client_text(fd, text);
     expect(client_response(fd, false), "200", "\"handler\":\"mr_route_stream\"");
     expect(client_response(fd, false), "200",
@@ -280,14 +288,17 @@ static void test_keep_alive(void **state) {
     assert_non_null(strstr(client_once(&fixture, "HEAD /nowhere HTTP/1.1\r\nHost: h\r\n\r\n"),
                            "HTTP/1.1 404 "));
     expect(client_once(&fixture, "BREW / HTTP/1.1\r\nHost: h\r\n\r\n"), "501", "unknown method");
-    expect(client_once(&fixture, "PUT /v1/events HTTP/1.1\r\nHost: h\r\n\r\n"), "405", "Allow: POST");
+    expect(client_once(&fixture, "PUT /v1/events HTTP/1.1\r\nHost: h\r\n\r\n"), "405",
+           "Allow: POST");
 }
 
-/* Each would be two requests, or another one, to somebody else: one answer, or none, and the end. */
+/* Each would be two requests, or another one, to somebody else: one answer, or none, and the end.
+ */
 static void test_smuggling(void **state) {
     (void)state;
     static const char *const samples[] = {
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n"
         "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n"
         "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -326,10 +337,12 @@ static void test_auth(void **state) {
     (void)state;
     struct fixture f;
     /* sha256 of "abc" and of "" + "message digest": FIPS 180-2 and RFC 1321's words */
-    fixture_open(&f, "",
-                 LIMITS "auth:\n  tokens:\n"
-                        "    web: { sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad,"
-                        " streams: [clicks], allow: [ingest] }\n");
+    fixture_open(
+        &f, "",
+        LIMITS
+        "auth:\n  tokens:\n"
+        "    web: { sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad,"
+        " streams: [clicks], allow: [ingest] }\n");
     assert_non_null(f.server);
     static const char event[] = "{\"id\":\"a\"}";
     static const size_t len = sizeof event - 1;
@@ -340,8 +353,9 @@ static void test_auth(void **state) {
            "403", "not for this stream");
     expect(client_post(&f, "/v1/checkpoint", "Authorization: Bearer abc\r\n", event, len), "403",
            "`admin`");
-    expect(client_once(&f, "GET /v1/rules HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\n\r\n"),
-           "403", "`query`");
+    expect(
+        client_once(&f, "GET /v1/rules HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\n\r\n"),
+        "403", "`query`");
     expect(client_once(&f, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"), "200", "mr_route_livez");
     fixture_close(&f);
 }

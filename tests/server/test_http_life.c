@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: connections are suspended and resumed without loss, whoever is faster; what is held is bounded; deadlines
- * end slow clients; drain waits and close leaves nobody suspended and nothing charged.
+ * Proves: connections are suspended and resumed without loss, whoever is faster; what is held is
+ * bounded; deadlines end slow clients; drain waits and close leaves nobody suspended and nothing
+ * charged.
  *
- * Steps: 1. four clients at once, verdicts inline and from a thread; sums are kept. 2. clients that go away while their
- * batch is undecided. 3. bytes in flight. 4. drain. 5. close with undecided batches and questions, which come back
- * later. 6. deadlines of header, body and idle. 7. limits on connections, ports and certificates.
+ * Steps: 1. four clients at once, verdicts inline and from a thread; sums are kept. 2. clients that
+ * go away while their batch is undecided. 3. bytes in flight. 4. drain. 5. close with undecided
+ * batches and questions, which come back later. 6. deadlines of header, body and idle. 7. limits on
+ * connections, ports and certificates.
  */
 #include "fixture.h"
 
@@ -49,7 +51,8 @@ static void *post_many(void *arg) {
         for (uint32_t k = 0; k <= i % 20; k++) {
             strcat(body, "{\"id\":\"some-id\"}\n");
         }
-        (void)snprintf(text, sizeof text, "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s",
+        (void)snprintf(text, sizeof text,
+                       "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s",
                        strlen(body), body);
         client_text(fd, text);
         const char *response = client_response(fd, false);
@@ -93,7 +96,8 @@ static void test_many_clients(void **state) {
 static int post_and_hold(uint32_t held) {
     int fd = client_open(&fixture);
     assert_true(fd >= 0);
-    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
+    client_text(fd,
+                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
     fixture_wait_held(held);
     return fd;
 }
@@ -121,7 +125,8 @@ static void test_in_flight(void **state) {
     fixture_judge(JUDGE_HOLD);
     memset(body, ' ', sizeof body);
     memcpy(body, "{\"id\":\"a\"}\n", 11);
-    (void)snprintf(head, sizeof head, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+    (void)snprintf(head, sizeof head,
+                   "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
                    sizeof body);
     /* 1 MiB holds some of them; which are refused is told to a client that sends all of it. */
     while (mr_counter_read(&fixture.server->in_flight_bytes) + sizeof body + 100000 < 1 << 20) {
@@ -175,7 +180,8 @@ static void test_drain(void **state) {
         (void)close(refused);
     }
     /* One that is open still gets answers, but no work. */
-    client_text(idle, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
+    client_text(idle,
+                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
     const char *response = client_response(idle, false);
     assert_true(has(response, "HTTP/1.1 503 ") && has(response, "Retry-After: ") &&
                 has(response, "Connection: close"));
@@ -222,7 +228,8 @@ static void test_ask(void **state) {
 
 static void test_deadlines(void **state) {
     (void)state;
-    fixture_open(&fixture, "  header_timeout: 50ms\n  body_timeout: 50ms\n  idle_timeout: 50ms\n", LIMITS);
+    fixture_open(&fixture, "  header_timeout: 50ms\n  body_timeout: 50ms\n  idle_timeout: 50ms\n",
+                 LIMITS);
     int fd = client_open(&fixture); /* says nothing */
     assert_true(client_closed(fd));
     (void)close(fd);
@@ -305,10 +312,10 @@ static void test_port_in_use(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_many_clients), cmocka_unit_test(test_gone_client),
-        cmocka_unit_test(test_in_flight),    cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_many_clients),    cmocka_unit_test(test_gone_client),
+        cmocka_unit_test(test_in_flight),       cmocka_unit_test(test_drain),
         cmocka_unit_test(test_close_undecided), cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_deadlines),    cmocka_unit_test(test_open_fails),
+        cmocka_unit_test(test_deadlines),       cmocka_unit_test(test_open_fails),
         cmocka_unit_test(test_port_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: the answer counts each verdict once, has one letter an event, turns into a 400 exactly when every event was
- * rejected, and never reads as success without memory.
+ * Proves: the answer counts each verdict once, has one letter an event, turns into a 400 exactly
+ * when every event was rejected, and never reads as success without memory.
  *
  * 1. Golden answers. 2. Random verdicts against a naive count. 3. A buffer of every size too small.
  */
@@ -44,8 +44,11 @@ static void test_golden(void **state) {
     (void)state;
     struct mr_response response = {.status = 0};
     struct mr_answer_options options = {.synced = true};
-    struct mr_event_error errors[1] = {
-        {.index = 2, .line = 3, .reject = MR_REJECT_BAD_TIME, .pointer = "/time", .detail = "\"x\""}};
+    struct mr_event_error errors[1] = {{.index = 2,
+                                        .line = 3,
+                                        .reject = MR_REJECT_BAD_TIME,
+                                        .pointer = "/time",
+                                        .detail = "\"x\""}};
     mr_buf_init(&response.body, 1 << 20);
     mr_ingest_answer(NULL, &options, &response);
     expect(&response, 200, "application/json",
@@ -128,10 +131,11 @@ static void test_random(void **state) {
         char expected[1024];
         mr_buf_init(&response.body, 1 << 20);
         mr_ingest_answer(batch_of(verdicts, NULL), &options, &response);
-        (void)snprintf(expected, sizeof expected,
-                       "\"received\":%u,\"accepted\":%u,\"duplicate\":%u,\"late\":%u,\"rejected\":%u,"
-                       "\"errors\":[],\"results\":\"%s\"}\n",
-                       count, counts[0], counts[1], counts[2], counts[3], verdicts);
+        (void)snprintf(
+            expected, sizeof expected,
+            "\"received\":%u,\"accepted\":%u,\"duplicate\":%u,\"late\":%u,\"rejected\":%u,"
+            "\"errors\":[],\"results\":\"%s\"}\n",
+            count, counts[0], counts[1], counts[2], counts[3], verdicts);
         size_t len = strlen(expected);
         assert_true(response.body.len >= len);
         assert_memory_equal(response.body.ptr + response.body.len - len, expected, len);
@@ -155,8 +159,8 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),   cmocka_unit_test(test_all_rejected),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_golden),    cmocka_unit_test(test_all_rejected),
+        cmocka_unit_test(test_refusals),  cmocka_unit_test(test_random),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

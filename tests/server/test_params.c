@@ -165,7 +165,8 @@ static void any_bytes(void **state) {
         assert_int_equal(params.count, 4);
         for (uint32_t p = 0; p < 4; p++) {
             assert_true(mr_bytes_equal(params.items[p].name, mr_bytes_of(names[p], name_lens[p])));
-            assert_true(mr_bytes_equal(params.items[p].value, mr_bytes_of(values[p], value_lens[p])));
+            assert_true(
+                mr_bytes_equal(params.items[p].value, mr_bytes_of(values[p], value_lens[p])));
         }
         mr_params_finish(&params);
         mr_buf_finish(&query);
@@ -190,9 +191,10 @@ static void counts(void **state) {
     assert_int_equal(value, 1);
     assert_int_equal(count_of("limit=10000", &value), MR_OK);
     assert_int_equal(value, 10000);
-    static const char *const bad[] = {"limit=0",   "limit=10001", "limit=",    "limit=-1",
-                                      "limit=+1",  "limit=1e3",   "limit=0x1", "limit=99999999999999999999",
-                                      "limit=%001"};
+    static const char *const bad[] = {
+        "limit=0",   "limit=10001", "limit=",    "limit=-1",
+        "limit=+1",  "limit=1e3",   "limit=0x1", "limit=99999999999999999999",
+        "limit=%001"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_int_equal(count_of(bad[i], &value), MR_INVALID);
     }
@@ -201,7 +203,8 @@ static void counts(void **state) {
 
 static void quotes(void **state) {
     (void)state;
-    assert_string_equal(mr_quote(MR_BYTES("a\0\x1b\\\x7f\xff z")).text, "a\\x00\\x1b\\x5c\\x7f\\xff z");
+    assert_string_equal(mr_quote(MR_BYTES("a\0\x1b\\\x7f\xff z")).text,
+                        "a\\x00\\x1b\\x5c\\x7f\\xff z");
     char text[400];
     memset(text, 'x', sizeof text);
     for (size_t len = 0; len < sizeof text; len++) {
@@ -233,7 +236,8 @@ static void formats(void **state) {
         {"", "text/*", 3, MR_OK, MR_ANSWER_CSV},
         {"", "application/x-ndjson", 3, MR_OK, MR_ANSWER_NDJSON},
         {"", "application/*", 3, MR_OK, MR_ANSWER_JSON},
-        {"", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 3, MR_OK, MR_ANSWER_JSON},
+        {"", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", 3, MR_OK,
+         MR_ANSWER_JSON},
         {"", "application/json;q=0.5, text/csv;q=0.75", 3, MR_OK, MR_ANSWER_CSV},
         {"", "application/json;q=0.751, text/csv;q=0.75", 3, MR_OK, MR_ANSWER_JSON},
         {"", "text/csv;q=0, application/x-ndjson;q=0.001", 3, MR_OK, MR_ANSWER_NDJSON},

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: each path of the API finds its route, parameters come out decoded, and 404 and 405 are told apart.
+ * Proves: each path of the API finds its route, parameters come out decoded, and 404 and 405 are
+ * told apart.
  *
  * 1. A table of paths and what they must find.
- * 2. The table of routes itself: no two rows for one method and path, parameters within bounds, a handler
- *    wherever one is called.
+ * 2. The table of routes itself: no two rows for one method and path, parameters within bounds, a
+ * handler wherever one is called.
  * 3. Random paths, made of pieces of the patterns, against a matcher that splits into segments.
  */
 #include "handlers.h"
@@ -27,7 +28,8 @@ static const struct {
     const char *second;
     const char *allow;
 } samples[] = {
-    {MR_METHOD_POST, "/v1/streams/clicks/events", "/v1/streams/{stream}/events", "clicks", "", NULL},
+    {MR_METHOD_POST, "/v1/streams/clicks/events", "/v1/streams/{stream}/events", "clicks", "",
+     NULL},
     {MR_METHOD_POST, "/v1/streams/a%2Fb/events", "/v1/streams/{stream}/events", "a/b", "", NULL},
     {MR_METHOD_POST, "/v1/events", "/v1/events", "", "", NULL},
     {MR_METHOD_GET, "/v1/streams/s/events/id%20x", "/v1/streams/{stream}/events/{id}", "s", "id x",
@@ -127,8 +129,9 @@ static bool oracle_matches(const char *pattern, const char *path) {
 
 static void test_random_paths(void **state) {
     (void)state;
-    static const char *const pieces[] = {"/v1",    "/streams", "/rules", "/events", "/windows", "/x",
-                                         "/livez", "/",        "/top",   "/stream", "x"};
+    static const char *const pieces[] = {"/v1",      "/streams", "/rules", "/events",
+                                         "/windows", "/x",       "/livez", "/",
+                                         "/top",     "/stream",  "x"};
     uint64_t seed = 42;
     struct mr_buf scratch;
     uint32_t hits = 0;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves: every job taken is run once, by a worker with its own reader, also when closing; the queue is bounded; and
- * admission never lets more bytes in than its limit nor a request past a drain.
+ * Proves: every job taken is run once, by a worker with its own reader, also when closing; the
+ * queue is bounded; and admission never lets more bytes in than its limit nor a request past a
+ * drain.
  *
- * Steps: 1. four threads push jobs while the workers run them. 2. workers held still: MR_WORKERS_QUEUE jobs fit, the
- * next does not, close runs them. 3. a reader that cannot be opened. 4. threads charge and release at random; the sum
- * seen never passes the limit. 5. drain waits for those inside, and times out on one who stays.
+ * Steps: 1. four threads push jobs while the workers run them. 2. workers held still:
+ * MR_WORKERS_QUEUE jobs fit, the next does not, close runs them. 3. a reader that cannot be
+ * opened. 4. threads charge and release at random; the sum seen never passes the limit. 5. drain
+ * waits for those inside, and times out on one who stays.
  */
 #include "server/workers.h"
 
