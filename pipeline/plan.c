@@ -267,6 +267,7 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
                  (const char *)name.ptr);
     }
     add_line(&sum, config->limits.in_flight_bytes, "requests in flight");
+    add_line(&sum, config->http.threads * config->limits.inflated_bytes, "bodies being inflated");
     /* A bundle's partials: at most one a rule and event of the largest bundle, with their table. */
     uint64_t events = config->limits.batch_events > MR_BUNDLE_EVENTS_MAX ? config->limits.batch_events
                                                                          : MR_BUNDLE_EVENTS_MAX;
