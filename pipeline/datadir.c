@@ -159,6 +159,41 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     return status;
 }
 
+static enum mr_status drop_results(struct mr_datadir *dir, struct mr_error *error) {
+    static const char *const names[] = {"results.db", "results.db-wal", "results.db-shm"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[3200];
+        join(path, sizeof path, dir->path, names[i]);
+        enum mr_status status = mr_disk_unlink(dir->disk, path);
+        if (status != MR_OK && status != MR_NOT_FOUND) {
+            return failed(error, status, "cannot remove", path);
+        }
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_datadir_settle_shards(struct mr_datadir *dir, uint32_t shards, bool *ret_dropped,
+                                        struct mr_error *error) {
+    char text[16];
+    (void)snprintf(text, sizeof text, "%u\n", shards); /* has room for any uint32 */
+    struct mr_buf stored;
+    mr_buf_init(&stored, 256);
+    enum mr_status status = read_file(dir, "SHARDS", &stored, error);
+    bool same = status == MR_OK && mr_bytes_equal(mr_buf_bytes(&stored), mr_bytes_text(text));
+    bool fresh = status == MR_NOT_FOUND;
+    mr_buf_finish(&stored);
+    *ret_dropped = false;
+    if (same || (status != MR_OK && !fresh)) {
+        return status;
+    }
+    status = drop_results(dir, error);
+    if (status == MR_OK) {
+        *ret_dropped = !fresh;
+        status = write_file(dir, "SHARDS", MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
+    }
+    return status;
+}
+
 void mr_datadir_close(struct mr_datadir *dir) {
     mr_file_close(dir->lock);
     dir->lock = NULL;

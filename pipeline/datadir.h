@@ -7,6 +7,7 @@
  *       LOCK         locked while a process runs
  *       KEY          32 random bytes, 0600: fingerprints depend on it; losing it loses the dedup horizon
  *       FORMAT       "millrace data, format 1"
+ *       SHARDS       how many shards the results were made with
  *       log/         the event log
  *       dead/        the dead-letter log
  *       results.db   the results store (SQLite)
@@ -28,4 +29,9 @@ struct mr_datadir {
 
 enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
                                struct mr_error *error) MR_MUST_CHECK;
+/* Which shard a group belongs to, and with that which groups overflow, depends on the number of shards. Results made
+ * under another number are thrown away here (results.db and its companions; *ret_dropped), to be made again from the
+ * log; then the number is written down. Before the results store is opened. */
+enum mr_status mr_datadir_settle_shards(struct mr_datadir *dir, uint32_t shards, bool *ret_dropped,
+                                        struct mr_error *error) MR_MUST_CHECK;
 void mr_datadir_close(struct mr_datadir *dir);

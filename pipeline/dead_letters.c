@@ -51,6 +51,9 @@ enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struc
     page->next_entry = page->after_entry;
     struct mr_log_reader *reader = NULL;
     enum mr_status status = mr_log_reader_open(disk, dir, 1, &reader, error);
+    if (status == MR_OK) {
+        mr_log_reader_limit(reader, page->last_lsn);
+    }
     if (status == MR_OK && page->after_lsn > 0) {
         status = mr_log_reader_seek(reader, page->after_lsn, error);
     }

@@ -15,6 +15,7 @@ struct mr_dead_page {
     uint32_t stream;      /* UINT32_MAX: all */
     int reason;           /* enum mr_dead_reason, -1: all */
     uint32_t limit;
+    uint64_t last_lsn;    /* nothing behind it is read: what the appender says is durable */
     uint64_t after_lsn;   /* cursor; 0, 0: from the beginning */
     uint32_t after_entry;
     /* Called for each entry; entry borrows until it returns. */

@@ -42,6 +42,10 @@ const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline) {
     return pipeline->log;
 }
 
+uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline) {
+    return pipeline->dead == NULL ? 0 : mr_counter_read(&mr_log_stats(pipeline->dead)->last_lsn);
+}
+
 /* ---- stations ---- */
 
 uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline) {

@@ -145,6 +145,7 @@ void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
                             struct mr_rule_stats *ret);
 void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret);
 const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline); /* for its stats; may be NULL */
+uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline); /* last durable record of the dead-letter log */
 
 /* The simulator's way: no threads; each call is one step of one station; returns whether it did anything.
  * station 0: sequencer, 1..S: shards, S + 1: flusher. */

@@ -131,6 +131,7 @@ static enum mr_status read_pages(struct listing *l, struct mr_error *error) {
     enum mr_status status = MR_OK;
     do {
         l->page.limit = l->limit - l->count;
+        l->page.last_lsn = mr_pipeline_dead_lsn(l->request->server->pipeline);
         status = mr_dead_letters_read(datadir->disk, datadir->dead_dir, &l->page, error);
         l->page.after_lsn = l->page.next_lsn;
         l->page.after_entry = l->page.next_entry;

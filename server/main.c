@@ -27,7 +27,7 @@ static const char usage[] =
     "      --into FILE                       keep the results in a SQLite file as well\n"
     "      --json                            the summary as one JSON line on stderr\n"
     "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
-    "  millrace help config                  every configuration key, its default and its bounds\n"
+    "  millrace help config [markdown]       every configuration key, its default and its bounds\n"
     "  millrace version\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 bad configuration\n";
@@ -46,13 +46,14 @@ static bool is_later(const char *word) {
 
 static int help(const struct mr_cli *cli) {
     bool config = cli->operand_count > 0 && strcmp(cli->operands[0], "config") == 0;
+    bool markdown = cli->operand_count > 1 && strcmp(cli->operands[1], "markdown") == 0;
     if (!config) {
         (void)fputs(usage, stdout);
         return MR_EXIT_OK;
     }
     struct mr_buf text;
     mr_buf_init(&text, 1 << 20);
-    mr_config_help(&text, false);
+    mr_config_help(&text, markdown);
     (void)fwrite(text.ptr, 1, text.len, stdout);
     mr_buf_finish(&text);
     return MR_EXIT_OK;

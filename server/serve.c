@@ -47,6 +47,15 @@ static sigset_t block_signals(void) {
 }
 
 static enum mr_status open_results(struct process *p, struct mr_error *error) {
+    bool dropped;
+    enum mr_status status = mr_datadir_settle_shards(&p->data.dir, p->config->node.shards, &dropped, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    if (dropped) {
+        mr_report(MR_LEVEL_INFO, "results_rebuilt", "reason=\"another number of shards\" shards=%u",
+                  p->config->node.shards);
+    }
     struct mr_results_sqlite_options options = {
         .path = p->data.dir.results_path,
         .incarnation = mr_log_incarnation(p->data.log),

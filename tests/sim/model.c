@@ -161,6 +161,8 @@ static void run_model(struct model *m, struct sim_world *w) {
     enum mr_status status = mr_log_reader_open(virtual_disk_disk(w->disk), w->data.dir.log_dir, 1,
                                                &reader, &error);
     MR_ASSERT(status == MR_OK);
+    /* A record whose append failed may still be on the disk: it is nobody's until a start finds it there. */
+    mr_log_reader_limit(reader, mr_counter_read(&mr_log_stats(w->data.log)->last_lsn));
     struct mr_record record;
     uint64_t seq = 0;
     int64_t before_ms = INT64_MIN;
@@ -329,7 +331,8 @@ static void find_dead(void *ctx, const struct mr_dead *entry) {
 
 static void check_dead(struct model *m, struct sim_world *w) {
     struct mr_dead_page page = {
-        .stream = UINT32_MAX, .reason = -1, .limit = UINT32_MAX, .visit = find_dead, .ctx = m};
+        .stream = UINT32_MAX, .reason = -1, .limit = UINT32_MAX,
+        .last_lsn = mr_pipeline_dead_lsn(w->pipeline), .visit = find_dead, .ctx = m};
     struct mr_error error;
     enum mr_status status = mr_dead_letters_read(virtual_disk_disk(w->disk), w->data.dir.dead_dir,
                                                  &page, &error);

@@ -32,9 +32,10 @@ static uint64_t run_seed(uint64_t seed, bool verbose) {
     }
     check_all(&w);
     uint64_t hash = mr_pipeline_state_hash_scan(w.pipeline);
+    bool equal = !sim_world_has_unacknowledged_record(&w);
     sim_world_crash(&w, true);
     sim_world_settle(&w);
-    if (mr_pipeline_state_hash_scan(w.pipeline) != hash) {
+    if (equal && mr_pipeline_state_hash_scan(w.pipeline) != hash) {
         (void)fprintf(stderr, "replay gives another state than the run\n");
         abort();
     }

@@ -393,6 +393,21 @@ void sim_world_settle(struct sim_world *w) {
     }
 }
 
+bool sim_world_has_unacknowledged_record(struct sim_world *w) {
+    struct mr_log_reader *reader = NULL;
+    struct mr_error error;
+    uint64_t last_lsn = mr_counter_read(&mr_log_stats(w->data.log)->last_lsn);
+    enum mr_status status =
+        mr_log_reader_open(virtual_disk_disk(w->disk), w->data.dir.log_dir, 1, &reader, &error);
+    MR_ASSERT(status == MR_OK);
+    struct mr_record record = {.lsn = 0};
+    while (mr_log_reader_next(reader, &record, &error) == MR_OK && record.lsn <= last_lsn) {
+        continue;
+    }
+    mr_log_reader_close(reader);
+    return record.lsn > last_lsn;
+}
+
 void sim_world_drain(struct sim_world *w) {
     virtual_disk_fail(w->disk, 0, 0, VIRTUAL_DISK_ONCE, MR_IO);
     virtual_disk_cut_power(w->disk, 0);

@@ -91,6 +91,8 @@ void sim_world_drain(struct sim_world *w);
 void sim_world_settle(struct sim_world *w);
 /* Power loss (or only the process dies) and start; retried until it comes up. */
 void sim_world_crash(struct sim_world *w, bool power);
+/* Whether the disk holds a record whose append failed: a start may find it there and take it, as it may. */
+bool sim_world_has_unacknowledged_record(struct sim_world *w);
 void sim_trace(struct sim_world *w, uint64_t value);
 /* Sends a question and steps until it is answered. */
 void sim_world_ask(struct sim_world *w, struct mr_ask *ask);
