@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifdef MR_JEMALLOC
+/* Bodies and columns of some 100 KB come and go a thousand times a second, and are freed by another thread. Giving
+ * their pages back and faulting them in again costs more than decoding them (madvise, TLB shootdowns): unused pages
+ * are kept for five minutes. What is kept was in flight at once, so limits.in_flight bounds it. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:300000,muzzy_decay_ms:300000";
+#endif
+
 static size_t fail_countdown; /* 0: off */
 static bool fail_forever;
 

@@ -23,6 +23,7 @@ enum {
     ZERO_PART = 64 << 10,
     ZERO_PARTS = 8,
     ZERO_BELOW = 64 << 10,
+    LOOK_BYTES = 4 << 20, /* appended between two looks at the free space */
 };
 
 static const uint8_t zeros[ZERO_PART];
@@ -43,6 +44,8 @@ struct mr_log {
     uint64_t written_end; /* blocks up to here hold data or written zeros */
     bool closed;          /* takes no more: poisoned, or a successor may have its name already */
     uint32_t number_max;  /* of all segments ever tried */
+    bool looked;          /* the disk had room when the segment was written up to looked_at */
+    uint64_t looked_at;
 
     /* Scratch of append. */
     uint8_t (*headers)[MR_RECORD_HEADER];
@@ -77,13 +80,21 @@ static bool fits(const struct mr_log *log, uint64_t bundle_bytes) {
     return log->file != NULL && !log->closed && bundle_bytes <= log->segment.size - log->offset;
 }
 
+/* Asks the disk; within a segment, whose blocks are ours already, only once for each LOOK_BYTES. */
 static bool has_space(struct mr_log *log, uint64_t bundle_bytes) {
-    uint64_t need = fits(log, bundle_bytes) ? 0 : segment_size(log, bundle_bytes);
+    bool inside = fits(log, bundle_bytes);
+    if (inside && log->looked && log->offset >= log->looked_at &&
+        log->offset - log->looked_at < LOOK_BYTES) {
+        return true;
+    }
+    uint64_t need = inside ? 0 : segment_size(log, bundle_bytes);
     uint64_t free_bytes;
     if (mr_disk_free_bytes(log->options.disk, log->dir, &free_bytes) != MR_OK) {
         return true; /* nobody knows; allocating will tell */
     }
-    return free_bytes >= need && free_bytes - need >= log->options.reserve_bytes;
+    log->looked = free_bytes >= need && free_bytes - need >= log->options.reserve_bytes;
+    log->looked_at = log->offset;
+    return log->looked;
 }
 
 static uint64_t now_ns(const struct mr_log *log) {

@@ -114,7 +114,13 @@ static enum mr_status open_logs(struct mr_data *data, struct mr_clock *clock,
     if (status != MR_OK) {
         return status;
     }
-    return mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, &data->dead_seq, error);
+    status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, &data->dead_seq, error);
+    /* Dead letters of bundles that the log has lost must not hide those of the bundles that get their numbers. */
+    uint64_t last_seq = mr_log_last_seq(data->log);
+    if (status == MR_OK && data->dead_seq >= last_seq) {
+        data->dead_seq = last_seq - 1;
+    }
+    return status;
 }
 
 static enum mr_status open_parts(struct mr_data *data, struct mr_clock *clock,

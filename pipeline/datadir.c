@@ -159,7 +159,7 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     return status;
 }
 
-static enum mr_status drop_results(struct mr_datadir *dir, struct mr_error *error) {
+enum mr_status mr_datadir_drop_results(struct mr_datadir *dir, struct mr_error *error) {
     static const char *const names[] = {"results.db", "results.db-wal", "results.db-shm"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[3200];
@@ -186,7 +186,7 @@ enum mr_status mr_datadir_settle_shards(struct mr_datadir *dir, uint32_t shards,
     if (same || (status != MR_OK && !fresh)) {
         return status;
     }
-    status = drop_results(dir, error);
+    status = mr_datadir_drop_results(dir, error);
     if (status == MR_OK) {
         *ret_dropped = !fresh;
         status = write_file(dir, "SHARDS", MR_FILE_CREATE_NEW, mr_bytes_text(text), error);

@@ -29,6 +29,8 @@ struct mr_datadir {
 
 enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
                                struct mr_error *error) MR_MUST_CHECK;
+/* Removes results.db and its companions: they are made again from the log. Nobody has the store open. */
+enum mr_status mr_datadir_drop_results(struct mr_datadir *dir, struct mr_error *error) MR_MUST_CHECK;
 /* Which shard a group belongs to, and with that which groups overflow, depends on the number of shards. Results made
  * under another number are thrown away here (results.db and its companions; *ret_dropped), to be made again from the
  * log; then the number is written down. Before the results store is opened. */

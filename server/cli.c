@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MEMORY_LINES = MR_STREAMS_MAX + MR_RULES_MAX + 16, PRINT_MAX = 16 << 20 };
+enum { MEMORY_LINES = MR_STREAMS_MAX + MR_RULES_MAX + 16, PRINT_MAX = 16 << 20, PATH_TEXT_MAX = 4096 };
 
 int mr_cli_failed(const struct mr_error *error) {
     (void)fprintf(stderr, "millrace: %s\n", error->text);
@@ -61,9 +61,17 @@ int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret) {
     return MR_EXIT_OK;
 }
 
-int mr_cli_check(const struct mr_cli *cli) {
+int mr_cli_check(const struct mr_cli *given) {
+    struct mr_cli cli = *given;
+    if (cli.operand_count > 1) {
+        (void)fprintf(stderr, "usage: millrace check [FILE]\n");
+        return MR_EXIT_USAGE;
+    }
+    if (cli.operand_count == 1) {
+        cli.config_file = cli.operands[0]; /* `check FILE` as well as `check -c FILE` */
+    }
     struct mr_config *config = NULL;
-    int code = mr_cli_load(cli, &config);
+    int code = mr_cli_load(&cli, &config);
     if (code != MR_EXIT_OK) {
         return code;
     }
@@ -90,6 +98,38 @@ int mr_cli_check(const struct mr_cli *cli) {
     return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
 }
 
+struct found {
+    uint32_t segments;
+    bool log; /* a folder of this name: it is a data directory */
+};
+
+static enum mr_status on_name(void *ctx, const char *name) {
+    struct found *found = ctx;
+    size_t len = strlen(name);
+    found->segments += len > 4 && strcmp(name + len - 4, ".log") == 0;
+    found->log = found->log || strcmp(name, "log") == 0;
+    return MR_OK;
+}
+
+/* The folder of segments: dir, or the log of the data directory dir. Anything else would be shown as an empty log. */
+static enum mr_status find_log(const char *dir, char *ret, size_t cap, struct mr_error *error) {
+    struct found found = {0};
+    enum mr_status status = mr_disk_list(mr_disk_system(), dir, on_name, &found);
+    bool inner = status == MR_OK && found.segments == 0 && found.log;
+    int len = snprintf(ret, cap, "%s%s", dir, inner ? "/log" : "");
+    if (len < 0 || (size_t)len >= cap) {
+        return mr_error_set(error, MR_LIMIT, "%s: too long a path", dir);
+    }
+    if (inner) {
+        found.segments = 0;
+        status = mr_disk_list(mr_disk_system(), ret, on_name, &found);
+    }
+    if (status != MR_OK) {
+        return mr_error_set(error, status, "%s: cannot list: %s", ret, mr_status_text(status));
+    }
+    return found.segments > 0 ? MR_OK : mr_error_set(error, MR_NOT_FOUND, "%s: no segment of a log", ret);
+}
+
 int mr_cli_log(const struct mr_cli *cli) {
     const char *verb = cli->operand_count > 0 ? cli->operands[0] : "";
     if (strcmp(verb, "repair") == 0) {
@@ -102,9 +142,11 @@ int mr_cli_log(const struct mr_cli *cli) {
         return MR_EXIT_USAGE;
     }
     struct mr_error error;
+    char dir[PATH_TEXT_MAX];
     enum mr_status (*show)(struct mr_disk *, const char *, bool, void *, struct mr_error *) =
         list ? mr_log_list : mr_log_dump;
-    if (show(mr_disk_system(), cli->operands[1], cli->json, stdout, &error) != MR_OK) {
+    if (find_log(cli->operands[1], dir, sizeof dir, &error) != MR_OK ||
+        show(mr_disk_system(), dir, cli->json, stdout, &error) != MR_OK) {
         (void)fprintf(stderr, "millrace: %s\n", error.text);
         return MR_EXIT_FAILURE;
     }
@@ -117,5 +159,5 @@ int mr_cli_version(const struct mr_cli *cli) {
     } else {
         (void)printf("millrace %s\n", MR_VERSION);
     }
-    return MR_EXIT_OK;
+    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
 }

@@ -416,10 +416,15 @@ static enum mr_status start_daemon(struct mr_http *http, struct mr_error *error)
     if (http->daemon == NULL) {
         /* Some of its failures close the socket, some do not. */
         http->listen_fd = fcntl(http->listen_fd, F_GETFD) < 0 ? -1 : http->listen_fd;
-        return mr_error_set(error, config->http.tls ? MR_INVALID : MR_IO,
-                            "cannot start the HTTP server%s: %s",
-                            config->http.tls ? " with this certificate and key" : "",
-                            http->start_text[0] != '\0' ? http->start_text : strerror(errno));
+        const char *why = http->start_text[0] != '\0' ? http->start_text : strerror(errno);
+        const struct mr_bytes cert = config->http.tls_cert_file;
+        const struct mr_bytes key = config->http.tls_key_file;
+        return config->http.tls
+                   ? mr_error_set(error, MR_INVALID,
+                                  "cannot start the HTTP server with certificate %.*s and key %.*s: %s",
+                                  (int)cert.len, (const char *)cert.ptr, (int)key.len,
+                                  (const char *)key.ptr, why)
+                   : mr_error_set(error, MR_IO, "cannot start the HTTP server: %s", why);
     }
     return MR_OK;
 }

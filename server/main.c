@@ -19,8 +19,8 @@ static const char usage[] =
     "usage:\n"
     "  millrace [serve] [-c FILE]            start the server (without FILE: built-in defaults,\n"
     "                                        http://127.0.0.1:8080, data in ./millrace-data)\n"
-    "  millrace check [-c FILE]              check FILE, print the memory sum and the effective file\n"
-    "  millrace run -c FILE [INPUT…]         the same over files (plain, .gz, .zst) or - for standard\n"
+    "  millrace check [FILE]                 check FILE, print the memory sum and the effective file\n"
+    "  millrace run [-c FILE] [INPUT…]       the same over files (plain, .gz, .zst) or - for standard\n"
     "                                        input; prints the final results\n"
     "      --csv                             as CSV instead of NDJSON (one rule)\n"
     "      --rule NAME                       of this rule only\n"
@@ -44,19 +44,27 @@ static bool is_later(const char *word) {
     return strcmp(word, "replay") == 0;
 }
 
+static int print_usage(void) {
+    (void)fputs(usage, stdout);
+    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+}
+
 static int help(const struct mr_cli *cli) {
     bool config = cli->operand_count > 0 && strcmp(cli->operands[0], "config") == 0;
     bool markdown = cli->operand_count > 1 && strcmp(cli->operands[1], "markdown") == 0;
+    int known = config + (config && markdown);
+    if (cli->operand_count > known) {
+        return fail_usage("no help for", cli->operands[known]);
+    }
     if (!config) {
-        (void)fputs(usage, stdout);
-        return MR_EXIT_OK;
+        return print_usage();
     }
     struct mr_buf text;
     mr_buf_init(&text, 1 << 20);
     mr_config_help(&text, markdown);
-    (void)fwrite(text.ptr, 1, text.len, stdout);
+    (void)fwrite(text.ptr, 1, text.len, stdout); /* what failed shows at the flush */
     mr_buf_finish(&text);
-    return MR_EXIT_OK;
+    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
 }
 
 struct command {
@@ -66,7 +74,7 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"serve", mr_cli_serve, false}, {"check", mr_cli_check, false}, {"run", mr_cli_run, true},
+    {"serve", mr_cli_serve, false}, {"check", mr_cli_check, true}, {"run", mr_cli_run, true},
     {"log", mr_cli_log, true},      {"version", mr_cli_version, false}, {"help", help, true},
 };
 
@@ -122,8 +130,7 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
     }
     for (; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            (void)fputs(usage, stdout);
-            return MR_EXIT_OK;
+            return print_usage();
         }
         if (strcmp(argv[i], "--version") == 0) {
             return mr_cli_version(cli);

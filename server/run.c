@@ -50,7 +50,8 @@ struct run {
     uint64_t progress_ns;
     bool terminal;
 
-    mr_counter done; /* pieces; written by shards (shared add), read here */
+    mr_counter done;    /* pieces; written by shards (shared add), read here */
+    mr_counter refused; /* pieces that the sequencer gave back: dedup.ids is too small */
     uint64_t sent;
     struct mr_event_count wake;
     enum mr_status failure;
@@ -154,6 +155,9 @@ static void close_run(struct run *run) {
 
 static void piece_done(struct mr_batch *batch, void *ctx) {
     struct run *run = ctx;
+    if (batch->refusal != MR_REFUSAL_NONE) {
+        mr_counter_add_shared(&run->refused, 1);
+    }
     mr_batch_close(batch);
     mr_counter_add_shared(&run->done, 1);
     mr_event_count_signal(&run->wake);
@@ -175,6 +179,12 @@ static void say_errors(struct run *run, const struct mr_batch *batch) {
 static enum mr_status wait_below(struct run *run, uint64_t most) {
     for (;;) {
         uint32_t value = mr_event_count_value(&run->wake);
+        if (mr_counter_read(&run->refused) > 0) {
+            /* Ids do not expire within a run: waiting would not help, and a part is not a result. */
+            return mr_error_set(&run->error, MR_FULL,
+                                "%s: more distinct ids than dedup.ids has room for: raise dedup.ids",
+                                run->path);
+        }
         if (run->sent - mr_counter_read(&run->done) < most) {
             return MR_OK;
         }

@@ -46,16 +46,7 @@ static sigset_t block_signals(void) {
     return set;
 }
 
-static enum mr_status open_results(struct process *p, struct mr_error *error) {
-    bool dropped;
-    enum mr_status status = mr_datadir_settle_shards(&p->data.dir, p->config->node.shards, &dropped, error);
-    if (status != MR_OK) {
-        return status;
-    }
-    if (dropped) {
-        mr_report(MR_LEVEL_INFO, "results_rebuilt", "reason=\"another number of shards\" shards=%u",
-                  p->config->node.shards);
-    }
+static enum mr_status open_store(struct process *p, struct mr_error *error) {
     struct mr_results_sqlite_options options = {
         .path = p->data.dir.results_path,
         .incarnation = mr_log_incarnation(p->data.log),
@@ -65,6 +56,39 @@ static enum mr_status open_results(struct process *p, struct mr_error *error) {
         .outbox_panes_max = OUTBOX_PANES_MAX,
     };
     return mr_results_sqlite_open(&options, &p->results, error);
+}
+
+static void say_rebuilt(const char *reason) {
+    mr_report(MR_LEVEL_WARN, "results_rebuilt", "reason=\"%s\" source=\"the log\"", reason);
+}
+
+/* The store is made from the log. One that cannot belong to this log's state is thrown away and made again. */
+static enum mr_status open_results(struct process *p, struct mr_error *error) {
+    bool dropped;
+    enum mr_status status =
+        mr_datadir_settle_shards(&p->data.dir, p->config->node.shards, &dropped, error);
+    if (status == MR_OK) {
+        status = open_store(p, error);
+    }
+    if (status != MR_OK) {
+        return status;
+    }
+    if (dropped) {
+        say_rebuilt("another number of shards");
+    }
+    /* The log ends with this start's START record. A store that claims to be as far or further has seen bundles that
+     * the log has lost (a copy put back, power lost with log.sync off): their numbers will be given again. */
+    if (mr_results_flushed_seq(p->results) < mr_log_last_seq(p->data.log)) {
+        return MR_OK;
+    }
+    mr_results_close(p->results);
+    p->results = NULL;
+    status = mr_datadir_drop_results(&p->data.dir, error);
+    if (status == MR_OK) {
+        say_rebuilt("it was ahead of the log");
+        status = open_store(p, error);
+    }
+    return status;
 }
 
 static enum mr_status open_pipeline(struct process *p, struct mr_error *error) {
