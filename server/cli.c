@@ -20,6 +20,14 @@ int mr_cli_failed(const struct mr_error *error) {
     return config ? MR_EXIT_CONFIG : MR_EXIT_FAILURE;
 }
 
+int mr_cli_written(void) {
+    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
+        return MR_EXIT_OK;
+    }
+    (void)fprintf(stderr, "millrace: cannot write to standard output\n");
+    return MR_EXIT_FAILURE;
+}
+
 static uint64_t memory_sum(const struct mr_config *config, struct mr_plan_memory *lines,
                            uint32_t *ret_count) {
     *ret_count = mr_plan_memory_sum(config, lines, MEMORY_LINES);
@@ -63,7 +71,7 @@ int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret) {
 
 int mr_cli_check(const struct mr_cli *given) {
     struct mr_cli cli = *given;
-    if (cli.operand_count > 1) {
+    if (cli.operand_count > 1 || (cli.operand_count == 1 && cli.config_file != NULL)) {
         (void)fprintf(stderr, "usage: millrace check [FILE]\n");
         return MR_EXIT_USAGE;
     }
@@ -95,7 +103,7 @@ int mr_cli_check(const struct mr_cli *given) {
     (void)fwrite(text.ptr, 1, text.len, stdout);
     mr_buf_finish(&text);
     mr_config_close(config);
-    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+    return mr_cli_written();
 }
 
 struct found {
@@ -150,7 +158,7 @@ int mr_cli_log(const struct mr_cli *cli) {
         (void)fprintf(stderr, "millrace: %s\n", error.text);
         return MR_EXIT_FAILURE;
     }
-    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+    return mr_cli_written();
 }
 
 int mr_cli_version(const struct mr_cli *cli) {
@@ -159,5 +167,5 @@ int mr_cli_version(const struct mr_cli *cli) {
     } else {
         (void)printf("millrace %s\n", MR_VERSION);
     }
-    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+    return mr_cli_written();
 }

@@ -27,5 +27,7 @@ int mr_cli_version(const struct mr_cli *cli);
 
 /* Says what went wrong on stderr and returns the exit code that fits the status. */
 int mr_cli_failed(const struct mr_error *error);
+/* All that was printed on stdout is out: 0, or says that it is not and returns the exit code. */
+int mr_cli_written(void);
 /* Loads the configuration and refuses one whose memory sum is over limits.memory; 0 or an exit code. */
 int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret);

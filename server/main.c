@@ -46,7 +46,7 @@ static bool is_later(const char *word) {
 
 static int print_usage(void) {
     (void)fputs(usage, stdout);
-    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+    return mr_cli_written();
 }
 
 static int help(const struct mr_cli *cli) {
@@ -62,9 +62,9 @@ static int help(const struct mr_cli *cli) {
     struct mr_buf text;
     mr_buf_init(&text, 1 << 20);
     mr_config_help(&text, markdown);
-    (void)fwrite(text.ptr, 1, text.len, stdout); /* what failed shows at the flush */
+    (void)fwrite(text.ptr, 1, text.len, stdout); /* mr_cli_written tells */
     mr_buf_finish(&text);
-    return fflush(stdout) == 0 ? MR_EXIT_OK : MR_EXIT_FAILURE;
+    return mr_cli_written();
 }
 
 struct command {

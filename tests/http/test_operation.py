@@ -314,6 +314,7 @@ auth: {{ tokens: {{ a: {{ sha256: {sha("y")}, streams: [s], allow: [ingest] }}, 
             second = millrace("check", "-c", file)
             assert second.returncode == 0, (first.out, second.err)
             assert second.out == first.out
+            assert millrace("check", file).out == first.out
         assert millrace("check", cwd=path).returncode == 0  # the defaults
         file.write_text('node: { data_dir: "${MILLRACE_TEST_DIR}/data" }\n')
         done = millrace("check", "-c", file, environment=dict(os.environ, MILLRACE_TEST_DIR="/some/where"))
@@ -321,7 +322,7 @@ auth: {{ tokens: {{ a: {{ sha256: {sha("y")}, streams: [s], allow: [ingest] }}, 
 
 
 def test_usage():
-    for arguments in (["serv"], ["check", "extra"], ["serve", "--nope"], ["-c"], ["log"], ["log", "list"],
+    for arguments in (["serv"], ["check", "one", "two"], ["check", "one", "-c", "two"], ["serve", "--nope"], ["-c"], ["log"], ["log", "list"],
                       ["log", "show", "x"], ["log", "list", "x", "y"], ["run", "--rule"], ["replay"], ["log", "repair", "x"],
                       ["help", "nonsense"]):
         done = millrace(*arguments)
@@ -339,9 +340,10 @@ def test_usage():
         assert done.returncode == 0
         for key in ("data_dir", "allowed_lateness", "idle_timeout", "when_full", "sha256_file", "cert_file"):
             assert key in done.out, key
-    with open("/dev/full", "wb") as full:  # what cannot be written is not fine
-        done = subprocess.run([MILLRACE, "help", "config"], stdout=full, stderr=subprocess.DEVNULL)
-        assert done.returncode == 1
+    with directory() as path, open("/dev/full", "wb") as full:  # what cannot be written is not fine
+        for arguments in (["help", "config"], ["--help"], ["version"], ["check"]):
+            done = subprocess.run([MILLRACE, *arguments], stdout=full, stderr=subprocess.PIPE, cwd=path)
+            assert done.returncode == 1 and b"cannot write" in done.stderr, (arguments, done)
 
 
 # ---- stopping ----

@@ -178,7 +178,10 @@ static void run_model(struct model *m, struct sim_world *w) {
             before_ms = m->watermark_ms;
             max_ms = INT64_MIN;
             counts = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK;
-            recorded_ms = counts && record.recorded_ms > recorded_ms ? record.recorded_ms : recorded_ms;
+            if (counts && record.recorded_ms < recorded_ms) {
+                DIFFERS("recorded time went back at bundle %" PRIu64, record.seq);
+            }
+            recorded_ms = counts ? record.recorded_ms : recorded_ms;
         }
         if (record.type == MR_RECORD_EVENTS) {
             take_record(m, &record, before_ms, &max_ms);

@@ -329,6 +329,7 @@ static bool must_restart(struct sim_world *w) {
 
 static void jump_clock(struct sim_world *w) {
     int64_t by_ms = (int64_t)sim_below(&w->random, 20000) - 10000;
+    by_ms *= sim_one_in(&w->random, 3) ? 30 : 1; /* beyond what the sequencer follows */
     w->clock.wall_ms += by_ms;
 }
 
