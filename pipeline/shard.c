@@ -87,13 +87,22 @@ static const char *reject_code(const struct mr_batch *batch, uint32_t index) {
     return "rejected"; /* beyond the listed errors */
 }
 
-/* Shard 0 keeps the rejected events, which have no shard of their own. */
-static void keep_rejected(struct mr_shard *shard, struct mr_bundle *bundle,
-                          const struct mr_batch *batch) {
+/* Shard 0 keeps the rejected events, which have no shard of their own: those that are in no shard's order. (Their
+ * verdict bytes say it too, but lie among those that other shards are writing.) */
+static enum mr_status keep_rejected(struct mr_shard *shard, struct mr_bundle *bundle,
+                                    const struct mr_batch *batch) {
+    if (!grow_scratch(shard, batch->count)) {
+        return MR_NO_MEMORY;
+    }
+    uint8_t *judged = shard->duplicate;
+    memset(judged, 0, batch->count);
+    for (uint32_t k = 0; k < batch->order_count; k++) {
+        judged[batch->order[k]] = 1;
+    }
     struct mr_bundle_part *part = &bundle->parts[shard->index];
     struct mr_bytes stream = shard->pipeline->plan->streams[batch->stream].name;
     for (uint32_t i = 0; i < batch->count; i++) {
-        if (batch->verdicts[i] != MR_VERDICT_REJECTED) {
+        if (judged[i] != 0) {
             continue;
         }
         size_t at = mr_dead_begin(&part->dead, batch->stream, MR_DEAD_REJECTED);
@@ -116,6 +125,7 @@ static void keep_rejected(struct mr_shard *shard, struct mr_bundle *bundle,
         mr_dead_end(&part->dead, at);
         part->dead_count++;
     }
+    return MR_OK;
 }
 
 static void count_lifted(struct mr_shard *shard, uint32_t stream, const struct mr_lift_counts *counts,
@@ -154,8 +164,8 @@ static enum mr_status judge_batch(struct mr_shard *shard, struct mr_bundle *bund
         MR_ASSERT(counts.accepted + counts.late + counts.future == fresh);
         count_lifted(shard, batch->stream, &counts, rule_counts);
     }
-    if (shard->index == 0 && batch->rejected > 0) {
-        keep_rejected(shard, bundle, batch);
+    if (status == MR_OK && shard->index == 0 && batch->rejected > 0) {
+        status = keep_rejected(shard, bundle, batch);
     }
     return status;
 }

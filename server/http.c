@@ -487,13 +487,13 @@ enum mr_status mr_http_open(struct mr_server *server, struct mr_http **ret,
         int failed = pthread_mutex_init(&http->duration_locks[i], NULL);
         MR_ASSERT(failed == 0);
     }
+    *ret = http; /* before the threads that look at it through the server */
     enum mr_status status = start(http, error);
     if (status != MR_OK) {
         mr_http_close(http);
-        return status;
+        *ret = NULL;
     }
-    *ret = http;
-    return MR_OK;
+    return status;
 }
 
 void mr_http_quiesce(struct mr_http *http) {
