@@ -141,6 +141,10 @@ struct mr_pipeline_stats {
 
 void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
                               struct mr_stream_stats *ret);
+/* How long after its first sight a duplicate came, in ms: tells which horizon is needed. A sample: the last duplicate
+ * of each request stands for all of it; to within half a generation. Adds to ret. */
+void mr_pipeline_duplicate_age(const struct mr_pipeline *pipeline, uint32_t stream,
+                               struct mr_histogram *ret);
 void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
                             struct mr_rule_stats *ret);
 void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret);

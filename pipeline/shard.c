@@ -42,14 +42,32 @@ static void judge_some(struct mr_dedup *dedup, const struct mr_batch *batch, con
     }
 }
 
+/* The age of one duplicate stands for those of its request: a request sent again is the common case. */
+static void sample_age(struct mr_shard *shard, const struct mr_batch *batch, uint32_t event,
+                       uint32_t duplicates, int64_t recorded_ms) {
+    int64_t from_ms;
+    int64_t to_ms;
+    int64_t until_ms;
+    if (!mr_dedup_seen(shard->dedup[batch->stream], batch->fps[event], &from_ms, &to_ms, &until_ms)) {
+        return;
+    }
+    to_ms = to_ms < recorded_ms ? to_ms : recorded_ms;
+    int64_t seen_ms = from_ms + (to_ms - from_ms) / 2;
+    mr_histogram_add_many(&shard->streams[batch->stream].duplicate_age_ms,
+                          recorded_ms > seen_ms ? (uint64_t)(recorded_ms - seen_ms) : 0, duplicates);
+}
+
 /* Writes verdict D and lists the events that are new; returns how many. */
 static uint32_t sort_out(struct mr_shard *shard, struct mr_batch *batch, const uint32_t *order,
-                         uint32_t count, bool observe) {
+                         uint32_t count, int64_t recorded_ms) {
+    bool observe = shard->pipeline->plan->streams[batch->stream].observe;
     uint32_t fresh = 0;
     uint32_t duplicates = 0;
+    uint32_t last = 0;
     for (uint32_t k = 0; k < count; k++) {
         bool duplicate = shard->duplicate[k] != 0;
         duplicates += duplicate;
+        last = duplicate ? order[k] : last;
         if (duplicate && !observe) {
             batch->verdicts[order[k]] = MR_VERDICT_DUPLICATE;
         } else {
@@ -58,6 +76,9 @@ static uint32_t sort_out(struct mr_shard *shard, struct mr_batch *batch, const u
     }
     struct mr_shard_stream *stream = &shard->streams[batch->stream];
     mr_counter_add(observe ? &stream->observed : &stream->duplicate, duplicates);
+    if (duplicates > 0) {
+        sample_age(shard, batch, last, duplicates, recorded_ms);
+    }
     return fresh;
 }
 
@@ -152,7 +173,7 @@ static enum mr_status judge_batch(struct mr_shard *shard, struct mr_bundle *bund
     if (status != MR_OK) {
         return status;
     }
-    uint32_t fresh = sort_out(shard, batch, order, count, plan->observe);
+    uint32_t fresh = sort_out(shard, batch, order, count, bundle->recorded_ms);
     struct mr_bundle_part *part = &bundle->parts[shard->index];
     struct mr_lift_counts counts = {0};
     struct mr_lift_rule_counts rule_counts[MR_RULES_MAX] = {0};

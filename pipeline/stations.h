@@ -57,6 +57,7 @@ struct mr_shard_stream {
     mr_counter late;
     mr_counter future;
     mr_counter observed;
+    struct mr_histogram duplicate_age_ms;
     /* For the sequencer's admission: the shard stores room, then judged with release; the sequencer loads judged
      * with acquire, then room. room is then at least as new as judged, so room - (admitted - judged) never
      * promises what is not there. */

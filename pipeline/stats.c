@@ -33,6 +33,14 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
     }
 }
 
+void mr_pipeline_duplicate_age(const struct mr_pipeline *pipeline, uint32_t stream,
+                               struct mr_histogram *ret) {
+    MR_ASSERT(stream < pipeline->plan->stream_count);
+    for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
+        mr_histogram_merge(ret, &pipeline->shards[i].streams[stream].duplicate_age_ms);
+    }
+}
+
 void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
                             struct mr_rule_stats *ret) {
     MR_ASSERT(rule < pipeline->plan->rule_count);

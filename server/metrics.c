@@ -114,6 +114,10 @@
 static const uint64_t sync_bounds[] = {50 * US,   100 * US, 250 * US,   500 * US,  1 * MS,
                                        2500 * US, 5 * MS,   10 * MS,    25 * MS,   50 * MS,
                                        100 * MS,  250 * MS, 1 * SECOND, 5 * SECOND};
+/* In ms: from a retry at once to one after a month. */
+static const uint64_t age_bounds[] = {
+    1000,           10 * 1000,      60 * 1000,           600 * 1000,         3600 * 1000,
+    6 * 3600 * 1000, 24 * 3600 * 1000, 7 * UINT64_C(86400000), 30 * UINT64_C(86400000)};
 static const uint64_t http_bounds[] = {100 * US, 500 * US,   1 * MS,    2500 * US,  5 * MS,
                                        10 * MS,  25 * MS,    50 * MS,   100 * MS,   250 * MS,
                                        500 * MS, 1 * SECOND, 2500 * MS, 10 * SECOND};
@@ -256,6 +260,24 @@ static void write_server(struct scrape *c) {
     mr_exposition_uint(c->e, &version, 1, 1);
 }
 
+static void write_duplicate_ages(struct scrape *c) {
+    struct mr_histogram *ages = mr_alloc(sizeof *ages);
+    if (ages == NULL) {
+        return; /* a scrape without it is better than none */
+    }
+    family(c, MR_EXPOSE_HISTOGRAM, "millrace_duplicate_age_seconds",
+           "Time from an id's first sight to its duplicate; one sampled for each request.");
+    for (uint32_t i = 0; i < c->server->config->stream_count; i++) {
+        struct mr_label label = {"stream", c->server->config->streams[i].name};
+        if (shows_stream(c, i)) {
+            memset(ages, 0, sizeof *ages);
+            mr_pipeline_duplicate_age(c->server->pipeline, i, ages);
+            mr_exposition_histogram(c->e, &label, 1, ages, age_bounds, COUNT(age_bounds), 1e3);
+        }
+    }
+    mr_free(ages);
+}
+
 static void write_log(struct scrape *c) {
     const struct mr_log *log = mr_pipeline_log(c->server->pipeline);
     if (log == NULL) {
@@ -353,6 +375,7 @@ void mr_route_metrics(struct mr_request *request, struct mr_response *response) 
     write_streams(c);
     write_rules(c);
     write_server(c);
+    write_duplicate_ages(c);
     write_log(c);
     write_http(c);
     write_process(c);

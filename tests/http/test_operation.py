@@ -415,11 +415,11 @@ def test_draining_answers_what_is_under_way():
 
 # ---- metrics ----
 
-# The API's names, without those of later versions: checkpoint_*, sink_*, duplicate_age_seconds.
+# The API's names, without those of later versions: checkpoint_*, sink_*.
 METRICS = """events_received_total:counter events_total:counter rule_events_total:counter dedup_ids:gauge
     dedup_bytes:gauge watermark_timestamp_seconds:gauge system_lag_seconds:gauge data_freshness_seconds:gauge
     windows_open:gauge groups:gauge log_sync_duration_seconds:histogram log_bytes:gauge http_requests_total:counter
-    http_request_duration_seconds:histogram queue_bytes:gauge build_info:gauge""".split()
+    http_request_duration_seconds:histogram duplicate_age_seconds:histogram queue_bytes:gauge build_info:gauge""".split()
 
 
 def test_metrics():

@@ -63,6 +63,7 @@ def test_formats():
         counts(s.post(E, "[]", "application/json"))
         counts(s.post(E, ""))
         counts(s.post("/v1/events", '{"id":"default"}'), received=1, accepted=1)
+        assert s.metric("millrace_duplicate_age_seconds_count", stream="s") == 2
         answer = s.post(E + "?return=results", '{"id":"1"}\nbroken\n{"id":"new"}')
         assert answer.json["results"] == "DRA", answer
 
