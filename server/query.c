@@ -20,6 +20,7 @@
 #include "base/report.h"
 #include "server/merge.h"
 #include "server/reply.h"
+#include "server/rows.h"
 #include "server/routes.h"
 #include "server/windows.h"
 
@@ -94,15 +95,7 @@ struct store_read {
 
 static bool on_store_row(void *ctx, const struct mr_pane *pane) {
     struct store_read *read = ctx;
-    struct mr_row row = {
-        .window_start_ms = pane->window_start_ms,
-        .window_end_ms = pane->window_end_ms,
-        .events = pane->events,
-        .revision = pane->revision,
-        .final = pane->final,
-        .key = pane->key,
-        .state = pane->state,
-    };
+    struct mr_row row = mr_rows_of_stored(pane);
     if (!mr_rows_fits(read->rule, &row)) {
         read->damaged = true;
         return false;

@@ -33,6 +33,19 @@ struct mr_rows_view {
 
 static_assert(MR_RULE_METRICS_MAX <= 64, "a view's metrics are bits of one word");
 
+/* The row that the results store handed over; it borrows the same bytes. */
+static inline struct mr_row mr_rows_of_stored(const struct mr_pane *stored) {
+    return (struct mr_row){
+        .window_start_ms = stored->window_start_ms,
+        .window_end_ms = stored->window_end_ms,
+        .events = stored->events,
+        .revision = stored->revision,
+        .final = stored->final,
+        .key = stored->key,
+        .state = stored->state,
+    };
+}
+
 /* Whether the state has the rule's length, and the key as many well-formed values as the rule has columns. */
 bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row);
 

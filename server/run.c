@@ -435,15 +435,7 @@ static bool print_row(void *ctx, const struct mr_row *row) {
 
 static bool take_stored(void *ctx, const struct mr_pane *pane) {
     struct printer *p = ctx;
-    struct mr_row row = {
-        .window_start_ms = pane->window_start_ms,
-        .window_end_ms = pane->window_end_ms,
-        .events = pane->events,
-        .revision = pane->revision,
-        .final = pane->final,
-        .key = pane->key,
-        .state = pane->state,
-    };
+    struct mr_row row = mr_rows_of_stored(pane);
     return mr_rows_fold_push(&p->fold, &row);
 }
 
