@@ -14,6 +14,7 @@ struct mr_cli {
     bool json;
     bool csv;
     const char *rule; /* --rule; NULL: all */
+    const char *stream; /* --stream; NULL: the only one */
     const char *into; /* --into; NULL: a temporary store */
     const char **operands;
     int operand_count;

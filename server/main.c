@@ -24,6 +24,7 @@ static const char usage[] =
     "                                        input; prints the final results\n"
     "      --csv                             as CSV instead of NDJSON (one rule)\n"
     "      --rule NAME                       of this rule only\n"
+    "      --stream NAME                     the input is of this stream (where there are several)\n"
     "      --into FILE                       keep the results in a SQLite file as well\n"
     "      --json                            the summary as one JSON line on stderr\n"
     "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
@@ -105,6 +106,7 @@ static bool take_option(char **argv, int argc, int *i, struct mr_cli *cli) {
     if (take_value(argv, argc, i, "-c", &cli->config_file) ||
         take_value(argv, argc, i, "--config", &cli->config_file) ||
         take_value(argv, argc, i, "--rule", &cli->rule) ||
+        take_value(argv, argc, i, "--stream", &cli->stream) ||
         take_value(argv, argc, i, "--into", &cli->into)) {
         return true;
     }

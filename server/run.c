@@ -32,6 +32,7 @@ enum {
 struct run {
     const struct mr_cli *cli;
     struct mr_config *config;
+    uint32_t stream; /* of the input */
     struct mr_plan *plan;
     struct mr_results_rule *results_rules;
     struct mr_results *results;
@@ -219,7 +220,7 @@ static enum mr_status send_piece(struct run *run, struct mr_bytes bytes, enum mr
     mr_buf_append_bytes(&body, bytes);
     struct mr_batch *batch = NULL;
     status = body.failed ? mr_error_set(&run->error, MR_NO_MEMORY, "out of memory reading %s", run->path)
-                         : mr_decode(run->decoder, run->plan->streams[0].schema, format, &body, &batch,
+                         : mr_decode(run->decoder, run->plan->streams[run->stream].schema, format, &body, &batch,
                                      &run->error);
     if (status != MR_OK) {
         mr_buf_finish(&body);
@@ -231,7 +232,7 @@ static enum mr_status send_piece(struct run *run, struct mr_bytes bytes, enum mr
         mr_batch_close(batch);
         return MR_OK;
     }
-    batch->stream = 0;
+    batch->stream = run->stream;
     batch->done = piece_done;
     batch->ctx = run;
     run->sent++;
@@ -251,7 +252,7 @@ static void say_progress(struct run *run, bool last) {
     uint64_t total;
     mr_input_progress(run->input, &done, &total);
     struct mr_stream_stats stats;
-    mr_pipeline_stream_stats(run->pipeline, 0, &stats);
+    mr_pipeline_stream_stats(run->pipeline, run->stream, &stats);
     double seconds = (double)(now_ns - run->began_ns) / 1e9;
     double share = total == 0 ? 0 : (double)done / (double)total;
     char bar[31];
@@ -487,7 +488,7 @@ static enum mr_status print_results(struct run *run, uint32_t only) {
 
 static void print_summary(const struct run *run) {
     struct mr_stream_stats s;
-    mr_pipeline_stream_stats(run->pipeline, 0, &s);
+    mr_pipeline_stream_stats(run->pipeline, run->stream, &s);
     double seconds = (double)(mr_clock_mono_ns(clock_of()) - run->began_ns) / 1e9;
     const char *format =
         run->cli->json
@@ -519,20 +520,41 @@ static enum mr_status run_all(struct run *run, uint32_t only) {
     return status;
 }
 
+/* Which stream and rule the command line means; false: said on stderr. */
+static bool choose(struct run *run, uint32_t *ret_rule) {
+    const struct mr_cli *cli = run->cli;
+    const struct mr_config *config = run->config;
+    *ret_rule = UINT32_MAX;
+    if (cli->rule != NULL) {
+        *ret_rule = mr_config_rule_index(config, mr_bytes_text(cli->rule));
+    }
+    if (cli->stream != NULL) {
+        run->stream = mr_config_stream_index(config, mr_bytes_text(cli->stream));
+    }
+    const char *wrong = NULL;
+    if (cli->rule != NULL && *ret_rule == UINT32_MAX) {
+        wrong = "no such rule in --rule";
+    } else if (cli->csv && cli->rule == NULL && config->rule_count != 1) {
+        wrong = "--csv is for one rule: name it with --rule";
+    } else if (run->stream == UINT32_MAX) {
+        wrong = "no such stream in --stream";
+    } else if (cli->stream == NULL && config->stream_count != 1) {
+        wrong = "there are several streams: name the input's with --stream";
+    }
+    if (wrong != NULL) {
+        (void)fprintf(stderr, "millrace: %s\n", wrong);
+    }
+    return wrong == NULL;
+}
+
 int mr_cli_run(const struct mr_cli *cli) {
     struct run run = {.cli = cli, .terminal = isatty(STDERR_FILENO) == 1 && !cli->json};
     int code = mr_cli_load(cli, &run.config);
     if (code != MR_EXIT_OK) {
         return code;
     }
-    uint32_t only = UINT32_MAX;
-    if (cli->rule != NULL) {
-        only = mr_config_rule_index(run.config, mr_bytes_text(cli->rule));
-    }
-    bool unclear = cli->csv && only == UINT32_MAX && run.config->rule_count != 1;
-    if ((cli->rule != NULL && only == UINT32_MAX) || unclear) {
-        (void)fprintf(stderr, unclear ? "millrace: --csv is for one rule: name it with --rule\n"
-                                      : "millrace: no such rule\n");
+    uint32_t only;
+    if (!choose(&run, &only)) {
         mr_config_close(run.config);
         return MR_EXIT_USAGE;
     }

@@ -105,5 +105,20 @@ def test_run_with_too_little_room_for_ids_fails():
         s.close()
 
 
+def test_run_asks_for_the_stream_where_there_are_several():
+    two = config() + "  r2: { from: s2, window: { type: tumbling, size: 10s }, metrics: { n: count } }\n"
+    two = two.replace("rules:\n", "  s2: { id: id, time: { field: ts, format: s } }\nrules:\n")
+    s = Server(two)
+    try:
+        lines = f'{{"id":"1","ts":{T0},"key":"k"}}\n'.encode()
+        command = [MILLRACE, "run", "-c", str(s.config)]
+        done = subprocess.run(command, input=lines, capture_output=True)
+        assert done.returncode == 2 and b"--stream" in done.stderr, done
+        done = subprocess.run([*command, "--stream", "s2"], input=lines, capture_output=True)
+        assert done.returncode == 0 and done.stdout.count(b"\n") == 1 and b'"rule":"r2"' in done.stdout, done
+    finally:
+        s.close()
+
+
 if __name__ == "__main__":
     run(globals())
