@@ -99,6 +99,9 @@ static enum mr_status system_pread(struct mr_file *file, void *buf, size_t len, 
     size_t done = 0;
     while (done < len) {
         ssize_t n = pread(fd_of(file), (uint8_t *)buf + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno == ESPIPE) { /* a configuration from a pipe, which mr_disk_read_all reads in order */
+            n = read(fd_of(file), (uint8_t *)buf + done, len - done);
+        }
         if (n < 0 && errno == EINTR) {
             continue;
         }

@@ -55,7 +55,13 @@ static enum mr_status open_store(struct process *p, struct mr_error *error) {
         .sync = p->config->log.sync,
         .outbox_panes_max = OUTBOX_PANES_MAX,
     };
-    return mr_results_sqlite_open(&options, &p->results, error);
+    enum mr_status status = mr_results_sqlite_open(&options, &p->results, error);
+    if (status == MR_CORRUPT) {
+        size_t len = strlen(error->text);
+        (void)snprintf(error->text + len, sizeof error->text - len,
+                       " (move results.db and its companions away: a start makes them again from the log)");
+    }
+    return status;
 }
 
 static void say_rebuilt(const char *reason) {

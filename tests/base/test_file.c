@@ -238,6 +238,23 @@ static void reads_all_up_to_a_limit(void **state) {
     assert_int_equal(mr_disk_read_all(disk(), in(state, "none", path), &buf), MR_NOT_FOUND);
 }
 
+/* `millrace check <(…)`: a pipe has no offsets. */
+static void reads_a_pipe(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "from a pipe", 11), 11);
+    assert_int_equal(close(ends[1]), 0);
+    char path[32];
+    (void)snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+    struct mr_buf buf;
+    mr_buf_init(&buf, 100);
+    assert_int_equal(mr_disk_read_all(disk(), path, &buf), MR_OK);
+    assert_true(mr_bytes_equal(mr_buf_bytes(&buf), MR_BYTES("from a pipe")));
+    mr_buf_finish(&buf);
+    assert_int_equal(close(ends[0]), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(opens_as_asked, make_dir, remove_dir),
@@ -247,6 +264,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(names_come_and_go, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(makes_directories_with_parents, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(reads_all_up_to_a_limit, make_dir, remove_dir),
+        cmocka_unit_test(reads_a_pipe),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
