@@ -6,13 +6,9 @@
 #include "base/key.h"
 #include "base/time_text.h"
 
-/* 0000-01-01T00:00:00Z and 10000-01-01T00:00:00Z */
-#define YEAR_0_MS     INT64_C(-62167219200000)
-#define YEAR_10000_MS INT64_C(253402300800000)
-
 void mr_dead_letter_time(struct mr_json *json, const char *name, int64_t time_ms) {
     mr_json_key(json, name);
-    if (time_ms < YEAR_0_MS || time_ms >= YEAR_10000_MS) {
+    if (!mr_time_has_text(time_ms)) {
         mr_json_null(json);
         return;
     }

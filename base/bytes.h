@@ -35,6 +35,22 @@ static inline bool mr_bytes_equal(struct mr_bytes a, struct mr_bytes b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
+/* The value of a hexadecimal digit of either case; -1 for anything else. */
+static inline int mr_hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    c |= 0x20; /* to lower case */
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte of two hexadecimal digits; -1 when one of them is none. */
+static inline int mr_hex_byte(const uint8_t *p) {
+    int high = mr_hex_digit(p[0]);
+    int low = high < 0 ? -1 : mr_hex_digit(p[1]);
+    return low < 0 ? -1 : high << 4 | low;
+}
+
 /* <0, 0, >0 like memcmp; a proper prefix sorts first. */
 int mr_bytes_compare(struct mr_bytes a, struct mr_bytes b);
 

@@ -28,7 +28,7 @@
 /* Bundles: a bundle closes at either bound; a single larger batch makes a bundle of its own. */
 #define MR_BUNDLE_BYTES_MAX (4u << 20)
 #define MR_BUNDLE_EVENTS_MAX 65536u
-#define MR_BUNDLE_BATCHES_MAX 1024u /* iovec entries of one writev: two a batch, IOV_MAX is 1024: written in parts */
+#define MR_BUNDLE_BATCHES_MAX 1024u
 
 /* Queues, in messages. The bytes behind them are bounded by limits.in_flight. */
 #define MR_SUBMIT_RING 4096

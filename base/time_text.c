@@ -13,8 +13,6 @@ enum {
     SECONDS_LEN = 19,      /* 2026-11-22T05:54:00 */
 };
 
-static const int64_t year_0_ms = INT64_C(-62167219200000);
-static const int64_t year_10000_ms = INT64_C(253402300800000);
 
 /* Both directions count years from March, so that the leap day is the last of its year; m is then 0
  * for March and 11 for February, and (153 m + 2) / 5 is the day on which month m begins. */
@@ -169,7 +167,7 @@ static char *put_digits(char *at, uint32_t value, uint32_t count) {
 }
 
 void mr_time_format(int64_t ms, char ret[MR_TIME_TEXT_LEN + 1]) {
-    MR_ASSERT(ms >= year_0_ms && ms < year_10000_ms);
+    MR_ASSERT(mr_time_has_text(ms));
     int64_t days =
         ms / MS_PER_DAY - (ms % MS_PER_DAY < 0); /* floor: days begin at midnight before 1970 too */
     uint32_t in_day = (uint32_t)(ms - days * MS_PER_DAY);

@@ -14,6 +14,14 @@
 
 #define MR_TIME_TEXT_LEN 24 /* 2026-11-22T05:54:00.123Z */
 
+#define MR_TIME_YEAR_0_MS     INT64_C(-62167219200000) /* 0000-01-01T00:00:00Z, the first with a text */
+#define MR_TIME_YEAR_10000_MS INT64_C(253402300800000) /* the first without one any more */
+
+/* Whether RFC 3339 has a year for it: mr_time_format asks for no other. */
+static inline bool mr_time_has_text(int64_t ms) {
+    return ms >= MR_TIME_YEAR_0_MS && ms < MR_TIME_YEAR_10000_MS;
+}
+
 bool mr_time_parse(struct mr_bytes text, int64_t *ret_ms);
 /* Writes MR_TIME_TEXT_LEN characters and a NUL for years 0 to 9999 (asserted). */
 void mr_time_format(int64_t ms, char ret[MR_TIME_TEXT_LEN + 1]);

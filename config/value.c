@@ -150,14 +150,6 @@ bool mr_value_path(struct mr_bytes text) {
     return depth <= MR_PATH_DEPTH_MAX;
 }
 
-static int hex(uint8_t c) {
-    if (digit(c)) {
-        return c - '0';
-    }
-    uint8_t lower = c | 0x20;
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 bool mr_value_sha256(struct mr_bytes text, uint8_t ret[32]) {
     while (text.len > 0 && strchr(" \t\r\n", text.ptr[0]) != NULL && text.ptr[0] != 0) {
         text = mr_bytes_of(text.ptr + 1, text.len - 1);
@@ -171,12 +163,11 @@ bool mr_value_sha256(struct mr_bytes text, uint8_t ret[32]) {
         return false;
     }
     for (size_t i = 0; i < sizeof value; i++) {
-        int high = hex(text.ptr[2 * i]);
-        int low = hex(text.ptr[2 * i + 1]);
-        if (high < 0 || low < 0) {
+        int byte = mr_hex_byte(text.ptr + 2 * i);
+        if (byte < 0) {
             return false;
         }
-        value[i] = (uint8_t)(high << 4 | low);
+        value[i] = (uint8_t)byte;
     }
     memcpy(ret, value, sizeof value);
     return true;

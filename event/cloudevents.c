@@ -45,11 +45,6 @@ static bool copy_name(struct mr_bytes name, struct attribute *ret) {
     return true;
 }
 
-static int hex(uint8_t c) {
-    uint8_t l = lower(c);
-    return c >= '0' && c <= '9' ? c - '0' : l >= 'a' && l <= 'f' ? l - 'a' + 10 : -1;
-}
-
 /* The value as HTTP binding 3.1.3.2 reads it: a quoted string loses its quotes and backslashes,
  * then one round of percent-decoding; a percent sign without two hex digits stands for itself.
  *
@@ -66,8 +61,8 @@ static size_t decode_value(struct mr_bytes value, uint8_t *ret) {
     for (size_t i = 0; i < len; i++) {
         if (quoted && p[i] == '\\' && i + 1 < len) {
             i++;
-        } else if (p[i] == '%' && i + 2 < len && hex(p[i + 1]) >= 0 && hex(p[i + 2]) >= 0) {
-            ret[out++] = (uint8_t)(hex(p[i + 1]) << 4 | hex(p[i + 2]));
+        } else if (p[i] == '%' && i + 2 < len && mr_hex_byte(p + i + 1) >= 0) {
+            ret[out++] = (uint8_t)mr_hex_byte(p + i + 1);
             i += 2;
             continue;
         }

@@ -32,18 +32,10 @@ size_t mr_utf8_cut(const uint8_t *text, size_t len) {
     return len;
 }
 
-static int32_t hex_digit(uint8_t c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 int32_t mr_hex4(const uint8_t *p) {
     int32_t value = 0;
     for (int i = 0; i < 4; i++) {
-        int32_t digit = hex_digit(p[i]);
+        int32_t digit = mr_hex_digit(p[i]);
         if (digit < 0) {
             return -1;
         }

@@ -19,8 +19,6 @@ enum {
     TIME_CAP = 32,
 };
 
-#define YEAR_0_MS     INT64_C(-62167219200000)
-#define YEAR_10000_MS INT64_C(253402300800000)
 
 struct printer {
     FILE *out;
@@ -32,7 +30,7 @@ struct printer {
 static const char *time_text(int64_t ms, char ret[TIME_CAP]) {
     if (ms == 0) {
         (void)snprintf(ret, TIME_CAP, "-");
-    } else if (ms >= YEAR_0_MS && ms < YEAR_10000_MS) {
+    } else if (mr_time_has_text(ms)) {
         mr_time_format(ms, ret);
     } else {
         (void)snprintf(ret, TIME_CAP, "%" PRId64, ms);

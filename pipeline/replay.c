@@ -171,10 +171,7 @@ enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) {
     s->recorded_ms = recorded_ms > s->recorded_ms ? recorded_ms : s->recorded_ms;
     mr_counter_add(&s->replayed_bundles, 1);
     for (uint32_t k = 0; k < count; k++) {
-        for (uint32_t i = 0; i < s->pipeline->plan->shards; i++) {
-            s->admitted[s->group[k]->stream * s->pipeline->plan->shards + i] +=
-                s->group[k]->shard_start[i + 1] - s->group[k]->shard_start[i];
-        }
+        mr_sequencer_admit(s, s->group[k]);
     }
     if (mr_sequencer_dispatch(s, s->group, count) != MR_OK) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory in replay");

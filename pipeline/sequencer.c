@@ -36,11 +36,19 @@ static bool refused_by_ids(struct mr_sequencer *s, const struct mr_batch *batch)
     return false;
 }
 
-static void admit(struct mr_sequencer *s, const struct mr_batch *batch, bool take_back) {
+void mr_sequencer_admit(struct mr_sequencer *s, const struct mr_batch *batch) {
     uint32_t shards = s->pipeline->plan->shards;
     for (uint32_t i = 0; i < shards; i++) {
         uint64_t ids = batch->shard_start[i + 1] - batch->shard_start[i];
-        s->admitted[batch->stream * shards + i] += take_back ? 0 - ids : ids;
+        s->admitted[batch->stream * shards + i] += ids;
+    }
+}
+
+/* The append failed: the batch's ids will not come. */
+static void take_back(struct mr_sequencer *s, const struct mr_batch *batch) {
+    uint32_t shards = s->pipeline->plan->shards;
+    for (uint32_t i = 0; i < shards; i++) {
+        s->admitted[batch->stream * shards + i] -= batch->shard_start[i + 1] - batch->shard_start[i];
     }
 }
 
@@ -96,7 +104,7 @@ static uint32_t gather(struct mr_sequencer *s) {
             refuse(s, batch, refusal);
             continue;
         }
-        admit(s, batch, false);
+        mr_sequencer_admit(s, batch);
         s->group[count++] = batch;
         events += batch->count;
         bytes += size;
@@ -180,7 +188,7 @@ static enum mr_status append_group(struct mr_sequencer *s, uint32_t count) {
     }
     s->recorded_ms = before_ms;
     for (uint32_t k = 0; k < count; k++) {
-        admit(s, s->group[k], true);
+        take_back(s, s->group[k]);
         refuse(s, s->group[k], refusal_of_status(status));
     }
     return status;

@@ -212,6 +212,8 @@ enum mr_step mr_sequencer_step(struct mr_sequencer *s);
 uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s);
 /* Room for one more bundle on every shard's ring. */
 bool mr_sequencer_has_room(const struct mr_sequencer *s);
+/* Counts the ids of a batch that will be dispatched, for the room of the batches behind it. */
+void mr_sequencer_admit(struct mr_sequencer *s, const struct mr_batch *batch);
 /* Takes over batches and hands them to every shard as the next bundle, sequencer's seq and recorded_ms set. */
 enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **batches,
                                      uint32_t count) MR_MUST_CHECK;

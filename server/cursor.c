@@ -86,10 +86,6 @@ static bool decode_base64(struct mr_bytes text, uint8_t ret[BYTES_MAX], size_t *
     return bits < 6 && (word & ((1u << bits) - 1)) == 0;
 }
 
-static bool in_years(int64_t ms) {
-    return ms >= MR_TIME_YEAR_0_MS && ms < MR_TIME_YEAR_10000_MS;
-}
-
 enum mr_status mr_cursor_decode(struct mr_bytes text, uint64_t question, struct mr_buf *scratch,
                                 struct mr_cursor *ret, struct mr_error *error) {
     uint8_t bytes[BYTES_MAX];
@@ -103,8 +99,8 @@ enum mr_status mr_cursor_decode(struct mr_bytes text, uint64_t question, struct 
         cursor.from_ms = (int64_t)get64(bytes + 9);
         cursor.to_ms = (int64_t)get64(bytes + 17);
         cursor.place = get64(bytes + 25);
-        sound = (cursor.from_ms == INT64_MIN || in_years(cursor.from_ms)) &&
-                (cursor.to_ms == INT64_MAX || in_years(cursor.to_ms));
+        sound = (cursor.from_ms == INT64_MIN || mr_time_has_text(cursor.from_ms)) &&
+                (cursor.to_ms == INT64_MAX || mr_time_has_text(cursor.to_ms));
     }
     if (!sound) {
         return mr_error_set(error, MR_INVALID,

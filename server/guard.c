@@ -57,14 +57,6 @@ static uint8_t lower(uint8_t c) {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
 }
 
-static int hex_digit(uint8_t c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c = lower(c);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool mr_header_is(struct mr_bytes given, const char *name) {
     size_t len = strlen(name);
     if (given.len != len) {
@@ -85,11 +77,10 @@ bool mr_percent_decode(struct mr_bytes text, struct mr_buf *ret) {
             mr_buf_append_char(ret, (char)text.ptr[at++]);
             continue;
         }
-        if (text.len - at < 3 || hex_digit(text.ptr[at + 1]) < 0 ||
-            hex_digit(text.ptr[at + 2]) < 0) {
+        int byte = text.len - at < 3 ? -1 : mr_hex_byte(text.ptr + at + 1);
+        if (byte < 0) {
             return false;
         }
-        int byte = hex_digit(text.ptr[at + 1]) * 16 + hex_digit(text.ptr[at + 2]);
         mr_buf_append_char(ret, (char)(unsigned char)byte);
         at += 3;
     }
@@ -175,8 +166,7 @@ static bool check_uri(struct mr_bytes uri, struct mr_guard_facts *ret,
         if (c <= ' ' || c >= 0x7f || c == '#') {
             return refuse(ret_refusal, 400, "a byte in the URI that must be percent-encoded");
         }
-        if (c == '%' &&
-            (uri.len - i < 3 || hex_digit(uri.ptr[i + 1]) < 0 || hex_digit(uri.ptr[i + 2]) < 0)) {
+        if (c == '%' && (uri.len - i < 3 || mr_hex_byte(uri.ptr + i + 1) < 0)) {
             return refuse(ret_refusal, 400, "a percent sign in the URI without two hex digits");
         }
         if (c == '?' && path_len == uri.len) {

@@ -8,14 +8,6 @@
 
 enum { LIST_MAX = 256 };
 
-static int hex_digit(uint8_t c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    uint8_t lower = (uint8_t)(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
 /* Decodes onto the end of text, which has room for it. false: a broken escape. */
 static bool decode(struct mr_bytes raw, struct mr_buf *text, struct mr_bytes *ret) {
     MR_ASSERT(text->cap - text->len >= raw.len);
@@ -24,10 +16,11 @@ static bool decode(struct mr_bytes raw, struct mr_buf *text, struct mr_bytes *re
     for (size_t i = 0; i < raw.len; i++) {
         uint8_t c = raw.ptr[i];
         if (c == '%') {
-            if (raw.len - i < 3 || hex_digit(raw.ptr[i + 1]) < 0 || hex_digit(raw.ptr[i + 2]) < 0) {
+            int byte = raw.len - i < 3 ? -1 : mr_hex_byte(raw.ptr + i + 1);
+            if (byte < 0) {
                 return false;
             }
-            c = (uint8_t)(hex_digit(raw.ptr[i + 1]) * 16 + hex_digit(raw.ptr[i + 2]));
+            c = (uint8_t)byte;
             i += 2;
         } else if (c == '+') {
             c = ' ';

@@ -114,7 +114,7 @@ void mr_reply_next_cursor(struct mr_response *response, struct mr_bytes cursor) 
 
 void mr_reply_time(struct mr_json *json, const char *name, int64_t ms) {
     mr_json_key(json, name);
-    if (ms < MR_TIME_YEAR_0_MS || ms >= MR_TIME_YEAR_10000_MS) {
+    if (!mr_time_has_text(ms)) {
         mr_json_null(json);
         return;
     }

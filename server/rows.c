@@ -8,8 +8,6 @@
 
 #include <math.h>
 
-#define TIME_TEXT_FIRST_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
-#define TIME_TEXT_LAST_MS  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row) {
     if (row->state.len != rule->state_len) {
@@ -44,7 +42,7 @@ static struct mr_key_value next_value(struct mr_bytes *key) {
 
 /* false: a year without a text. */
 static bool time_text(int64_t ms, char ret[MR_TIME_TEXT_LEN + 1]) {
-    if (ms < TIME_TEXT_FIRST_MS || ms > TIME_TEXT_LAST_MS) {
+    if (!mr_time_has_text(ms)) {
         return false;
     }
     mr_time_format(ms, ret);

@@ -59,10 +59,6 @@ struct run {
     struct mr_error error;
 };
 
-static struct mr_clock *clock_of(void) {
-    return mr_clock_system();
-}
-
 /* ---- opening ---- */
 
 static enum mr_status choose_store(struct run *run) {
@@ -125,7 +121,7 @@ static enum mr_status open_run(struct run *run) {
         return status;
     }
     struct mr_pipeline_options options = {
-        .plan = run->plan, .clock = clock_of(), .results = run->results};
+        .plan = run->plan, .clock = mr_clock_system(), .results = run->results};
     status = mr_pipeline_open(&options, &run->pipeline, &run->error);
     if (status == MR_OK && (mr_pipeline_start(run->pipeline) != MR_OK ||
                             mr_decoder_open(MR_DECODE_AUTO, &run->decoder) != MR_OK)) {
@@ -236,14 +232,13 @@ static enum mr_status send_piece(struct run *run, struct mr_bytes bytes, enum mr
     batch->done = piece_done;
     batch->ctx = run;
     run->sent++;
-    while (!mr_pipeline_submit(run->pipeline, batch)) {
-        MR_UNREACHABLE(); /* the ring holds more than UNDER_WAY_MAX */
-    }
+    bool submitted = mr_pipeline_submit(run->pipeline, batch);
+    MR_ASSERT(submitted); /* the ring holds more than UNDER_WAY_MAX */
     return MR_OK;
 }
 
 static void say_progress(struct run *run, bool last) {
-    uint64_t now_ns = mr_clock_mono_ns(clock_of());
+    uint64_t now_ns = mr_clock_mono_ns(mr_clock_system());
     if (!run->terminal || (!last && now_ns - run->progress_ns < PROGRESS_NS)) {
         return;
     }
@@ -489,7 +484,7 @@ static enum mr_status print_results(struct run *run, uint32_t only) {
 static void print_summary(const struct run *run) {
     struct mr_stream_stats s;
     mr_pipeline_stream_stats(run->pipeline, run->stream, &s);
-    double seconds = (double)(mr_clock_mono_ns(clock_of()) - run->began_ns) / 1e9;
+    double seconds = (double)(mr_clock_mono_ns(mr_clock_system()) - run->began_ns) / 1e9;
     const char *format =
         run->cli->json
             ? "{\"received\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64
@@ -560,7 +555,7 @@ int mr_cli_run(const struct mr_cli *cli) {
     }
     mr_event_count_init(&run.wake);
     mr_buf_init(&run.piece, (size_t)run.config->limits.inflated_bytes + PIECE_BYTES);
-    run.began_ns = mr_clock_mono_ns(clock_of());
+    run.began_ns = mr_clock_mono_ns(mr_clock_system());
     enum mr_status status = run_all(&run, only);
     if (run.pipeline != NULL && mr_pipeline_failure(run.pipeline, NULL) != MR_OK) {
         (void)mr_cli_failed(&run.error);

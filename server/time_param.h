@@ -12,10 +12,7 @@
  * Threads     Pure: the present is passed in.
  * Errors      MR_INVALID with a text that says what is expected; *ret_ms unchanged.
  */
-#include "base/bytes.h"
-
-#define MR_TIME_YEAR_0_MS     INT64_C(-62167219200000) /* 0000-01-01T00:00:00Z */
-#define MR_TIME_YEAR_10000_MS INT64_C(253402300800000)
+#include "base/time_text.h"
 
 /* name stands in the message. A '+' that arrives as a space, because nobody escaped it, is read as '+'. */
 enum mr_status mr_time_param(const char *name, struct mr_bytes text, int64_t now_ms,

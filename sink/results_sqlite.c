@@ -10,8 +10,6 @@
 
 enum { PRUNE_STEP_MIN = 1024 }; /* a commit may prune this many, and two for each pane it appends */
 
-#define TIME_TEXT_FIRST_MS INT64_C(-62167219200000) /* 0000-01-01T00:00:00.000Z */
-#define TIME_TEXT_LAST_MS  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 const char *const mr_results_timings[3] = {"early", "on_time", "late"};
 
@@ -60,10 +58,6 @@ static enum mr_status sqlite_begin(struct mr_results *results) {
     return status;
 }
 
-static bool has_time_text(int64_t ms) {
-    return ms >= TIME_TEXT_FIRST_MS && ms <= TIME_TEXT_LAST_MS;
-}
-
 enum { WINDOW_PARAMETERS = 4 };
 
 static void bind_window(struct mr_results_window *w, struct mr_sqlite_stmt *stmt,
@@ -75,7 +69,7 @@ static void bind_window(struct mr_results_window *w, struct mr_sqlite_stmt *stmt
     w->known = true;
     w->start_ms = pane->window_start_ms;
     w->end_ms = pane->window_end_ms;
-    if (has_time_text(w->start_ms) && has_time_text(w->end_ms)) {
+    if (mr_time_has_text(w->start_ms) && mr_time_has_text(w->end_ms)) {
         mr_time_format(w->start_ms, w->start);
         mr_time_format(w->end_ms, w->end);
         mr_sqlite_bind_text(stmt, mr_bytes_of(w->start, MR_TIME_TEXT_LEN));

@@ -33,7 +33,7 @@ static struct mr_rule make_rule(void) {
 }
 
 static bool in_years(int64_t ms) {
-    return ms >= MR_TIME_YEAR_0_MS && ms < MR_TIME_YEAR_10000_MS;
+    return mr_time_has_text(ms);
 }
 
 static void check_question(const struct mr_windows *w, const struct mr_rule *rule) {

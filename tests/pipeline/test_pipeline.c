@@ -168,7 +168,6 @@ struct producer {
     uint32_t random;
     uint64_t accepted;
     uint64_t duplicate;
-    bool seen[IDS]; /* not needed by the server; a check that accepted is what it says */
 };
 
 static void *produce(void *ctx) {
