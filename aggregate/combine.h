@@ -151,3 +151,53 @@ void mr_combine_scan_stop(struct mr_combine *combine, struct mr_scan_cursor *cur
 /* A hash of all state, independent of memory layout: for tests and replay comparison. O(n). */
 uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine);
 void mr_combine_check_scan(const struct mr_combine *combine);
+
+/*
+ * Saving: all groups of OPEN and CLOSED windows as they were at the end of bundle `seq`, without stopping: a walk in
+ * slices, and between two slices merge, advance and fire go on. A group that is changed before the walk reaches it is
+ * written down first as it was (its revision says whether it has changed since `seq`). FINAL windows are left out: the
+ * results store has them before the checkpoint counts. While a save is under way mr_combine_release frees nothing.
+ *
+ *     begin(seq) ── save(slice) ── merge … ── save(slice) ── … ── save(slice, done)
+ *
+ * Shape       A slice is a self-contained piece for mr_combine_load; per rule by its index. The last one also has the
+ *             counters of mr_combine_rule_stats as they were at begin.
+ * Bounds      What merge writes down waits in a buffer until the next slice: mr_combine_save_waiting says how many
+ *             bytes; the caller merges no further parcel while that is over MR_COMBINE_SAVE_WAITING_MAX.
+ */
+#define MR_COMBINE_SAVE_WAITING_MAX (8u << 20)
+
+/* Between bundles: nothing is being merged or fired. seq >= that of the last advance. */
+void mr_combine_save_begin(struct mr_combine *combine, uint64_t seq);
+/* Appends up to budget groups, and what waits, to ret. MR_NO_MEMORY (ret failed): the save is to be given up
+ * (mr_combine_save_stop); nothing else changes. */
+enum mr_status mr_combine_save(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret,
+                               bool *ret_done) MR_MUST_CHECK;
+bool mr_combine_saving(const struct mr_combine *combine);
+size_t mr_combine_save_waiting(const struct mr_combine *combine);
+void mr_combine_save_stop(struct mr_combine *combine); /* fine when none is under way */
+
+/*
+ * Loading, into a combine just opened: begin, slices in any order, end. Afterwards everything is as it was at the end
+ * of the bundle, the order of groups and the bytes they are charged with included.
+ *
+ * rule_map[i]: which rule the i-th rule of the saving plan is now; UINT32_MAX: it is gone or begins anew, and its groups
+ * are left out (*ret_dropped_events counts their events). A rule that is mapped has the same keys, window size, and
+ * metrics; other settings may differ. shards: how many there are now; a group is taken if it belongs to this shard
+ * (overflow groups: their number modulo shards), so slices of all old shards may be given to each.
+ * MR_CORRUPT: not a slice, or two values for one group.
+ */
+struct mr_combine_load {
+    uint64_t seq;
+    const int64_t *watermarks_ms; /* by stream of this plan */
+    const uint32_t *rule_map;
+    uint32_t rule_map_len;
+    uint32_t shards;
+};
+enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr_combine_load *load,
+                                     struct mr_error *error) MR_MUST_CHECK;
+/* counters: add this slice's counters too. */
+enum mr_status mr_combine_load_slice(struct mr_combine *combine, struct mr_bytes slice, bool counters,
+                                     uint64_t *ret_dropped_events,
+                                     struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) MR_MUST_CHECK;

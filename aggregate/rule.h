@@ -29,6 +29,9 @@ struct mr_rule {
     uint64_t groups_max;   /* of this rule on one shard */
     uint64_t groups_bytes; /* likewise */
     enum mr_groups_full when_full;
+    /* Windows ending at or before it are final whatever the watermark says: they were under settings that held before
+     * (allowed_lateness was smaller). INT64_MIN: none. */
+    int64_t final_floor_ms;
 };
 
 /* The combine shard that owns a key of a rule (L4): independent of the window. */

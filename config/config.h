@@ -136,7 +136,12 @@ struct mr_config {
         bool sync;
         uint64_t segment_bytes;
         uint64_t reserve_bytes; /* of disk, kept free */
+        int64_t retain_ms;      /* keep records this long, longer where a checkpoint needs them; INT64_MAX: for ever */
+        uint64_t retain_bytes;  /* and at most so much, less only where a checkpoint needs more; UINT64_MAX: no bound */
     } log;
+    struct {
+        int64_t every_ms;
+    } checkpoint;
     struct mr_config_stream *streams;
     uint32_t stream_count;
     struct mr_config_rule *rules;

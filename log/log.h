@@ -53,10 +53,14 @@ struct mr_log_options {
     uint64_t reserve_bytes;  /* keep this much of the disk free */
     bool sync;               /* false: durable up to the page cache (log.sync: off) */
     uint64_t incarnation;    /* of a log made by this open; 0: random (simulations: from the seed) */
+    /* Records below this lsn are not needed (a checkpoint holds what they did): segments wholly below it are taken
+     * as sound by their headers and not read at open; the log may begin anywhere at or below it. 0 or 1: all of it
+     * is needed, and a log that begins later is MR_CORRUPT; so is one that ends before from_lsn - 1. */
+    uint64_t from_lsn;
 };
 
 struct mr_log_stats {
-    mr_counter bytes;           /* of all segments' records */
+    mr_counter bytes;           /* of all segments' records; of segments not read at open: their size */
     mr_counter segments;
     mr_counter records;
     mr_counter last_lsn;
@@ -83,6 +87,24 @@ struct mr_log_entry {
 enum mr_status mr_log_append(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
                              struct mr_log_entry *entries, uint32_t count,
                              struct mr_error *error) MR_MUST_CHECK;
+
+/* With sync off: makes everything appended durable, for a checkpoint. With sync on there is nothing to do. MR_IO as in
+ * append: the log is failed. */
+enum mr_status mr_log_sync(struct mr_log *log, struct mr_error *error) MR_MUST_CHECK;
+
+/* Retention: what may go, and what should. */
+struct mr_log_retention {
+    uint64_t needed_lsn;  /* this record and all behind it stay */
+    int64_t before_ms;    /* segments whose records are all older than this should go; INT64_MIN: none */
+    uint64_t bytes_max;   /* while the segments take more than this on disk, the oldest should go */
+};
+/* Removes the oldest segment if it may and should go: its name, durably. At most one a call; never the newest.
+ * *ret_removed: whether there was one (call again). Owner's thread. An error changes nothing that matters: try again
+ * later. */
+enum mr_status mr_log_trim(struct mr_log *log, const struct mr_log_retention *retention,
+                           bool *ret_removed, struct mr_error *error) MR_MUST_CHECK;
+/* The first record the log still has. */
+uint64_t mr_log_first_lsn(const struct mr_log *log);
 
 /* Whether bytes more (the sum of mr_record_size) could be appended now with the reserve kept; asked
  * before the append. */
@@ -126,3 +148,17 @@ enum mr_status mr_log_list(struct mr_disk *disk, const char *dir, bool json, voi
                            struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_log_dump(struct mr_disk *disk, const char *dir, bool json, void *stdio,
                            struct mr_error *error) MR_MUST_CHECK;
+
+/* `millrace log repair DIR`: for a log that open calls MR_CORRUPT. What cannot be read is moved out of the way, whole
+ * bytes and all, to DIR/quarantine/<segment>-<offset>.bin, and a GAP record takes its place that says which lsns are
+ * lost; so lsns have no gaps, and readers and replay go on behind it. Nothing sound is changed or lost. Run with the
+ * data directory locked (the caller's doing). Prints one line (or JSON line) per finding to stdio and a summary. A crash
+ * in the middle leaves a log that can be repaired again. MR_OK also when there was nothing to repair. */
+struct mr_log_repair {
+    uint64_t segments;     /* looked at */
+    uint64_t damages;
+    uint64_t lost_lsns;    /* 0 when only zeros or torn bytes were met */
+    uint64_t quarantined_bytes;
+};
+enum mr_status mr_log_repair(struct mr_disk *disk, const char *dir, bool json, void *stdio,
+                             struct mr_log_repair *ret, struct mr_error *error) MR_MUST_CHECK;

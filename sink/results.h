@@ -45,6 +45,10 @@ struct mr_results_rule {
     const struct mr_bytes *metric_names;
     uint32_t metric_count;
     int64_t window_size_ms; /* > 0; window_end is window_start plus this, for every pane */
+    /* 0, and a greater number each time the rule began anew with another shape. A store that has a table of an older
+     * generation keeps it for people under "<rule>:<its generation>", and begins an empty one. Of a newer one:
+     * MR_MISMATCH. */
+    uint64_t generation;
 };
 
 struct mr_results_query {
@@ -76,6 +80,7 @@ struct mr_results_ops {
     enum mr_status (*commit)(struct mr_results *, uint64_t flushed_seq);
     void (*rollback)(struct mr_results *);
     uint64_t (*flushed_seq)(struct mr_results *);
+    enum mr_status (*rewind)(struct mr_results *, uint64_t seq);
     enum mr_status (*reader_open)(struct mr_results *, struct mr_results_reader **ret);
     void (*reader_close)(struct mr_results_reader *);
     enum mr_status (*read)(struct mr_results_reader *, const struct mr_results_query *, struct mr_error *);
@@ -105,6 +110,11 @@ enum mr_status mr_results_commit(struct mr_results *results, uint64_t flushed_se
 void mr_results_rollback(struct mr_results *results); /* fine without a transaction */
 /* Everything up to and including this bundle is in the store; 0: nothing. */
 uint64_t mr_results_flushed_seq(struct mr_results *results);
+/* Goes back to bundle seq, which is below flushed_seq: rows and outbox panes of later revisions are removed, and
+ * flushed_seq is seq; replay of the log from there makes them again. For a store that is ahead of its log, or whose
+ * bundles will be divided among shards in another way. One durable transaction of its own; not inside one. final marks
+ * stay: the same windows become final again. */
+enum mr_status mr_results_rewind(struct mr_results *results, uint64_t seq) MR_MUST_CHECK;
 /* What the last failed writer function met, for a report; never NULL, valid until the next one fails. */
 const char *mr_results_error_text(struct mr_results *results);
 

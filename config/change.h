@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Change: what becomes of the state in a data directory when its configuration changes.
+ *
+ * Idea        The log's CONFIG records and every checkpoint carry the YAML of streams and rules they were made with
+ *             (mr_config_print_state). At a start this is compared with the configuration at hand, stream by stream
+ *             and rule by rule, by name. What is outside of streams and rules may change freely.
+ *
+ *                 stream   new: begins empty   gone: its ids are forgotten, with a warning
+ *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, error of observe,
+ *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe
+ *                          from or to none: what was remembered is not there, or is forgotten, with a warning
+ *                          refused: id (its parts make the fingerprints), exact <-> bloom, bloom's error
+ *                 rule     new: begins empty   gone: its open windows are dropped, with a warning; its table stays
+ *                          live: allowed_lateness, groups.*
+ *                          begins anew (a new generation): from, group_by, window, metrics
+ *
+ * Refused     MR_MISMATCH; the process ends with 78; the text names stream and setting, says old and new, why, and how
+ *             to go on (go back, or another node.data_dir).
+ */
+#include "config/config.h"
+
+enum mr_change {
+    MR_CHANGE_NONE,
+    MR_CHANGE_LIVE, /* something differs that may */
+    MR_CHANGE_NEW,
+    MR_CHANGE_ANEW, /* a rule: same name, new generation; a stream: dedup from or to none */
+};
+
+struct mr_config_change {
+    uint32_t stream_of[MR_STREAMS_MAX]; /* new index -> old index; UINT32_MAX: new */
+    enum mr_change streams[MR_STREAMS_MAX]; /* by new index */
+    uint32_t rule_of[MR_RULES_MAX];
+    enum mr_change rules[MR_RULES_MAX];
+    uint32_t streams_gone;
+    uint32_t rules_gone;
+    bool any; /* something differs at all */
+};
+
+/* MR_MISMATCH with a text when it is refused. */
+enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
+                                 struct mr_config_change *ret, struct mr_error *error) MR_MUST_CHECK;
+
+/* YAML of streams and rules alone, every default written out, that mr_config_parse reads back to the same streams and
+ * rules. Equal streams and rules give equal text. */
+void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret);
