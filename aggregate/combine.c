@@ -15,6 +15,9 @@ enum {
     GROUP_AHEAD = 4,
 };
 
+/* Bounded by one parcel over MR_COMBINE_SAVE_WAITING_MAX, as long as the caller heeds that. */
+#define WAITING_BYTES_MAX (SIZE_MAX / 2)
+
 static void init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, uint32_t shard) {
     MR_ASSERT(rule->state_len % 8 == 0 && rule->window_size_ms > 0);
     cr->rule = rule;
@@ -38,6 +41,7 @@ enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
     combine->stream_names = stream_names;
     combine->shard = shard;
     mr_buf_init(&combine->dead, DEAD_BYTES_MAX);
+    mr_buf_init(&combine->save.waiting, WAITING_BYTES_MAX);
     combine->rules = mr_alloc_zero(rule_count + 1, sizeof *combine->rules);
     combine->watermarks_ms = mr_alloc((stream_count + 1) * sizeof *combine->watermarks_ms);
     if (combine->rules == NULL || combine->watermarks_ms == NULL) {
@@ -84,6 +88,8 @@ void mr_combine_close(struct mr_combine *combine) {
         mr_timeline_finish(&cr->windows);
         mr_free(cr->dirty);
     }
+    mr_combine_save_stop(combine);
+    mr_combine_load_stop(combine);
     mr_buf_finish(&combine->dead);
     mr_free(combine->watermarks_ms);
     mr_free(combine->rules);
@@ -177,10 +183,9 @@ static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine
     return MR_OK;
 }
 
-/* A new group of this key in this window, which is opened if it is NULL. */
-static struct mr_group *add_group(struct mr_combine *combine, struct mr_combine_rule *cr,
-                                  struct mr_combine_window **window, int64_t start_ms,
-                                  uint32_t hash, struct mr_bytes key, uint32_t *ret_ref) {
+struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                      struct mr_combine_window **window, int64_t start_ms,
+                                      uint32_t hash, struct mr_bytes key, uint32_t *ret_ref) {
     struct mr_combine_window *at = *window != NULL ? *window : open_window(combine, cr, start_ms);
     if (at == NULL) {
         return NULL;
@@ -206,6 +211,9 @@ static void merge_into(struct mr_combine *combine, struct mr_combine_window *win
                        struct mr_group *group, uint32_t ref, struct mr_partial *p) {
     struct mr_combine_rule *cr = window->owner;
     bool added = group->events == 0;
+    if (combine->save.under_way && !added && group->revision <= combine->save.seq) {
+        mr_combine_save_group(combine, window, group, ref);
+    }
     if (added) {
         memcpy(mr_group_state(group), mr_partial_state(p), p->state_len);
     } else {
@@ -246,7 +254,7 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
         group = window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
     }
     if (group == NULL) {
-        group = add_group(combine, cr, &window, p->window_start_ms, hash, key, &ref);
+        group = mr_combine_add_group(combine, cr, &window, p->window_start_ms, hash, key, &ref);
         if (group == NULL) {
             return MR_NO_MEMORY;
         }
@@ -258,7 +266,7 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
     return MR_OK;
 }
 
-static void set_gauges(struct mr_combine *combine) {
+void mr_combine_set_gauges(struct mr_combine *combine) {
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         struct mr_combine_rule *cr = &combine->rules[r];
         mr_counter_set(&cr->stats.windows, cr->window_count);
@@ -287,6 +295,8 @@ enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *pa
     MR_ASSERT(!combine->firing && combine->scans == 0);
     MR_ASSERT(!combine->advanced || parcel->seq > combine->seq);
     MR_ASSERT(!combine->merging || parcel->seq == combine->merging_seq);
+    MR_ASSERT(!combine->save.under_way || parcel->seq > combine->save.seq);
+    MR_ASSERT(combine->loading == NULL);
     combine->merging = true;
     combine->merging_seq = parcel->seq;
     const struct mr_partial *coming[SLOT_AHEAD] = {NULL}; /* a ring: those seen ahead */
@@ -317,14 +327,15 @@ enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *pa
         }
     }
     MR_ASSERT(status != MR_OK || at == parcel->bytes.len);
-    set_gauges(combine);
+    mr_combine_set_gauges(combine);
     return status;
 }
 
 /* CLOSED or OPEN windows are never in this list; neither is one whose panes are not fired yet. */
 static bool releasable(const struct mr_combine *combine, uint64_t confirmed_seq) {
     const struct mr_combine_window *window = combine->final_first;
-    if (window == NULL || window->final_seq > confirmed_seq || combine->scans > 0) {
+    if (window == NULL || window->final_seq > confirmed_seq || combine->scans > 0 ||
+        combine->save.under_way) {
         return false;
     }
     return !combine->firing || window->final_seq < combine->seq;

@@ -163,14 +163,16 @@ void mr_combine_check_scan(const struct mr_combine *combine);
  * Shape       A slice is a self-contained piece for mr_combine_load; per rule by its index. The last one also has the
  *             counters of mr_combine_rule_stats as they were at begin.
  * Bounds      What merge writes down waits in a buffer until the next slice: mr_combine_save_waiting says how many
- *             bytes; the caller merges no further parcel while that is over MR_COMBINE_SAVE_WAITING_MAX.
+ *             bytes; the caller merges no further parcel while that is over MR_COMBINE_SAVE_WAITING_MAX. A slice takes
+ *             about 1 MiB of it, and goes on walking only when nothing waits.
+ * Errors      No memory for what merge would write down: merge goes on, the save fails at its next slice.
  */
 #define MR_COMBINE_SAVE_WAITING_MAX (8u << 20)
 
 /* Between bundles: nothing is being merged or fired. seq >= that of the last advance. */
 void mr_combine_save_begin(struct mr_combine *combine, uint64_t seq);
-/* Appends up to budget groups, and what waits, to ret. MR_NO_MEMORY (ret failed): the save is to be given up
- * (mr_combine_save_stop); nothing else changes. */
+/* Appends what waits, and up to budget groups, to ret: one slice. Fine at any time, also in the middle of a bundle.
+ * MR_NO_MEMORY (ret failed): the save is to be given up (mr_combine_save_stop); nothing else changes. */
 enum mr_status mr_combine_save(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret,
                                bool *ret_done) MR_MUST_CHECK;
 bool mr_combine_saving(const struct mr_combine *combine);
@@ -184,8 +186,13 @@ void mr_combine_save_stop(struct mr_combine *combine); /* fine when none is unde
  * rule_map[i]: which rule the i-th rule of the saving plan is now; UINT32_MAX: it is gone or begins anew, and its groups
  * are left out (*ret_dropped_events counts their events). A rule that is mapped has the same keys, window size, and
  * metrics; other settings may differ. shards: how many there are now; a group is taken if it belongs to this shard
- * (overflow groups: their number modulo shards), so slices of all old shards may be given to each.
- * MR_CORRUPT: not a slice, or two values for one group.
+ * (overflow groups: their number modulo shards), so slices of all old shards may be given to each. Windows that are
+ * FINAL now, because allowed_lateness is shorter than it was, are left out: the results store has them; that they are
+ * final the caller says to it (up to mr_window_final_end), for no bundle will.
+ * Errors      MR_CORRUPT: not a slice of this seq; two values for one group; a window's state is not what the watermark
+ *             says; at the end: of an old shard of which there was a slice not all were there, each once. MR_NO_MEMORY.
+ *             After any error only mr_combine_close.
+ * Bounds      Until the end one more copy of the groups, not counting the slices.
  */
 struct mr_combine_load {
     uint64_t seq;
@@ -196,7 +203,8 @@ struct mr_combine_load {
 };
 enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr_combine_load *load,
                                      struct mr_error *error) MR_MUST_CHECK;
-/* counters: add this slice's counters too. */
+/* slice: what one call of mr_combine_save appended, or several, one behind the other. counters: add its counters too
+ * (of all shards that are given a slice, one should). *ret_dropped_events: of this slice; the same for every shard. */
 enum mr_status mr_combine_load_slice(struct mr_combine *combine, struct mr_bytes slice, bool counters,
                                      uint64_t *ret_dropped_events,
                                      struct mr_error *error) MR_MUST_CHECK;

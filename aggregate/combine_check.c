@@ -20,11 +20,11 @@ static uint64_t hash_window(uint64_t hash, const struct mr_combine_window *windo
     return hash;
 }
 
-/* Without FINAL windows: how long those stay depends on the flusher, not on the log. */
+/* Without FINAL windows: how long those stay depends on the flusher, not on the log; and without the seq, which is a
+ * START's after a checkpoint and that of the last bundle after a replay. */
 uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine) {
-    uint64_t hash = hash_more(0, &combine->seq, sizeof combine->seq);
-    hash = hash_more(hash, combine->watermarks_ms,
-                     combine->stream_count * sizeof *combine->watermarks_ms);
+    uint64_t hash = hash_more(0, combine->watermarks_ms,
+                              combine->stream_count * sizeof *combine->watermarks_ms);
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         const struct mr_timeline *windows = &combine->rules[r].windows;
         const struct mr_combine_window *window = mr_timeline_ceil(windows, INT64_MIN);
@@ -92,4 +92,6 @@ void mr_combine_check_scan(const struct mr_combine *combine) {
     }
     MR_ASSERT(last == combine->final_last);
     MR_ASSERT((combine->dead_count == 0) == (combine->dead.len == 0));
+    MR_ASSERT(combine->save.under_way || combine->save.waiting.cap == 0);
+    MR_ASSERT(combine->save.waiting_at <= combine->save.waiting.len);
 }

@@ -97,6 +97,8 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
     MR_ASSERT(!combine->firing && combine->scans == 0);
     MR_ASSERT(!combine->advanced || seq > combine->seq);
     MR_ASSERT(!combine->merging || seq == combine->merging_seq);
+    MR_ASSERT(!combine->save.under_way || seq > combine->save.seq);
+    MR_ASSERT(combine->loading == NULL);
     combine->seq = seq;
     combine->advanced = true;
     combine->merging = false;

@@ -32,21 +32,28 @@ int64_t mr_window_end(const struct mr_rule *rule, int64_t start_ms) {
 }
 
 bool mr_window_closed(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms) {
-    return watermark_ms >= mr_window_end(rule, start_ms);
+    int64_t end = mr_window_end(rule, start_ms);
+    return watermark_ms >= end || rule->final_floor_ms >= end;
 }
 
 bool mr_window_final(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms) {
     MR_ASSERT(rule->allowed_lateness_ms >= 0);
     __int128_t end = mr_window_end(rule, start_ms);
-    return watermark_ms >= saturate(end + rule->allowed_lateness_ms);
+    return watermark_ms >= saturate(end + rule->allowed_lateness_ms) || rule->final_floor_ms >= end;
+}
+
+/* What ends at or before it is behind a watermark that acts `delay` later, or below the floor. */
+static __int128_t reach_of(const struct mr_rule *rule, int64_t watermark_ms, int64_t delay_ms) {
+    __int128_t reach = (__int128_t)watermark_ms - delay_ms;
+    return rule->final_floor_ms > reach ? rule->final_floor_ms : reach;
 }
 
 int64_t mr_window_final_end(const struct mr_rule *rule, int64_t watermark_ms) {
     MR_ASSERT(rule->window_size_ms > 0 && rule->allowed_lateness_ms >= 0);
-    if (watermark_ms == INT64_MAX) {
+    if (watermark_ms == INT64_MAX || rule->final_floor_ms == INT64_MAX) {
         return INT64_MAX; /* the end of time is the end of the last window, whatever the size */
     }
-    __int128_t reach = (__int128_t)watermark_ms - rule->allowed_lateness_ms;
+    __int128_t reach = reach_of(rule, watermark_ms, rule->allowed_lateness_ms);
     return saturate(floor_to(reach, rule->window_size_ms));
 }
 
@@ -54,7 +61,7 @@ int64_t mr_window_final_end(const struct mr_rule *rule, int64_t watermark_ms) {
  * ending at or before last_end; INT64_MAX: none. */
 static int64_t next_step(const struct mr_rule *rule, int64_t watermark_ms, int64_t delay_ms,
                          int64_t last_end) {
-    __int128_t reach = (__int128_t)watermark_ms - delay_ms;
+    __int128_t reach = reach_of(rule, watermark_ms, delay_ms);
     __int128_t end = floor_to(reach, rule->window_size_ms) + rule->window_size_ms;
     return end > last_end ? INT64_MAX : saturate(end + delay_ms);
 }

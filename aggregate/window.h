@@ -10,7 +10,8 @@
  *
  *             A window [start, end) closes (fires ON_TIME) once watermark >= end, and is final (its
  *             state is dropped) once watermark >= end + allowed_lateness. An event is late for a
- *             rule when its window is final.
+ *             rule when its window is final. A window ending at or before the rule's final_floor_ms
+ *             is closed and final whatever the watermark.
  * Units       int64 ms. All arithmetic saturates: a watermark may be INT64_MIN (nothing seen) or
  *             INT64_MAX (end of bounded input).
  */

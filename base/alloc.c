@@ -18,6 +18,7 @@ const char *malloc_conf = "dirty_decay_ms:300000,muzzy_decay_ms:300000";
 
 static size_t fail_countdown; /* 0: off */
 static bool fail_forever;
+static bool has_failed; /* since mr_alloc_fail_at */
 
 static bool fails_now(void) {
     if (__builtin_expect(fail_countdown == 0, 1)) {
@@ -30,12 +31,18 @@ static bool fails_now(void) {
     if (!fail_forever) {
         fail_countdown = 0;
     }
+    has_failed = true;
     return true;
 }
 
 void mr_alloc_fail_at(size_t nth, int forever) {
     fail_countdown = nth;
     fail_forever = forever != 0;
+    has_failed = false;
+}
+
+bool mr_alloc_failed(void) {
+    return has_failed;
 }
 
 void *mr_alloc(size_t size) {

@@ -7,6 +7,7 @@
  * Threads     Any. A block may be freed on another thread than the one that allocated it.
  * Cost        That of malloc (jemalloc in release). Not for the path of a single event.
  */
+#include <stdbool.h>
 #include <stddef.h>
 
 #define MR_CACHE_LINE 64
@@ -25,3 +26,5 @@ void mr_free_pages(void *ptr, size_t size);
 /* Tests only: fail allocation number `nth` from now (1 is the next) and, if `forever`, all after it;
  * 0 switches it off. Not thread-safe; one thread must be running. */
 void mr_alloc_fail_at(size_t nth, int forever);
+/* Whether one has failed since. */
+bool mr_alloc_failed(void);

@@ -29,13 +29,12 @@
     X(PARTIAL_LOST, "loses the first partial of a parcel with several")                                        \
     X(PARTIAL_TWICE, "merges the last partial of a parcel twice")                                              \
     X(LATE_AS_DUPLICATE, "calls a late event a duplicate")                                                     \
-    X(LATE_NOT_REMEMBERED, "does not remember the id of a late event")                                         \
     X(FUTURE_MOVES_WATERMARK, "lets an event far in the future move the watermark")                            \
     X(WATERMARK_BACK, "lets the watermark go back after a restart")                                            \
     X(REVISION_NOT_STORED, "stores panes without their revision")                                              \
     X(REVISION_NOT_GUARDED, "lets an old pane overwrite a newer one")                                          \
     X(FLUSH_SKIPS_BUNDLE, "says a bundle is stored whose panes are not")                                       \
-    X(FLUSH_TWICE_AFTER_ROLLBACK, "forgets the kept panes after a failed transaction")                         \
+    X(FLUSH_FORGETS, "forgets the kept panes after a failed transaction")                                      \
     X(RELEASED_UNCONFIRMED, "frees a window before its rows are stored")                                       \
     X(REFUSED_BUT_WRITTEN, "refuses a batch after it was appended")
 

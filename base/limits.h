@@ -36,6 +36,7 @@
 #define MR_EXCHANGE_RING 128 /* more than MR_SHARD_RING, so that a shard's bundles always fit */
 #define MR_FLUSH_RING 64
 #define MR_ASK_RING 128
+#define MR_SAVE_RING 256 /* chunks of ids and slices of groups on their way to disk: 64 KiB each */
 
 /* Slices, in groups, of firing and scanning between two looks at the rings. */
 #define MR_SLICE_GROUPS 1024u

@@ -1,23 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measures lift and combine: bench_aggregate [events] [keys].
+ * Measures lift and combine: bench_aggregate [events] [keys] [groups].
  *
  * Events of one stream in bundles of 4,000, with a text key of `keys` values, a time and a number;
  * one rule of 10 s windows with count and sum. Four shards' worth of parcels come out of lift; one
  * combine takes all of them. Prints nanoseconds of this thread's CPU per event (lift: mean, and of
  * the best bundle), per partial (merge) and per pane (fire, release included), memory per group,
- * and a hash of the panes and the state, which depends on nothing but the two arguments.
+ * and a hash of the panes and the state, which depends on nothing but the two arguments. Then a
+ * window of `groups` groups is saved, while every 16th of them is changed, and loaded again: ns per
+ * group of both.
  */
 #include "aggregate/combine.h"
 #include "aggregate/lift.h"
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/key.h"
 #include "event/batch.h"
 
 #include <stdio.h>
 #include <time.h>
 
 enum { BUNDLE = 4000, SHARDS = 4, SPREAD_MS = 3000, BUNDLE_MS = 400 };
+enum { SAVE_GROUPS = 256, SAVE_CHANGED = 16 };
 
 #define T0 INT64_C(1700000000000)
 
@@ -95,6 +99,7 @@ static struct mr_rule make_rule(void) {
                     {.kind = MR_METRIC_SUM, .column = 1}},
         .groups_max = UINT64_MAX,
         .groups_bytes = UINT64_MAX / 2,
+        .final_floor_ms = INT64_MIN,
     };
     rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count);
     return rule;
@@ -164,9 +169,124 @@ static void combine_bundle(struct mr_combine *combine, uint64_t seq, int64_t wat
     t->fire_ns += cpu_ns() - begin;
 }
 
+/* One event of each of the groups step apart, in no order, into the first window. */
+static void touch_groups(struct mr_combine *combine, const struct mr_rule *rule, uint64_t seq,
+                         uint64_t groups, uint32_t step) {
+    const uint64_t far = 1000003; /* prime: every group comes once */
+    for (uint64_t k = 0; k < groups;) {
+        struct mr_parcel *parcel = mr_parcel_open(seq, 0);
+        MR_ASSERT(parcel != NULL);
+        for (uint32_t n = 0; n < BUNDLE && k < groups; n++, k += step) {
+            char text[16];
+            struct mr_buf key;
+            uint64_t group = k * far % groups / step * step;
+            int len = snprintf(text, sizeof text, "page%08u", (unsigned)group);
+            mr_buf_init(&key, 64);
+            mr_key_append(&key,
+                          (struct mr_key_value){MR_KEY_STRING, mr_bytes_of(text, (size_t)len)});
+            size_t used = sizeof(struct mr_partial) + rule->state_len + key.len;
+            struct mr_partial p = {.key_hash = mr_hash64(mr_buf_bytes(&key), rule->key_seed),
+                                   .window_start_ms = T0,
+                                   .events = 1,
+                                   .key_len = (uint32_t)key.len,
+                                   .state_len = rule->state_len,
+                                   .size = (uint32_t)((used + 7) & ~(size_t)7)};
+            uint8_t *at = mr_buf_reserve(&parcel->bytes, p.size);
+            MR_ASSERT(at != NULL);
+            memset(at, 0, p.size);
+            memcpy(at, &p, sizeof p);
+            mr_metric_init(rule->metrics, rule->metric_count, at + sizeof p);
+            memcpy(at + sizeof p + rule->state_len, key.ptr, key.len);
+            parcel->bytes.len += p.size;
+            parcel->count++;
+            mr_buf_finish(&key);
+        }
+        enum mr_status status = mr_combine_merge(combine, parcel);
+        MR_ASSERT(status == MR_OK);
+        mr_parcel_close(parcel);
+    }
+}
+
+struct slice {
+    struct slice *next;
+    struct mr_buf bytes;
+};
+
+/* Returns the slices; *ret_ns: of saving alone. */
+static struct slice *save_groups(struct mr_combine *combine, double *ret_ns) {
+    struct slice *first = NULL;
+    struct slice **last = &first;
+    *ret_ns = 0;
+    for (bool done = false; !done; last = &(*last)->next) {
+        *last = mr_alloc_zero(1, sizeof **last);
+        MR_ASSERT(*last != NULL);
+        mr_buf_init(&(*last)->bytes, 1 << 30);
+        double begin = cpu_ns();
+        enum mr_status status = mr_combine_save(combine, SAVE_GROUPS, &(*last)->bytes, &done);
+        MR_ASSERT(status == MR_OK);
+        *ret_ns += cpu_ns() - begin;
+    }
+    return first;
+}
+
+static struct mr_combine *load_groups(const struct mr_rule *rule, struct slice *slices,
+                                      double *ret_ns) {
+    const struct mr_bytes stream_name = MR_BYTES("bench");
+    const int64_t watermark_ms = T0;
+    const uint32_t rule_map = 0;
+    const struct mr_combine_load how = {1, &watermark_ms, &rule_map, 1, 1};
+    struct mr_combine *combine = NULL;
+    uint64_t dropped;
+    enum mr_status status = mr_combine_open(rule, 1, 1, &stream_name, 0, &combine);
+    MR_ASSERT(status == MR_OK);
+    double begin = cpu_ns();
+    status = mr_combine_load_begin(combine, &how, NULL);
+    while (slices != NULL && status == MR_OK) {
+        struct slice *slice = slices;
+        slices = slice->next;
+        status = mr_combine_load_slice(combine, mr_buf_bytes(&slice->bytes), true, &dropped, NULL);
+        mr_buf_finish(&slice->bytes);
+        mr_free(slice);
+    }
+    MR_ASSERT(status == MR_OK);
+    status = mr_combine_load_end(combine, NULL);
+    MR_ASSERT(status == MR_OK);
+    *ret_ns = cpu_ns() - begin;
+    return combine;
+}
+
+static void save_and_load(const struct mr_rule *rule, uint64_t groups) {
+    const struct mr_bytes stream_name = MR_BYTES("bench");
+    const int64_t watermark_ms = T0;
+    struct mr_combine *combine = NULL;
+    double save_ns;
+    double load_ns;
+    enum mr_status status = mr_combine_open(rule, 1, 1, &stream_name, 0, &combine);
+    MR_ASSERT(status == MR_OK && groups > 0);
+    touch_groups(combine, rule, 1, groups, 1);
+    struct mr_flush *flush = mr_flush_open(1);
+    bool done = false;
+    MR_ASSERT(flush != NULL);
+    mr_combine_advance(combine, 1, &watermark_ms);
+    status = mr_combine_fire(combine, 1, flush, &done);
+    MR_ASSERT(status == MR_OK && done && flush->pane_count == 0);
+    mr_flush_close(flush);
+    uint64_t hash = mr_combine_state_hash_scan(combine);
+    mr_combine_save_begin(combine, 1);
+    touch_groups(combine, rule, 2, groups, SAVE_CHANGED);
+    struct slice *slices = save_groups(combine, &save_ns);
+    mr_combine_close(combine);
+    combine = load_groups(rule, slices, &load_ns);
+    MR_ASSERT(mr_combine_state_hash_scan(combine) == hash);
+    printf("groups=%llu save_ns_per_group=%.1f load_ns_per_group=%.1f\n",
+           (unsigned long long)groups, save_ns / (double)groups, load_ns / (double)groups);
+    mr_combine_close(combine);
+}
+
 int main(int argc, char **argv) {
     uint64_t events = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
     uint32_t keys = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
+    uint64_t groups = argc > 3 ? strtoull(argv[3], NULL, 10) : 50000;
     struct mr_rule rule = make_rule();
     const struct mr_bytes stream_name = MR_BYTES("bench");
     struct source *s = open_source();
@@ -200,5 +320,6 @@ int main(int argc, char **argv) {
     mr_lift_close(lift);
     mr_buf_finish(&s->batch.body);
     mr_free(s);
+    save_and_load(&rule, groups);
     return 0;
 }

@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
     static const struct mr_bytes metrics[METRICS] = {
         {(const uint8_t *)"views", 5}, {(const uint8_t *)"spend", 5}, {(const uint8_t *)"avg", 3}};
     const struct mr_results_rule rule = {
-        {(const uint8_t *)"ad_views", 8}, keys, 2, metrics, METRICS, SIZE_MS};
+        {(const uint8_t *)"ad_views", 8}, keys, 2, metrics, METRICS, SIZE_MS, 0};
     const char *parent = getenv("TMPDIR");
     char dir[200];
     char path[240];

@@ -8,10 +8,11 @@
  *             and rule by rule, by name. What is outside of streams and rules may change freely.
  *
  *                 stream   new: begins empty   gone: its ids are forgotten, with a warning
- *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, error of observe,
+ *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full,
  *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe
  *                          from or to none: what was remembered is not there, or is forgotten, with a warning
- *                          refused: id (its parts make the fingerprints), exact <-> bloom, bloom's error
+ *                          refused: id (its parts make the fingerprints; with none on either side it may change),
+ *                          exact or observe <-> bloom, bloom's error
  *                 rule     new: begins empty   gone: its open windows are dropped, with a warning; its table stays
  *                          live: allowed_lateness, groups.*
  *                          begins anew (a new generation): from, group_by, window, metrics
@@ -38,10 +39,11 @@ struct mr_config_change {
     bool any; /* something differs at all */
 };
 
-/* MR_MISMATCH with a text when it is refused. */
+/* MR_MISMATCH with a text when it is refused; MR_NO_MEMORY. ret is written on success only. */
 enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
                                  struct mr_config_change *ret, struct mr_error *error) MR_MUST_CHECK;
 
 /* YAML of streams and rules alone, every default written out, that mr_config_parse reads back to the same streams and
- * rules. Equal streams and rules give equal text. */
+ * rules. Equal streams and rules, in equal order, give equal text: `any` is whether it differs. At most 1 MiB: loading
+ * refuses a configuration of more. */
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret);

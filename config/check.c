@@ -5,6 +5,11 @@
 #include "config/load.h"
 
 #include "base/check.h"
+#include "config/change.h"
+
+enum {
+    STATE_MAX = 64 << 20
+}; /* values of 4 MiB from the environment and 1 MiB of a file, each with its escapes */
 
 /* The deepest node of section.key that the file has, to point at. */
 static const struct mr_node *at(const struct mr_load *load, const char *section, const char *key) {
@@ -100,6 +105,20 @@ static enum mr_status check_limits(const struct mr_load *load) {
     return MR_OK;
 }
 
+/* One segment is being written, and only whole ones can go. */
+static enum mr_status check_log(const struct mr_load *load) {
+    const struct mr_config *c = load->config;
+    if (c->log.retain_bytes / 2 >= c->log.segment_bytes) {
+        return MR_OK;
+    }
+    struct sizes_text show = show_sizes(c->log.retain_bytes, 2 * c->log.segment_bytes);
+    return mr_node_error(load->error, at_either(load, "log", "retain_bytes", "log", "segment"),
+                         MR_INVALID,
+                         "`log.retain_bytes` %s has no room for two segments; expected at least "
+                         "2 x `log.segment`, %s, or off",
+                         show.a, show.b);
+}
+
 static enum mr_status check_dedup(const struct mr_load *load, const struct mr_config_stream *stream,
                                   const struct mr_node *key) {
     const struct mr_node *dedup = mr_node_get(key->value, "dedup");
@@ -148,6 +167,23 @@ static enum mr_status check_tokens(const struct mr_load *load) {
     return MR_OK;
 }
 
+/* Log and checkpoints carry streams and rules as text, which a start must be able to read. */
+static enum mr_status check_state(const struct mr_load *load) {
+    struct mr_buf text;
+    mr_buf_init(&text, STATE_MAX);
+    mr_config_print_state(load->config, &text);
+    enum mr_status status = MR_OK;
+    if (text.failed) {
+        status = mr_load_no_memory(load);
+    } else if (text.len > MR_YAML_BYTES_MAX) {
+        status = mr_node_error(load->error, load->streams->first, MR_LIMIT,
+                               "streams and rules of more than 1 MiB, with every default written "
+                               "out; expected fewer, or shorter names of fields");
+    }
+    mr_buf_finish(&text);
+    return status;
+}
+
 enum mr_status mr_config_check(const struct mr_load *load) {
     const struct mr_config *c = load->config;
     MR_ASSERT(c->stream_count == load->streams->count);
@@ -156,11 +192,17 @@ enum mr_status mr_config_check(const struct mr_load *load) {
         status = check_limits(load);
     }
     if (status == MR_OK) {
+        status = check_log(load);
+    }
+    if (status == MR_OK) {
         status = check_tokens(load);
     }
     const struct mr_node *key = load->streams->first;
     for (uint32_t i = 0; i < c->stream_count && status == MR_OK; i++, key = key->next) {
         status = check_dedup(load, &c->streams[i], key);
     }
-    return status != MR_OK ? status : mr_config_check_fields(load);
+    if (status == MR_OK) {
+        status = mr_config_check_fields(load);
+    }
+    return status != MR_OK ? status : check_state(load);
 }

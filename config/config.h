@@ -10,7 +10,8 @@
  * Threads     Constant after load.
  * Errors      MR_INVALID with `file:line:col: what; expected what` (and `did you mean`), the first one
  *             found. A key of API.md that this version lacks: MR_UNSUPPORTED, "known, not in this version".
- *             MR_NOT_FOUND, MR_IO for the file itself, MR_LIMIT where it is too large (1 MiB, 100,000 values).
+ *             MR_NOT_FOUND, MR_IO for the file itself, MR_LIMIT where it is too large (1 MiB, 100,000 values; its
+ *             streams and rules with every default written out 1 MiB, so that they can be read back).
  *
  * Left out    Without `streams`: the built-in stream `events`. Without `streams` and `rules`: the built-in
  *             rule too. A file of comments only is the built-in configuration. Streams need `time`, and `id`
@@ -19,7 +20,8 @@
  *
  * Invariants  What the rest of the program may rely on after a load:
  *             I1 limits: body <= inflated; body + inflated <= in_flight <= memory, so that one largest request
- *                is always let in; inflated + 1 MiB <= log.segment, so that its record fits in a segment.
+ *                is always let in; inflated + 1 MiB <= log.segment, so that its record fits in a segment;
+ *                2 x log.segment <= log.retain_bytes.
  *             I2 Beyond loopback there are tokens and TLS, or http.allow_insecure. http.host is an address.
  *             I3 Of the paths that a stream's id, time, group_by and metrics use, none is the parent of
  *                another; at most MR_FIELDS_MAX (path, as key or number) columns over all its rules.

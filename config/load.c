@@ -10,7 +10,7 @@
 
 enum { EXPECTED_MAX = 256 };
 
-enum mr_status mr_load_no_memory(struct mr_load *load) {
+enum mr_status mr_load_no_memory(const struct mr_load *load) {
     return mr_error_set(load->error, MR_NO_MEMORY, "%s: out of memory", load->root->file);
 }
 
@@ -163,6 +163,11 @@ static bool read_number(const struct mr_option *option, struct mr_bytes text, ui
         }
         break;
     case MR_OPTION_BYTES:
+    case MR_OPTION_BYTES_OFF:
+        if (option->type == MR_OPTION_BYTES_OFF && mr_bytes_equal(text, MR_BYTES("off"))) {
+            *ret = UINT64_MAX;
+            return true;
+        }
         if (!mr_value_bytes(text, &number)) {
             return false;
         }

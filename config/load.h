@@ -3,11 +3,10 @@
 /*
  * Load: from a tree to a mr_config, driven by the option table. Private to config/ and its tests.
  *
- * Idea        One function reads every scope: it sets the defaults, then walks the file's keys in
- * order and lets each row of the table set its field. What a row cannot say is done by a function
- * that the row names. Owner       Nodes live in a scratch arena that ends with the load; texts that
- * stay are copied. Errors      The first one found stands in load->error; what was filled so far is
- * thrown away.
+ * Idea        One function reads every scope: it sets the defaults, then walks the file's keys in order and lets each
+ *             row of the table set its field. What a row cannot say is done by a function that the row names.
+ * Owner       Nodes live in a scratch arena that ends with the load; texts that stay are copied.
+ * Errors      The first one found stands in load->error; what was filled so far is thrown away.
  */
 #include "base/file.h"
 #include "config/node.h"
@@ -71,7 +70,7 @@ struct mr_near {
 };
 struct mr_near mr_load_near(const char *name);
 
-enum mr_status mr_load_no_memory(struct mr_load *load) MR_MUST_CHECK;
+enum mr_status mr_load_no_memory(const struct mr_load *load) MR_MUST_CHECK;
 /* Zeroed; NULL when out of memory. */
 void *mr_load_array(struct mr_load *load, size_t count, size_t size);
 

@@ -45,6 +45,7 @@ const struct mr_choice mr_choices_right[] = {
 #define TYPE_COUNT64 uint64_t
 #define TYPE_CPUS uint32_t
 #define TYPE_BYTES uint64_t
+#define TYPE_BYTES_OFF uint64_t
 #define TYPE_DURATION int64_t
 #define TYPE_DURATION_OFF int64_t
 #define TYPE_RATE double
@@ -160,7 +161,8 @@ static void show_bounds(const struct mr_option *o, struct mr_buf *ret) {
                       (unsigned long long)o->min, (unsigned long long)o->max);
         return;
     case MR_OPTION_BYTES:
-        mr_buf_append_text(ret, "a size, ");
+    case MR_OPTION_BYTES_OFF:
+        mr_buf_append_text(ret, o->type == MR_OPTION_BYTES ? "a size, " : "off, or a size, ");
         mr_value_show_bytes(o->min, ret);
         mr_buf_append_text(ret, " to ");
         mr_value_show_bytes(o->max, ret);

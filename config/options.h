@@ -5,8 +5,8 @@
  * default and meaning. Loading, checking, "did you mean", `millrace check`, help and docs/CONFIG.md
  * come from it.
  *
- * Idea        A scope is a mapping in the file; its options fill the fields of one struct (the
- * holder). Scopes inside a stream or a rule share that stream's or rule's holder.
+ * Idea        A scope is a mapping in the file; its options fill the fields of one struct (the holder). Scopes inside
+ *             a stream or a rule share that stream's or rule's holder.
  *
  *                 streams:                 ROOT       holder: mr_config
  *                   clicks:                STREAM     holder: mr_config_stream
@@ -14,13 +14,16 @@
  *                       horizon: 24h       a value    its field dedup.horizon_ms
  *
  * Shape       Rows of six kinds, in the order of help and of the printed file:
- *                 V  a value          scope, holder, key, type, field, minimum, maximum, default,
- * doc C  one of a few     scope, holder, key, field, choices, default, doc F  one of a few, scope,
- * key, choices, default, doc only one of which this version has (no field) S  a scope in it scope,
- * key, scope, presence, doc U  read by code     scope, key, name (mr_option_load_<name>,
- * _print_<name>), default, values, doc L  known, but not in this version: scope, key A default of
- * MR_NEEDED: must be given; MR_OPTIONAL: may be left out, and then is nothing. Units       Bounds:
- * milliseconds, bytes, counts; of a RATE in 10^-9.
+ *                 V  a value          scope, holder, key, type, field, minimum, maximum, default, doc
+ *                 C  one of a few     scope, holder, key, field, choices, default, doc
+ *                 F  one of a few, only one of which this version has (no field)
+ *                                     scope, key, choices, default, doc
+ *                 S  a scope in it    scope, key, scope, presence, doc
+ *                 U  read by code     scope, key, name (mr_option_load_<name>, _print_<name>), default, values, doc
+ *                 L  known, but not in this version: scope, key
+ *             A default of MR_NEEDED: must be given; MR_OPTIONAL: may be left out, and then is nothing.
+ *             A row of a stream or a rule also has a line in config/change.c: what a change of it does to state.
+ * Units       Bounds: milliseconds, bytes, counts; of a RATE in 10^-9.
  */
 #include "base/limits.h"
 #include "config/config.h"
@@ -33,10 +36,13 @@
 #define MR_HTTP_THREADS_MAX 64
 #define MR_CPUS_AUTO_MAX    16 /* shards and threads that `auto` takes at most */
 
-#define MR_MS_10MS 10
-#define MR_MS_1S   1000
-#define MR_MS_1H   3600000
-#define MR_MS_10Y  UINT64_C(315360000000) /* 3650d */
+#define MR_MS_10MS  10
+#define MR_MS_100MS 100
+#define MR_MS_1S    1000
+#define MR_MS_1M    60000
+#define MR_MS_1H    3600000
+#define MR_MS_1D    86400000
+#define MR_MS_10Y   UINT64_C(315360000000) /* 3650d */
 #define MR_MS_100Y                                                                                 \
     UINT64_C(3153600000000) /* 36500d: as good as never, and its sums fit in 64 bits */
 #define MR_KIB UINT64_C(1024)
@@ -54,6 +60,7 @@
     X(TOKEN, "auth.tokens.NAME")                                                                   \
     X(LIMITS, "limits")                                                                            \
     X(LOG, "log")                                                                                  \
+    X(CHECKPOINT, "checkpoint")                                                                    \
     X(STREAM, "streams.NAME")                                                                      \
     X(TIME, "streams.NAME.time")                                                                   \
     X(DEDUP, "streams.NAME.dedup")                                                                 \
@@ -72,6 +79,7 @@
     X(COUNT64)      /* uint64_t */                                                                 \
     X(CPUS)         /* uint32_t, or `auto` */                                                      \
     X(BYTES)        /* uint64_t */                                                                 \
+    X(BYTES_OFF)    /* uint64_t, or `off`: UINT64_MAX */                                           \
     X(DURATION)     /* int64_t */                                                                  \
     X(DURATION_OFF) /* int64_t, or `off`: INT64_MAX */                                             \
     X(RATE)         /* double */
@@ -83,11 +91,12 @@
     S(ROOT, "auth", AUTH, MR_OPTIONAL, "Who may use it.")                                          \
     S(ROOT, "limits", LIMITS, MR_OPTIONAL, "What one request and all of them may take.")           \
     S(ROOT, "log", LOG, MR_OPTIONAL, "The durable event log.")                                     \
+    S(ROOT, "checkpoint", CHECKPOINT, MR_OPTIONAL, "How state is saved, for a quick start.")       \
     U(ROOT, "streams", streams, MR_OPTIONAL, "a mapping NAME: stream, 1 to 64",                    \
       "The named inputs. Left out: the built-in stream `events`.")                                 \
     U(ROOT, "rules", rules, MR_OPTIONAL, "a mapping NAME: rule, up to 256",                        \
       "The aggregations. Without streams and rules: the built-in rule `events_by_type`.")          \
-    L(ROOT, "results") L(ROOT, "cluster") L(ROOT, "checkpoint") L(ROOT, "stores") L(ROOT, "sinks") \
+    L(ROOT, "results") L(ROOT, "cluster") L(ROOT, "stores") L(ROOT, "sinks")                       \
     V(NODE, mr_config, "id", NAME, node.id, 0, 0, "node-1",                                        \
       "Name of this node, unique among those that write to one place.")                            \
     V(NODE, mr_config, "data_dir", TEXT, node.data_dir, 0, 0, "./millrace-data",                   \
@@ -146,7 +155,13 @@
       "Size of one log file; at least `limits.inflated` + 1MiB.")                                  \
     V(LOG, mr_config, "reserve", BYTES, log.reserve_bytes, 0, 64 * MR_TIB, "64MiB",                \
       "Disk space that is kept free: below it events are refused.")                                \
-    L(LOG, "retain") L(LOG, "retain_bytes")
+    V(LOG, mr_config, "retain", DURATION_OFF, log.retain_ms, MR_MS_1M, MR_MS_10Y, "48h",           \
+      "How long events are kept; longer while a start needs them. off: for ever.")                 \
+    V(LOG, mr_config, "retain_bytes", BYTES_OFF, log.retain_bytes, 2 * MR_MIB, 64 * MR_TIB,        \
+      "50GiB", "Disk space that they take, at most; more while a start needs it. At least two "    \
+      "segments. off: no bound.")                                                                  \
+    V(CHECKPOINT, mr_config, "every", DURATION, checkpoint.every_ms, MR_MS_100MS, MR_MS_1D, "30s", \
+      "Time between two checkpoints. A start reads the last one and the log behind it.")
 
 #define MR_OPTIONS_STREAM(V, C, F, S, U, L)                                                        \
     U(STREAM, "id", id, MR_OPTIONAL, "a field, or a list of up to 4",                              \

@@ -76,13 +76,14 @@ static void print_number(struct mr_print *p, const struct mr_option *option, con
     uint64_t value;
     MR_ASSERT(option->size == sizeof value);
     memcpy(&value, field, sizeof value);
-    if (option->type == MR_OPTION_BYTES) {
+    bool off = (option->type == MR_OPTION_DURATION_OFF && value == INT64_MAX) ||
+               (option->type == MR_OPTION_BYTES_OFF && value == UINT64_MAX);
+    if (off) {
+        mr_buf_append_text(p->out, "off");
+    } else if (option->type == MR_OPTION_BYTES || option->type == MR_OPTION_BYTES_OFF) {
         mr_value_show_bytes(value, p->out);
     } else if (option->type == MR_OPTION_COUNT64) {
         mr_buf_printf(p->out, "%llu", (unsigned long long)value);
-    } else if (value == INT64_MAX) {
-        MR_ASSERT(option->type == MR_OPTION_DURATION_OFF);
-        mr_buf_append_text(p->out, "off");
     } else {
         mr_value_show_duration((int64_t)value, p->out);
     }
@@ -130,24 +131,28 @@ static void print_value(struct mr_print *p, const struct mr_option *option, cons
     mr_buf_append_char(p->out, '\n');
 }
 
+void mr_print_option(struct mr_print *p, const struct mr_option *option, const void *holder) {
+    MR_ASSERT(option->type != MR_OPTION_LATER);
+    if (option->type == MR_OPTION_CODE) {
+        option->print(p, option, holder);
+    } else if (option->type == MR_OPTION_SCOPE) {
+        begin(p, option->key);
+        mr_buf_append_char(p->out, '\n');
+        p->depth++;
+        mr_print_scope(p, option->inner, holder);
+        p->depth--;
+    } else {
+        print_value(p, option, holder);
+    }
+}
+
 void mr_print_scope(struct mr_print *p, enum mr_scope scope, const void *holder) {
     for (const struct mr_option *o = mr_option_next(scope, NULL); o != NULL;
          o = mr_option_next(scope, o)) {
         const char *only;
         bool no_tls = o->inner == MR_SCOPE_TLS && !p->config->http.tls;
-        if (o->type == MR_OPTION_LATER || no_tls || !mr_option_applies(o, holder, &only)) {
-            continue;
-        }
-        if (o->type == MR_OPTION_CODE) {
-            o->print(p, o, holder);
-        } else if (o->type == MR_OPTION_SCOPE) {
-            begin(p, o->key);
-            mr_buf_append_char(p->out, '\n');
-            p->depth++;
-            mr_print_scope(p, o->inner, holder);
-            p->depth--;
-        } else {
-            print_value(p, o, holder);
+        if (o->type != MR_OPTION_LATER && !no_tls && mr_option_applies(o, holder, &only)) {
+            mr_print_option(p, o, holder);
         }
     }
 }

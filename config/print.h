@@ -13,6 +13,8 @@ struct mr_print {
     uint32_t depth; /* of two spaces each */
 };
 
+/* The line or lines of one option that applies (mr_option_applies). */
+void mr_print_option(struct mr_print *print, const struct mr_option *option, const void *holder);
 void mr_print_scope(struct mr_print *print, enum mr_scope scope, const void *holder);
 /* As a YAML scalar that reads back the same, quoted and escaped where it must be. */
 void mr_print_text(struct mr_print *print, struct mr_bytes text);

@@ -14,6 +14,11 @@
  *             allocated at open. Pages are taken from the machine when first written; the lowest
  *             clean filter is taken first, so an even load uses 5 or 6 of them for good.
  *
+ * Apart       Filters that a start with other options found (dedup.h, Loading) are apart: the 9 come
+ *             on top of them, and they are freed when they are forgotten. At most 8 are: the ids
+ *             are put together into at most 5 spans of time (dedup/layout.h), each with full
+ *             filters and one that is not; with one of those there are at most 3 full ones.
+ *
  * Error       Each filter is made for ids_max / 4 ids and a quarter of the error. The
  *             false-positive share of a filter grows faster than its ids, so filters with fewer ids
  *             give less than their part: for any arrival pattern the sum over live filters of
@@ -34,10 +39,13 @@ enum {
     MR_BLOOMING_CUTS = 4,
     MR_BLOOMING_FULL = 4,
     MR_BLOOMING_FILTERS = MR_BLOOMING_FULL + MR_BLOOMING_CUTS + 1,
+    MR_BLOOMING_SPANS = 5,
+    MR_BLOOMING_APART_MAX = MR_BLOOMING_FULL - 1 + MR_BLOOMING_SPANS,
+    MR_BLOOMING_FILTERS_MAX = MR_BLOOMING_FILTERS + MR_BLOOMING_APART_MAX,
 };
 
 struct mr_blooming_filter {
-    struct mr_bloom *bloom;
+    struct mr_bloom *bloom;  /* NULL: no filter here, all is 0 */
     uint64_t clean_blocks; /* when not live: blocks [0, clean_blocks) are cleared */
     double error;          /* as last measured */
     double fill;
@@ -45,10 +53,13 @@ struct mr_blooming_filter {
 };
 
 struct mr_blooming {
-    struct mr_blooming_filter filters[MR_BLOOMING_FILTERS];
-    uint32_t live[MR_BLOOMING_FILTERS]; /* indexes, oldest first */
+    struct mr_blooming_filter filters[MR_BLOOMING_FILTERS_MAX];
+    uint32_t live[MR_BLOOMING_FILTERS_MAX]; /* indexes, oldest first */
     uint32_t live_count;
+    uint32_t apart;        /* of these the oldest are */
     uint64_t ids_each;     /* of one filter, when full */
+    double error_each;     /* then */
+    uint64_t blocks;       /* of one filter */
     uint64_t ids_measured; /* new ids since the newest filter was measured */
 };
 
@@ -78,6 +89,20 @@ bool mr_blooming_sweep(struct mr_blooming *blooming, uint64_t blocks);
  * filter is measured now and then while it fills (at most 16 times, at least when it ends). */
 double mr_blooming_error(const struct mr_blooming *blooming);
 double mr_blooming_fill(const struct mr_blooming *blooming);
+/* What the filters apart take, on top of bytes_planned. */
+uint64_t mr_blooming_bytes_apart(const struct mr_blooming *blooming);
+
+/* For loading: a filter, empty, that is taken until load_drop or load_end; ids of one generation
+ * for it, at most ids_each. MR_NO_MEMORY. */
+enum mr_status mr_blooming_load_take(struct mr_blooming *blooming,
+                                     uint32_t *ret_filter) MR_MUST_CHECK;
+void mr_blooming_load_ids(struct mr_blooming *blooming, uint32_t filter,
+                          const struct mr_fingerprint *ids, uint32_t count);
+void mr_blooming_load_drop(struct mr_blooming *blooming, uint32_t filter);
+/* filters[0 .. count) are all that are taken, oldest first; they are live from now on, and the
+ * first `apart` of them are apart. MR_NO_MEMORY: only close. */
+enum mr_status mr_blooming_load_end(struct mr_blooming *blooming, const uint32_t *filters,
+                                    uint32_t count, uint32_t apart) MR_MUST_CHECK;
 
 /* A hash of the bits of live generation i, 0 for the oldest. O(bytes). */
 uint64_t mr_blooming_hash_scan(const struct mr_blooming *blooming, uint32_t i);

@@ -3,35 +3,19 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
-#include "dedup/blooming.h"
-#include "dedup/exact.h"
-#include "dedup/generations.h"
+#include "dedup/layout.h"
+#include "dedup/state.h"
 
 enum {
     EVICT_GENERATIONS = 32, /* full ones: what is evicted at once is less than the 5 % headroom */
-    TAGS_IN_CYCLE = 255,
-    SWEEP_PER_CALL = 256, /* slots: pays the debt of a quiet stream little by little */
+    SWEEP_PER_CALL = 256,   /* slots: pays the debt of a quiet stream little by little */
 };
 
-#define IDS_MAX_MAX    (UINT64_C(1) << 40)
-#define HORIZON_MAX_MS (INT64_C(100) * 366 * 86400 * 1000)
-
-static_assert(MR_DEDUP_GENERATIONS + 1 + EVICT_GENERATIONS <= MR_GENERATIONS_LIVE_MAX,
-              "those that time cut, and those that are full");
-static_assert(MR_GENERATIONS_LIVE_MAX * 2 <= TAGS_IN_CYCLE, "exact.h, why I4");
+static_assert(MR_LAYOUT_EXACT_MAX + MR_DEDUP_GENERATIONS + 3 + EVICT_GENERATIONS <=
+                  MR_GENERATIONS_LIVE_MAX,
+              "generations.h, why the ring is enough");
+static_assert(MR_DEDUP_TAGS_IN_CYCLE - MR_GENERATIONS_LIVE_MAX > 128 + 1, "exact.h, why I4");
 static_assert(MR_DEDUP_BLOOM_GENERATIONS == MR_BLOOMING_CUTS, "as promised in dedup.h");
-
-struct mr_dedup {
-    /* constant after open */
-    struct mr_dedup_options options;
-    uint64_t ids_cap; /* ids_max and the headroom */
-    /* state; exact or blooming by options.mode */
-    struct mr_generations gens;
-    struct mr_exact exact;
-    struct mr_blooming blooming;
-    /* written by the owner, read by any thread */
-    struct mr_dedup_stats stats;
-};
 
 static uint64_t cap_of(uint64_t ids_max) {
     return ids_max + ids_max / 20 + 1;
@@ -51,12 +35,12 @@ static enum mr_status check_options(const struct mr_dedup_options *options,
     if (options->mode != MR_DEDUP_EXACT && options->mode != MR_DEDUP_BLOOM) {
         return mr_error_set(error, MR_INVALID, "dedup: unknown mode %d", (int)options->mode);
     }
-    if (options->horizon_ms < 1 || options->horizon_ms > HORIZON_MAX_MS) {
+    if (options->horizon_ms < 1 || options->horizon_ms > MR_DEDUP_HORIZON_MAX_MS) {
         return mr_error_set(error, MR_INVALID,
                             "dedup: horizon is %lld ms, not in 1 ms to 100 years",
                             (long long)options->horizon_ms);
     }
-    if (options->ids_max < 1 || options->ids_max > IDS_MAX_MAX) {
+    if (options->ids_max < 1 || options->ids_max > MR_DEDUP_IDS_MAX_MAX) {
         return mr_error_set(error, MR_INVALID, "dedup: ids is %llu, not in 1 to 2^40",
                             (unsigned long long)options->ids_max);
     }
@@ -113,14 +97,17 @@ enum mr_status mr_dedup_open(const struct mr_dedup_options *options, struct mr_d
     }
     dedup->options = *options;
     dedup->ids_cap = cap_of(options->ids_max);
+    dedup->bytes_planned = mr_dedup_bytes_planned(options);
     status = open_mode(dedup);
     if (status != MR_OK) {
+        (void)mr_error_set(error, status, "dedup: no memory for %llu ids (%llu bytes)",
+                           (unsigned long long)options->ids_max,
+                           (unsigned long long)dedup->bytes_planned);
         mr_free(dedup);
-        return mr_error_set(error, status, "dedup: no memory for %llu ids (%llu bytes)",
-                            (unsigned long long)options->ids_max,
-                            (unsigned long long)mr_dedup_bytes_planned(options));
+        return status;
     }
-    mr_counter_set(&dedup->stats.bytes, mr_dedup_bytes_planned(options));
+    mr_journal_init(&dedup->journal, dedup->gens.ids_each_max, dedup->ids_cap);
+    mr_counter_set(&dedup->stats.bytes, dedup->bytes_planned);
     *ret = dedup;
     return MR_OK;
 }
@@ -131,57 +118,59 @@ void mr_dedup_close(struct mr_dedup *dedup) {
     }
     mr_exact_close(&dedup->exact);
     mr_blooming_close(&dedup->blooming);
+    mr_journal_finish(&dedup->journal);
+    mr_loading_free(dedup->loading);
     mr_free(dedup);
 }
 
 /* ---- time ---- */
 
-/* Tags go around 1 to 255; at most MR_GENERATIONS_LIVE_MAX ordinals are live, so theirs differ. */
-static uint8_t tag_of(uint64_t ordinal) {
-    return (uint8_t)(1 + ordinal % TAGS_IN_CYCLE);
-}
-
 static uint64_t ordinal_of(const struct mr_dedup *dedup, uint8_t tag) {
-    uint8_t first = tag_of(dedup->gens.first);
-    uint64_t steps = tag >= first ? tag - first : tag + TAGS_IN_CYCLE - first;
+    uint8_t first = mr_dedup_tag_of(dedup->gens.first);
+    uint64_t steps = tag >= first ? tag - first : tag + MR_DEDUP_TAGS_IN_CYCLE - first;
     MR_ASSERT(dedup->gens.first + steps < dedup->gens.end);
     return dedup->gens.first + steps;
 }
 
 static uint64_t forget_oldest(struct mr_dedup *dedup) {
     if (dedup->options.mode == MR_DEDUP_EXACT) {
-        mr_exact_tag_kill(&dedup->exact, tag_of(dedup->gens.first));
+        mr_exact_tag_kill(&dedup->exact, mr_dedup_tag_of(dedup->gens.first));
     } else {
         mr_blooming_pop_oldest(&dedup->blooming);
     }
     return mr_generations_pop_oldest(&dedup->gens);
 }
 
-static void update_stats(struct mr_dedup *dedup) {
+void mr_dedup_forget_expired(struct mr_dedup *dedup) {
+    while (mr_generations_oldest_expired(&dedup->gens)) {
+        mr_counter_add(&dedup->stats.expired_ids, forget_oldest(dedup));
+    }
+}
+
+void mr_dedup_update_stats(struct mr_dedup *dedup) {
     struct mr_dedup_stats *stats = &dedup->stats;
-    mr_counter_set(&stats->live_ids, dedup->gens.live_ids);
+    const struct mr_generations *gens = &dedup->gens;
+    mr_counter_set(&stats->live_ids, gens->live_ids);
+    mr_counter_set(&stats->generation, (uint64_t)(gens->recorded_ms / gens->generation_ms));
     if (dedup->options.mode == MR_DEDUP_EXACT) {
         mr_counter_set(&stats->fill_ppm, dedup->exact.used * 1000000 / dedup->exact.slots);
     } else if (dedup->options.mode == MR_DEDUP_BLOOM) {
         mr_counter_set(&stats->error_ppb, (uint64_t)(mr_blooming_error(&dedup->blooming) * 1e9));
         mr_counter_set(&stats->fill_ppm, (uint64_t)(mr_blooming_fill(&dedup->blooming) * 1e6));
+        mr_counter_set(&stats->bytes,
+                       dedup->bytes_planned + mr_blooming_bytes_apart(&dedup->blooming));
     }
 }
 
 void mr_dedup_advance(struct mr_dedup *dedup, int64_t recorded_ms) {
     struct mr_generations *gens = &dedup->gens;
+    MR_ASSERT(dedup->loading == NULL);
     if (recorded_ms <= gens->recorded_ms || dedup->options.mode == MR_DEDUP_NONE) {
         return;
     }
     mr_generations_advance(gens, recorded_ms);
-    mr_counter_set(&dedup->stats.generation, (uint64_t)(gens->recorded_ms / gens->generation_ms));
-    if (!mr_generations_oldest_expired(gens)) {
-        return;
-    }
-    while (mr_generations_oldest_expired(gens)) {
-        mr_counter_add(&dedup->stats.expired_ids, forget_oldest(dedup));
-    }
-    update_stats(dedup);
+    mr_dedup_forget_expired(dedup);
+    mr_dedup_update_stats(dedup);
 }
 
 bool mr_dedup_due(const struct mr_dedup *dedup, int64_t recorded_ms) {
@@ -209,15 +198,17 @@ static uint64_t room_now(const struct mr_dedup *dedup) {
 /* A new id is next, and room_now is 0. */
 static void make_room(struct mr_dedup *dedup) {
     struct mr_generations *gens = &dedup->gens;
-    if (gens->live_ids == dedup->ids_cap) {
+    /* The oldest may be empty: at a start, another shard got all its ids. */
+    while (gens->live_ids == dedup->ids_cap) {
         /* In `reject` the caller has asked mr_dedup_room before. */
         MR_ASSERT(dedup->options.when_full == MR_WHEN_FULL_EVICT_OLDEST);
         mr_counter_add(&dedup->stats.evicted_ids, forget_oldest(dedup));
     }
+    mr_dedup_forget_expired(dedup); /* a shorter horizon may have begun with that */
     if (mr_generations_room(gens) == 0) {
         uint64_t ordinal = mr_generations_open_next(gens);
         if (dedup->options.mode == MR_DEDUP_EXACT) {
-            mr_exact_tag_open(&dedup->exact, tag_of(ordinal));
+            mr_exact_tag_open(&dedup->exact, mr_dedup_tag_of(ordinal));
         } else {
             mr_blooming_push(&dedup->blooming);
         }
@@ -231,12 +222,15 @@ static uint32_t judge_some(struct mr_dedup *dedup, const struct mr_dedup_batch *
     uint64_t new_ids = 0;
     uint32_t next;
     if (dedup->options.mode == MR_DEDUP_EXACT) {
-        uint8_t tag = room > 0 ? tag_of(dedup->gens.end - 1) : 0;
+        uint8_t tag = room > 0 ? mr_dedup_tag_of(dedup->gens.end - 1) : 0;
         next = mr_exact_judge(&dedup->exact, batch, from, tag, room, &new_ids);
     } else {
         next = mr_blooming_judge(&dedup->blooming, batch, from, room, &new_ids);
     }
     mr_generations_add(&dedup->gens, new_ids);
+    if (dedup->journal.on && new_ids > 0) {
+        mr_journal_add(&dedup->journal, dedup->gens.end - 1, batch, from, next);
+    }
     return next;
 }
 
@@ -250,6 +244,8 @@ void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, co
         memset(duplicate, 0, count);
         return;
     }
+    MR_ASSERT(dedup->loading == NULL);
+    mr_journal_expect(&dedup->journal, count);
     struct mr_dedup_batch batch = {fps, order, count, duplicate};
     for (uint32_t next = judge_some(dedup, &batch, 0); next < count;
          next = judge_some(dedup, &batch, next)) {
@@ -258,7 +254,7 @@ void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, co
     if (dedup->options.mode == MR_DEDUP_EXACT && dedup->exact.sweep_debt > 0) {
         (void)mr_exact_sweep(&dedup->exact, SWEEP_PER_CALL);
     }
-    update_stats(dedup);
+    mr_dedup_update_stats(dedup);
 }
 
 bool mr_dedup_sweep(struct mr_dedup *dedup, uint32_t slots) {
@@ -271,6 +267,21 @@ bool mr_dedup_sweep(struct mr_dedup *dedup, uint32_t slots) {
         return false;
     }
     MR_UNREACHABLE();
+}
+
+/* ---- journal ---- */
+
+void mr_dedup_journal(struct mr_dedup *dedup, bool on) {
+    mr_journal_switch(&dedup->journal, on);
+}
+
+enum mr_status mr_dedup_reserve(struct mr_dedup *dedup, uint32_t count) {
+    bool writes = dedup->options.mode != MR_DEDUP_NONE;
+    return writes ? mr_journal_reserve(&dedup->journal, count) : MR_OK;
+}
+
+struct mr_dedup_chunk *mr_dedup_take(struct mr_dedup *dedup, bool all) {
+    return mr_journal_take(&dedup->journal, all);
 }
 
 /* ---- questions ---- */
@@ -308,7 +319,7 @@ static uint64_t hash_exact(const struct mr_dedup *dedup) {
     uint64_t tag_salt[MR_EXACT_TAGS] = {0};
     for (uint64_t i = dedup->gens.first; i < dedup->gens.end; i++) {
         const struct mr_generation *gen = mr_generations_at(&dedup->gens, i);
-        tag_salt[tag_of(i)] = mr_hash64(mr_bytes_of(gen, sizeof *gen), 0);
+        tag_salt[mr_dedup_tag_of(i)] = mr_hash64(mr_bytes_of(gen, sizeof *gen), 0);
     }
     return mr_exact_hash_scan(&dedup->exact, tag_salt);
 }
@@ -343,13 +354,15 @@ static void check_exact(const struct mr_dedup *dedup) {
     }
     MR_ASSERT(live_tags == dedup->gens.end - dedup->gens.first);
     for (uint64_t i = dedup->gens.first; i < dedup->gens.end; i++) {
-        MR_ASSERT(dedup->exact.tag_state[tag_of(i)] == MR_EXACT_TAG_LIVE);
-        MR_ASSERT(dedup->exact.tag_used[tag_of(i)] == mr_generations_at(&dedup->gens, i)->ids);
+        MR_ASSERT(dedup->exact.tag_state[mr_dedup_tag_of(i)] == MR_EXACT_TAG_LIVE);
+        MR_ASSERT(dedup->exact.tag_used[mr_dedup_tag_of(i)] ==
+                  mr_generations_at(&dedup->gens, i)->ids);
     }
 }
 
 void mr_dedup_check_scan(const struct mr_dedup *dedup) {
     mr_generations_check(&dedup->gens);
+    mr_journal_check(&dedup->journal);
     if (dedup->options.mode == MR_DEDUP_EXACT) {
         check_exact(dedup);
     } else if (dedup->options.mode == MR_DEDUP_BLOOM) {

@@ -113,14 +113,16 @@ void mr_dedup_check_scan(const struct mr_dedup *dedup);
 uint64_t mr_dedup_bytes_planned(const struct mr_dedup_options *options);
 
 /*
- * Journal: the ids that were new, for a checkpoint. While it is on, each id that judge remembers is also written into
- * chunks, in order; a checkpoint's part files hold these chunks, and a start rebuilds the table from them.
+ * Journal: the ids that were new, for a checkpoint. While it is on, each id that judge remembers is
+ * also written into chunks, in order; a checkpoint's part files hold these chunks, and a start
+ * rebuilds the table from them.
  *
  *     judge ──▶ | chunk: generation 7 | chunk: generation 7 | chunk: generation 8, being filled |
  *                 └──────── mr_dedup_take(all = false) ───┘
  *
- * A chunk holds ids of one generation. With the journal on, mr_dedup_reserve must be called before each judge with at
- * least its count; judge then cannot fail.
+ * A chunk holds ids of one generation; generations never decrease, except while loading. With the
+ * journal on, mr_dedup_reserve must be called before judge with at least its count, or the count of
+ * several calls with no advance between them; judge then cannot fail.
  */
 #define MR_DEDUP_CHUNK_IDS 4096u
 
@@ -134,41 +136,50 @@ struct mr_dedup_chunk {
 
 void mr_dedup_journal(struct mr_dedup *dedup, bool on);
 enum mr_status mr_dedup_reserve(struct mr_dedup *dedup, uint32_t count) MR_MUST_CHECK;
-/* The chunks that are complete, oldest first, or (all) also the one being filled. The caller frees each with mr_free.
- * NULL: none. */
+/* The chunks that are complete, oldest first, or (all) also the one being filled. The caller frees
+ * each with mr_free. NULL: none. */
 struct mr_dedup_chunk *mr_dedup_take(struct mr_dedup *dedup, bool all);
 
-/* What a checkpoint needs besides the ids, in base/pack.h: mode, horizon, generations and how many ids each has,
- * recorded time, counters. Complete when buf has not failed. */
+/* What a checkpoint needs besides the ids, in base/pack.h: mode, horizon, generations and how many
+ * ids each has, recorded time, counters. Complete when ret has not failed. */
 void mr_dedup_save(const struct mr_dedup *dedup, struct mr_buf *ret);
 
 /*
- * Loading, into a dedup just opened: begin, then ids of each saved chunk (any order; those of generations that were
- * forgotten since they were written are skipped), then end. Afterwards every answer is as if there had been no break.
+ * Loading, into a dedup just opened: begin, then ids of each saved chunk (any order; those of
+ * generations that were forgotten since they were written are skipped), then end. Afterwards every
+ * answer is as if there had been no break.
  *
- * Changed options: dedup.ids may grow, and shrink as long as the live ids fit (MR_FULL with a text otherwise: with
- * evict_oldest the oldest generations are evicted instead). A longer horizon holds at once for all that is still
- * remembered. A shorter one readmits nothing: the old horizon and its generations stay in force until every generation
- * begun under it has been forgotten; then the new one begins. when_full may change. exact and bloom cannot become each
- * other (MR_MISMATCH with a text that says how to go on); none can become either and the reverse: nothing is remembered
- * from before.
+ * Changed options: dedup.ids may grow, and shrink as long as the live ids fit (MR_FULL with a text
+ * otherwise: with evict_oldest the oldest generations are evicted instead). A longer horizon holds
+ * at once for all that is still remembered. A shorter one readmits nothing: the old horizon and its
+ * generations stay in force until every generation begun under it has been forgotten; then the new
+ * one begins. when_full may change. exact and bloom cannot become each other (MR_MISMATCH with a
+ * text that says how to go on); none can become either and the reverse: nothing is remembered from
+ * before. Generations from before stay as large as they were: until they are forgotten,
+ * evict_oldest forgets as many ids at once.
  *
- * Another number of shards: `saved` are the blobs of all old shards. The ids that the caller passes are those of this
- * new shard, tagged with old shard and generation; generations of equal [from, to) become one, and if there are too
- * many (evict_oldest, bloom) neighbours are joined: an id is then remembered longer, never shorter.
+ * Another number of shards: `saved` are the blobs of all old shards. The ids that the caller passes
+ * are those of this new shard, tagged with old shard and generation; generations of equal [from,
+ * to) become one, and if there are too many (evict_oldest, bloom; also after changes of options)
+ * neighbours are joined: an id is then remembered longer, never shorter. The journal is to be switched on between begin and the
+ * first ids: what is loaded is then written into chunks as well, under the generations that this
+ * new shard has, in the order in which it comes; take between the calls. Chunks of before are then
+ * of no use any more.
  *
- * Errors: MR_CORRUPT with a text: the blob cannot be read, or (same number of shards) a generation did not get as many
- * ids as it had. MR_NO_MEMORY. After an error only close.
+ * Errors: MR_CORRUPT with a text: the blob cannot be read, or (same number of shards) a generation
+ * did not get as many ids as it had. MR_NO_MEMORY. After an error only close.
  */
 enum mr_status mr_dedup_load_begin(struct mr_dedup *dedup, const struct mr_bytes *saved,
                                    uint32_t saved_count, struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_dedup_load_ids(struct mr_dedup *dedup, uint32_t saved, uint64_t generation,
                                  const struct mr_fingerprint *ids, uint32_t count,
                                  struct mr_error *error) MR_MUST_CHECK;
-/* moved: the ids were divided anew, so counts of generations are not compared. */
+/* moved: the ids were divided anew, so counts of generations are not compared; counters begin
+ * anew. */
 enum mr_status mr_dedup_load_end(struct mr_dedup *dedup, bool moved,
                                  struct mr_error *error) MR_MUST_CHECK;
-/* The oldest generation that is still live in a saved blob: chunks of older ones need not be kept. MR_CORRUPT. */
+/* The oldest generation that is still live in a saved blob: chunks of older ones need not be kept;
+ * UINT64_MAX: nothing is remembered. MR_CORRUPT. */
 enum mr_status mr_dedup_saved_first(struct mr_bytes saved, uint64_t *ret_first) MR_MUST_CHECK;
-/* The same of a living one; UINT64_MAX: nothing is remembered. Owner only. */
+/* The same of a living one. Owner only. */
 uint64_t mr_dedup_first_generation(const struct mr_dedup *dedup);

@@ -39,9 +39,9 @@
  *             ids_max + slots/16 + slots/128 = 0.78 slots, so the mark is passed downwards before
  *             that.
  * Why I4      Opening a tag adds slots/128 + 1 to the sweep's debt, and first pays what is left of
- *             the debt before. The caller opens tags in a cycle of 255 and keeps at most 64 live.
- *             So between the death of a tag and its next opening at least 190 others are opened,
- *             and the sweep makes 190/128 of a pass.
+ *             the debt before. The caller opens tags in a cycle of 255 and keeps at most 112 live.
+ *             So between the death of a tag and its next opening at least 142 others are opened,
+ *             and the sweep makes 142/128 of a pass.
  */
 #include "dedup/batch.h"
 

@@ -16,20 +16,37 @@
  *             A generation [from, to) is forgotten when recorded time reaches to + horizon: an id
  *             first seen at t in it is remembered for more than horizon and at most horizon +
  *             generation_ms.
+ * Changes     A start may find generations of another length, from another horizon (dedup.h,
+ *             Loading). A shorter horizon waits until those below the ordinal next_at are
+ *             forgotten, and is then in force for the others as well:
+ *
+ *                 | 41 | 42 | 43 | 44 |45|46|47|        horizon_ms, then next_horizon_ms
+ *                                next_at ^
+ *
  * Shape       A ring of MR_GENERATIONS_LIVE_MAX, by ordinal. Ordinals count up for ever; those of
- *             [first, end) are live.
+ *             [first, end) are live. The name of a generation is what chunks of the journal call
+ *             it: its ordinal, or, when it was joined from several at a start, the lowest of
+ *             theirs.
  * Units       Recorded time in ms.
  * Owner       The caller's memory.
  * Threads     One owner.
  * Cost        O(1); forgetting O(generations forgotten).
- * Invariants  I1 to_ms never decreases from one generation to the next.   I2 live_ids is the sum of
- *             ids. I3 at most 1 generation in each live slot of generation_ms is not full.
+ * Invariants  I1 to_ms never decreases from one generation to the next, and neither does the name.
+ *             I2 live_ids is the sum of ids.   I3 at most 1 generation in each live slot of
+ *             generation_ms is not full, apart from those a start found.   I4 next_at is above
+ *             first while a shorter horizon waits.
+ *
+ * Why the     At a start with other options at most 61 are live (dedup/layout.h). Those opened since
+ * ring is     are at most 32 full ones (of 1/32 of the room each) and 19 that time has cut: 16 ends
+ * enough      of slots lie within a horizon, one more where slots of two lengths meet, and the
+ *             one under way; another is spare.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Live at the same time: 17 that time has cut (of MR_DEDUP_GENERATIONS) and 32 full ones. */
-#define MR_GENERATIONS_LIVE_MAX 64
+/* Live at the same time: 17 that time has cut (of MR_DEDUP_GENERATIONS) and 32 full ones; more
+ * only after a start with other options. */
+#define MR_GENERATIONS_LIVE_MAX 112
 
 struct mr_generation {
     int64_t from_ms;
@@ -39,15 +56,21 @@ struct mr_generation {
 
 struct mr_generations {
     /* constant after init */
+    int64_t cuts;
+    uint64_t ids_each_max;
+    /* in force */
     int64_t horizon_ms;
     int64_t generation_ms;
-    uint64_t ids_each_max;
+    /* waiting */
+    int64_t next_horizon_ms; /* 0: none */
+    uint64_t next_at;
     /* state */
     int64_t recorded_ms;
     uint64_t first;
     uint64_t end;
     uint64_t live_ids;
     struct mr_generation ring[MR_GENERATIONS_LIVE_MAX];
+    uint64_t names[MR_GENERATIONS_LIVE_MAX];
 };
 
 /* horizon_ms is cut into `cuts` generations, rounded up to a millisecond each. */
@@ -57,6 +80,10 @@ void mr_generations_init(struct mr_generations *gens, int64_t horizon_ms, int64_
 static inline const struct mr_generation *mr_generations_at(const struct mr_generations *gens,
                                                             uint64_t ordinal) {
     return &gens->ring[ordinal % MR_GENERATIONS_LIVE_MAX];
+}
+
+static inline uint64_t mr_generations_name(const struct mr_generations *gens, uint64_t ordinal) {
+    return gens->names[ordinal % MR_GENERATIONS_LIVE_MAX];
 }
 
 /* Recorded time is now at least recorded_ms (at most INT64_MAX - 1). Forgets nothing yet. */
@@ -75,7 +102,15 @@ uint64_t mr_generations_open_next(struct mr_generations *gens);
 /* Counts ids new in the newest generation, at most its room. */
 void mr_generations_add(struct mr_generations *gens, uint64_t ids);
 
-/* The moment at which this generation is forgotten. */
+/* The moment at which this generation is forgotten, unless others are forgotten early. */
 int64_t mr_generations_until_ms(const struct mr_generations *gens, uint64_t ordinal);
+
+/* For loading, in this order: no generation is live, and the next one opened is `first`; one more
+ * behind the newest, with its ids; and the horizons, once the generations are there. */
+void mr_generations_restart(struct mr_generations *gens, int64_t recorded_ms, uint64_t first);
+void mr_generations_append(struct mr_generations *gens, const struct mr_generation *gen,
+                           uint64_t name);
+void mr_generations_set_horizons(struct mr_generations *gens, int64_t horizon_ms,
+                                 int64_t next_horizon_ms, uint64_t next_at);
 
 void mr_generations_check(const struct mr_generations *gens);

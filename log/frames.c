@@ -8,38 +8,58 @@
 
 enum { WINDOW = 256 << 10 };
 
+/* The last bundle's records that we know, and those of it that a GAP stands for, perhaps. */
+static uint64_t known(const struct mr_chain *chain) {
+    return chain->index + 1 + chain->gap;
+}
+
 bool mr_chain_whole(const struct mr_chain *chain) {
-    return chain->count == 0 || chain->index + 1 == chain->count;
+    return chain->count == 0 || known(chain) >= chain->count;
 }
 
 uint64_t mr_chain_open_lsn(const struct mr_chain *chain) {
-    return mr_chain_whole(chain) ? chain->next_lsn : chain->next_lsn - 1 - chain->index;
+    return mr_chain_whole(chain) ? chain->next_lsn : chain->next_lsn - known(chain);
 }
 
 /* A bundle goes on with its next record, or a new one begins. Behind a bundle that is not whole
  * only the START of the recovery that cut it can begin: whoever appends has finished his last
- * bundle. */
+ * bundle. Behind a GAP also a bundle may go on that began before or in it, and a GAP itself may
+ * stand anywhere. */
 bool mr_chain_follows(const struct mr_chain *chain, const struct mr_record *record) {
+    bool first = chain->count == 0 && chain->gap == 0;
     if (record->lsn != chain->next_lsn) {
         return false;
     }
-    if (chain->count == 0) {
+    if (record->type == MR_RECORD_GAP) {
+        return record->bundle_index == 0 && (first || record->seq >= chain->seq);
+    }
+    if (first) {
         return record->bundle_index == 0;
     }
-    if (!mr_chain_whole(chain) && record->seq == chain->seq) {
-        return record->bundle_index == chain->index + 1 && record->bundle_count == chain->count;
+    if (record->seq == chain->seq) {
+        return chain->count == record->bundle_count && record->bundle_index == known(chain);
     }
-    return record->bundle_index == 0 && record->seq > chain->seq &&
-           (mr_chain_whole(chain) || record->type == MR_RECORD_START);
+    return record->seq > chain->seq && record->bundle_index <= chain->gap &&
+           (mr_chain_whole(chain) || chain->gap > 0 || record->type == MR_RECORD_START);
 }
 
 void mr_chain_push(struct mr_chain *chain, const struct mr_record *record) {
     MR_ASSERT(mr_chain_follows(chain, record));
-    chain->next_lsn++;
+    MR_ASSERT(record->lsn_count > 0);
+    chain->next_lsn += record->lsn_count;
+    if (record->type == MR_RECORD_GAP) {
+        chain->gap += record->lsn_count;
+        if (record->seq != chain->seq) { /* whole bundles are lost too: none goes on behind it */
+            chain->index = 0;
+            chain->count = 0;
+        }
+    } else {
+        chain->gap = 0;
+        chain->index = record->bundle_index;
+        chain->count = record->bundle_count;
+        MR_ASSERT(chain->index < chain->count);
+    }
     chain->seq = record->seq;
-    chain->index = record->bundle_index;
-    chain->count = record->bundle_count;
-    MR_ASSERT(chain->index < chain->count);
 }
 
 static void check(const struct mr_frames *frames) {
@@ -119,10 +139,9 @@ static enum mr_status bad(const char *why, const char **ret_why) {
     return MR_CORRUPT;
 }
 
-/* The header at offset, sound and in its place. */
-static enum mr_status read_header(struct mr_frames *frames, const struct mr_chain *chain,
-                                  struct mr_record *ret, uint64_t *ret_check,
-                                  const char **ret_why) {
+/* The header at offset, sound and of this segment. */
+static enum mr_status read_header(struct mr_frames *frames, struct mr_record *ret,
+                                  uint64_t *ret_check, const char **ret_why) {
     uint64_t left = frames->segment.size - frames->offset;
     const uint8_t *header;
     if (left < MR_RECORD_HEADER) {
@@ -137,61 +156,105 @@ static enum mr_status read_header(struct mr_frames *frames, const struct mr_chai
     if (mr_record_decode(header, &record, ret_check) != MR_OK) {
         return all_zero(header, MR_RECORD_HEADER) ? MR_END : bad("bad record header", ret_why);
     }
-    if (record.incarnation != frames->segment.incarnation ||
+    bool any = frames->segment.incarnation == 0;
+    if ((!any && record.incarnation != frames->segment.incarnation) ||
         record.segment != frames->segment.number) {
         return bad("a record of another segment", ret_why);
     }
-    if (mr_record_size(record.payload.len) > left) {
-        return bad("a record longer than the segment", ret_why);
-    }
-    if (!mr_chain_follows(chain, &record)) {
-        return bad("a record that does not follow the one before", ret_why);
-    }
     *ret = record;
+    return MR_OK;
+}
+
+static bool fits(const struct mr_frames *frames, const struct mr_record *record) {
+    return mr_record_size(record->payload.len) <= frames->segment.size - frames->offset;
+}
+
+/* The payload of the record at offset, sound; it fits. */
+static enum mr_status read_payload(struct mr_frames *frames, uint64_t payload_check,
+                                   struct mr_record *record, const char **ret_why) {
+    const uint8_t *at;
+    enum mr_status status =
+        window(frames, frames->offset, MR_RECORD_HEADER + record->payload.len, &at);
+    if (status != MR_OK) {
+        *ret_why = "the file was cut short";
+        return status;
+    }
+    struct iovec payload = {(void *)(uintptr_t)(at + MR_RECORD_HEADER), record->payload.len};
+    if (mr_record_payload_check(&payload, 1) != payload_check) {
+        return bad("bad payload checksum", ret_why);
+    }
+    record->payload.ptr = payload.iov_base;
+    if (record->type == MR_RECORD_GAP && mr_record_gap_decode(record) != MR_OK) {
+        record->payload.ptr = NULL;
+        return bad("a gap that says nothing", ret_why);
+    }
+    return MR_OK;
+}
+
+static enum mr_status take(struct mr_frames *frames, struct mr_chain *chain, bool whole,
+                           struct mr_record *ret, const char **ret_why) {
+    struct mr_record record;
+    uint64_t payload_check;
+    check(frames);
+    enum mr_status status = read_header(frames, &record, &payload_check, ret_why);
+    if (status == MR_OK && !fits(frames, &record)) {
+        status = bad("a record longer than the segment", ret_why);
+    }
+    if (status == MR_OK && !mr_chain_follows(chain, &record)) {
+        status = bad("a record that does not follow the one before", ret_why);
+    }
+    /* How far a GAP goes only its payload says. */
+    if (status == MR_OK && (whole || record.type == MR_RECORD_GAP)) {
+        status = read_payload(frames, payload_check, &record, ret_why);
+    }
+    if (status != MR_OK) {
+        return status;
+    }
+    if (!whole) {
+        record.payload.ptr = NULL;
+    }
+    frames->offset += mr_record_size(record.payload.len);
+    mr_chain_push(chain, &record);
+    *ret = record;
+    check(frames);
     return MR_OK;
 }
 
 enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
                               struct mr_record *ret, const char **ret_why) {
-    struct mr_record record;
-    uint64_t payload_check;
-    check(frames);
-    enum mr_status status = read_header(frames, chain, &record, &payload_check, ret_why);
-    if (status != MR_OK) {
-        return status;
-    }
-    frames->offset += mr_record_size(record.payload.len);
-    mr_chain_push(chain, &record);
-    *ret = record;
-    check(frames);
-    return MR_OK;
+    return take(frames, chain, false, ret, ret_why);
 }
 
 enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain,
                               struct mr_record *ret, const char **ret_why) {
+    return take(frames, chain, true, ret, ret_why);
+}
+
+enum mr_status mr_frames_find(struct mr_frames *frames, struct mr_record *ret,
+                              uint64_t *ret_offset) {
     struct mr_record record;
     uint64_t payload_check;
-    const uint8_t *at;
+    const char *why;
     check(frames);
-    enum mr_status status = read_header(frames, chain, &record, &payload_check, ret_why);
-    if (status != MR_OK) {
-        return status;
+    while (frames->segment.size - frames->offset >= MR_RECORD_HEADER) {
+        enum mr_status status = read_header(frames, &record, &payload_check, &why);
+        if (status == MR_OK) {
+            status = fits(frames, &record) ? read_payload(frames, payload_check, &record, &why)
+                                           : MR_CORRUPT;
+            if (status == MR_OK || status == MR_CORRUPT) {
+                *ret = record;
+                *ret_offset = frames->offset;
+                frames->offset +=
+                    status == MR_OK ? mr_record_size(record.payload.len) : MR_RECORD_ALIGN;
+                return MR_OK;
+            }
+        }
+        if (status != MR_CORRUPT && status != MR_END) {
+            return status;
+        }
+        frames->offset += MR_RECORD_ALIGN;
     }
-    status = window(frames, frames->offset, MR_RECORD_HEADER + record.payload.len, &at);
-    if (status != MR_OK) {
-        *ret_why = "the file was cut short";
-        return status;
-    }
-    struct iovec payload = {(void *)(uintptr_t)(at + MR_RECORD_HEADER), record.payload.len};
-    if (mr_record_payload_check(&payload, 1) != payload_check) {
-        return bad("bad payload checksum", ret_why);
-    }
-    record.payload.ptr = payload.iov_base;
-    frames->offset += mr_record_size(record.payload.len);
-    mr_chain_push(chain, &record);
-    *ret = record;
-    check(frames);
-    return MR_OK;
+    return MR_END;
 }
 
 /* Of len bytes at `at`, which stand at offset in the file. Records begin at multiples of 8 only. */

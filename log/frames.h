@@ -31,7 +31,8 @@ struct mr_chain {
     uint64_t next_lsn;
     uint64_t seq;   /* of the last record */
     uint32_t index; /* of the last record in its bundle */
-    uint32_t count; /* of the last bundle's records; 0: no record yet */
+    uint32_t count; /* of the last bundle's records; 0: no record yet, or none known behind a GAP */
+    uint64_t gap;   /* lsns lost behind the last record; GAPs do not count as records here */
 };
 
 /* What stands behind the end of the records. */
@@ -57,6 +58,11 @@ enum mr_status mr_frames_next(struct mr_frames *frames, struct mr_chain *chain,
 /* The same without reading the payload, which ret->payload.ptr NULL says. */
 enum mr_status mr_frames_skip(struct mr_frames *frames, struct mr_chain *chain,
                               struct mr_record *ret, const char **ret_why) MR_MUST_CHECK;
+/* For repair: the next record at offset or behind it that is sound in itself and of this segment, whatever stands before
+ * it. An incarnation of 0 is any. Its payload is NULL when only its header is sound. offset is then behind the record,
+ * or behind the first bytes of such a header. */
+enum mr_status mr_frames_find(struct mr_frames *frames, struct mr_record *ret,
+                              uint64_t *ret_offset) MR_MUST_CHECK;
 /* Looks at everything behind offset: for bytes that are not zero, and for a record of a bundle that
  * begins behind open_lsn. */
 enum mr_status mr_frames_tail(struct mr_frames *frames, uint64_t open_lsn,

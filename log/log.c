@@ -34,6 +34,7 @@ struct mr_log {
     uint64_t incarnation;
     uint64_t last_lsn;
     uint64_t last_seq;
+    uint64_t config_lsn; /* of the last CONFIG record; 0: none met */
     int64_t recorded_ms;
     bool failed;
 
@@ -44,6 +45,7 @@ struct mr_log {
     uint64_t written_end; /* blocks up to here hold data or written zeros */
     bool closed;          /* takes no more: poisoned, or a successor may have its name already */
     uint32_t number_max;  /* of all segments ever tried */
+    struct mr_held held;  /* all segments, with this one */
     bool looked;          /* the disk had room when the segment was written up to looked_at */
     uint64_t looked_at;
 
@@ -63,6 +65,9 @@ void mr_log_check(const struct mr_log *log) {
     MR_ASSERT(log->file == NULL || log->last_lsn + 1 >= log->segment.first_lsn);
     MR_ASSERT(log->number_max >= log->segment.number);
     MR_ASSERT(mr_counter_read(&log->stats.last_lsn) == log->last_lsn);
+    MR_ASSERT(log->file == NULL ||
+              log->held.items[log->held.current].number == log->segment.number);
+    MR_VERIFY((mr_held_check(&log->held), true));
 }
 
 static uint64_t round_up(uint64_t value, uint64_t to) {
@@ -108,6 +113,26 @@ static enum mr_status sync_timed(struct mr_log *log) {
     return status;
 }
 
+/* Of records that were acknowledged without a sync (log.sync: off). */
+static enum mr_status sync_acknowledged(struct mr_log *log) {
+    enum mr_status status = sync_timed(log);
+    if (status != MR_OK) {
+        log->failed = true; /* they may be lost: no second try */
+    }
+    return status;
+}
+
+/* made: it is the one being written now; else it was given up when its name may have been there already. There is
+ * room. */
+static void hold(struct mr_log *log, const struct mr_segment *segment, bool made) {
+    const struct mr_held_segment entry = {.number = segment->number,
+                                          .first_lsn = segment->first_lsn,
+                                          .size = made ? segment->size : 0,
+                                          .newest_ms = INT64_MIN};
+    mr_held_add(&log->held, &entry);
+    log->held.current = made ? log->held.count - 1 : log->held.current;
+}
+
 /* Makes the segment that begins with the bundle seq, and leaves the one before. */
 static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, uint64_t seq) {
     struct mr_segment segment = {
@@ -121,20 +146,23 @@ static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, ui
     struct mr_file *file;
     bool named;
     MR_ASSERT(log->number_max < UINT32_MAX);
-    if (!log->options.sync && log->file != NULL) {
-        enum mr_status synced =
-            sync_timed(log); /* what is before a named segment is durable (P2) */
-        if (synced != MR_OK) {
-            log->failed = true; /* records that were acknowledged may be lost: no second try */
-            return synced;
-        }
+    enum mr_status status = mr_held_reserve(&log->held, 1);
+    if (status == MR_OK && !log->options.sync && log->file != NULL) {
+        status = sync_acknowledged(log); /* what is before a named segment is durable (P2) */
     }
-    log->number_max++;
-    enum mr_status status = mr_segment_create(log->options.disk, log->dir, &segment, &file, &named);
     if (status != MR_OK) {
-        log->closed = log->closed || named;
         return status;
     }
+    log->number_max++;
+    status = mr_segment_create(log->options.disk, log->dir, &segment, &file, &named);
+    if (status != MR_OK) {
+        log->closed = log->closed || named;
+        if (named) {
+            hold(log, &segment, false);
+        }
+        return status;
+    }
+    hold(log, &segment, true);
     mr_file_close(log->file);
     log->file = file;
     log->segment = segment;
@@ -241,8 +269,15 @@ static enum mr_status write_bundle(struct mr_log *log, uint64_t seq, int64_t rec
     return status;
 }
 
-static void commit(struct mr_log *log, uint64_t seq, int64_t recorded_ms, uint32_t count,
-                   uint64_t bundle_bytes) {
+static void commit(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
+                   const struct mr_log_entry *entries, uint32_t count, uint64_t bundle_bytes) {
+    struct mr_held_segment *current = &log->held.items[log->held.current];
+    current->bytes += bundle_bytes;
+    current->records += count;
+    current->newest_ms = recorded_ms;
+    for (uint32_t i = 0; i < count; i++) {
+        log->config_lsn = entries[i].type == MR_RECORD_CONFIG ? entries[i].lsn : log->config_lsn;
+    }
     log->last_lsn += count;
     log->last_seq = seq;
     log->recorded_ms = recorded_ms;
@@ -276,7 +311,7 @@ static enum mr_status append(struct mr_log *log, uint64_t seq, int64_t recorded_
         }
         status = write_bundle(log, seq, recorded_ms, entries, count, bundle_bytes, sync);
         if (status == MR_OK) {
-            commit(log, seq, recorded_ms, count, bundle_bytes);
+            commit(log, seq, recorded_ms, entries, count, bundle_bytes);
             return MR_OK;
         }
         log->closed = true; /* what stands in it now nobody knows (P3) */
@@ -317,6 +352,53 @@ enum mr_status mr_log_append(struct mr_log *log, uint64_t seq, int64_t recorded_
     return append(log, seq, recorded_ms, entries, count, bundle_bytes, log->options.sync, error);
 }
 
+enum mr_status mr_log_sync(struct mr_log *log, struct mr_error *error) {
+    if (log->failed) {
+        return mr_error_set(error, MR_IO, "%s: the log has failed", log->dir);
+    }
+    enum mr_status status = log->options.sync ? MR_OK : sync_acknowledged(log);
+    if (status != MR_OK) {
+        mr_counter_add(&log->stats.sync_failures, 1);
+        return mr_error_set(error, MR_IO, "%s: cannot sync: %s; the log takes no more", log->dir,
+                            mr_status_text(status));
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_log_trim(struct mr_log *log, const struct mr_log_retention *retention,
+                           bool *ret_removed, struct mr_error *error) {
+    struct mr_log_stats *stats = &log->stats;
+    struct mr_held_segment oldest;
+    bool goes;
+    *ret_removed = false;
+    enum mr_status status = mr_held_oldest_goes(&log->held, log->options.disk, log->dir, retention,
+                                                log->recorded_ms, &goes, error);
+    if (status != MR_OK || !goes) {
+        return status;
+    }
+    status = mr_held_remove_oldest(&log->held, log->options.disk, log->dir, &oldest, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    mr_counter_set(&stats->bytes, mr_counter_read(&stats->bytes) - oldest.bytes);
+    mr_counter_set(&stats->records, mr_counter_read(&stats->records) - oldest.records);
+    if (oldest.size > 0) { /* a ghost was never counted */
+        mr_counter_set(&stats->segments, mr_counter_read(&stats->segments) - 1);
+    }
+    mr_log_check(log);
+    *ret_removed = true;
+    return MR_OK;
+}
+
+uint64_t mr_log_config_lsn(const struct mr_log *log) {
+    return log->config_lsn;
+}
+
+uint64_t mr_log_first_lsn(const struct mr_log *log) {
+    MR_ASSERT(log->held.count > 0);
+    return log->held.items[0].first_lsn;
+}
+
 bool mr_log_has_room(struct mr_log *log, uint64_t bytes) {
     return !log->failed && has_space(log, bytes);
 }
@@ -350,6 +432,7 @@ void mr_log_close(struct mr_log *log) {
         return;
     }
     mr_file_close(log->file);
+    mr_held_finish(&log->held);
     mr_free(log->headers);
     mr_free(log->iov);
     mr_free(log->dir);
@@ -368,6 +451,7 @@ static enum mr_status make(const struct mr_log_options *options, struct mr_log *
     memcpy(dir, options->dir, len);
     log->options = *options;
     log->options.dir = dir;
+    log->options.from_lsn = options->from_lsn == 0 ? 1 : options->from_lsn;
     log->dir = dir;
     log->recorded_ms = INT64_MIN;
     *ret = log;
@@ -394,16 +478,46 @@ static enum mr_status resume_segment(struct mr_log *log, const struct mr_segment
     return status;
 }
 
+/* A log that is whole but not all that is needed: only a copy has the files, and only who runs this can say that they are
+ * lost for good. */
+static enum mr_status lacks(const struct mr_log *log, const char *what, uint64_t lsn,
+                            uint64_t needed_lsn, const char *missing, struct mr_error *error) {
+    return mr_error_set(
+        error, MR_CORRUPT,
+        "%s: %s lsn %" PRIu64 ", but lsn %" PRIu64 " is needed: its %s segments are "
+        "missing; restore them, or `millrace log repair %s %" PRIu64 "` puts a gap in their place",
+        log->dir, what, lsn, needed_lsn, missing, log->dir, log->options.from_lsn);
+}
+
+/* What can be done about it, where something can. */
+static void advise(const struct mr_log *log, enum mr_status status, struct mr_error *error) {
+    char text[MR_ERROR_TEXT_MAX];
+    if (status == MR_CORRUPT && error != NULL) {
+        memcpy(text, error->text, sizeof text);
+        (void)mr_error_set(error, status, "%s; `millrace log repair %s` quarantines the damage",
+                           text, log->dir);
+    }
+}
+
 static enum mr_status recover(struct mr_log *log, const struct mr_segments *segments,
                               struct mr_error *error) {
     struct mr_recovery recovery;
-    enum mr_status status = mr_recover(log->options.disk, log->dir, segments, &recovery, error);
+    uint64_t from_lsn = log->options.from_lsn;
+    uint64_t first_lsn = segments->items[0].first_lsn;
+    if (first_lsn > from_lsn) {
+        return lacks(log, "begins at", first_lsn, from_lsn, "first", error);
+    }
+    enum mr_status status =
+        mr_recover(log->options.disk, log->dir, segments, from_lsn, &recovery, error);
     if (status != MR_OK) {
+        advise(log, status, error);
         return status;
     }
     log->incarnation = segments->items[0].incarnation;
+    log->held = recovery.held;
     log->last_lsn = recovery.chain.next_lsn - 1;
     log->last_seq = recovery.chain.seq;
+    log->config_lsn = recovery.config_lsn;
     log->recorded_ms = recovery.recorded_ms;
     mr_counter_set(&log->stats.bytes, recovery.bytes);
     mr_counter_set(&log->stats.segments, segments->count);
@@ -411,7 +525,25 @@ static enum mr_status recover(struct mr_log *log, const struct mr_segments *segm
     mr_counter_set(&log->stats.last_lsn, log->last_lsn);
     mr_counter_set(&log->stats.last_seq, log->last_seq);
     mr_counter_set(&log->stats.torn_bytes, recovery.last.dirty_end - recovery.last.end);
+    if (log->last_lsn < from_lsn - 1) {
+        return lacks(log, "ends at", log->last_lsn, from_lsn - 1, "last", error);
+    }
     return resume_segment(log, &recovery.last, error);
+}
+
+static enum mr_status begin(struct mr_log *log, struct mr_error *error) {
+    enum mr_status status = MR_OK;
+    if (log->options.from_lsn > 1) {
+        return mr_error_set(error, MR_CORRUPT,
+                            "%s: lsn %" PRIu64
+                            " is needed, but the log files are missing; restore them",
+                            log->dir, log->options.from_lsn - 1);
+    }
+    log->incarnation = log->options.incarnation;
+    while (status == MR_OK && log->incarnation == 0) {
+        status = mr_random_bytes(&log->incarnation, sizeof log->incarnation);
+    }
+    return status;
 }
 
 /* The START record, synced in either mode: what is before it is durable, and it says so. */
@@ -450,17 +582,11 @@ enum mr_status mr_log_open(const struct mr_log_options *options, struct mr_log *
     }
     status = mr_segments_list(options->disk, log->dir, &segments, error);
     if (status != MR_OK) {
+        advise(log, status, error);
         goto fail;
     }
     log->number_max = segments.number_max;
-    if (segments.count > 0) {
-        status = recover(log, &segments, error);
-    } else {
-        log->incarnation = options->incarnation;
-        while (status == MR_OK && log->incarnation == 0) {
-            status = mr_random_bytes(&log->incarnation, sizeof log->incarnation);
-        }
-    }
+    status = segments.count > 0 ? recover(log, &segments, error) : begin(log, error);
     if (status == MR_OK) {
         status = start(log, error);
     }

@@ -23,6 +23,10 @@
  *             directory are synced before reading: what was read is then durable. What cannot be
  *             told from a torn tail: damage to the very last bundle, after it was synced and
  *             before anything was appended behind it.
+ *             The start does not depend on the age of the log: with from_lsn, segments below it are
+ *             taken by name and header. Retention (mr_log_trim) removes segments from the front.
+ * Repair      What was corrupted at rest, mr_log_repair replaces by a GAP record, which readers
+ *             hand out like any other; its lsn_count says how many lsns it stands for.
  * Units       Bytes; lsn and seq are numbers from 1.
  * Owner       The opener; the log owns its files.
  * Threads     One owner at a time, but mr_log_stats from any thread.
@@ -33,7 +37,8 @@
  *             written again (same lsn) to a new segment by the call itself; if that fails too the
  *             log is failed: every later append returns MR_IO at once. Reading stays possible. A
  *             record in a newer segment supersedes one with the same lsn in an older one.
- *             MR_CORRUPT, MR_MISMATCH (unknown version) from open, with a text.
+ *             MR_CORRUPT, MR_MISMATCH (unknown version) from open, with a text that ends with what to
+ *             do about it.
  * Invariants  I1 appended lsns have no gaps.
  *             I2 what append returned MR_OK for is durable (sync on).
  */
@@ -62,7 +67,7 @@ struct mr_log_options {
 struct mr_log_stats {
     mr_counter bytes;           /* of all segments' records; of segments not read at open: their size */
     mr_counter segments;
-    mr_counter records;
+    mr_counter records;         /* of segments not read at open: their lsns */
     mr_counter last_lsn;
     mr_counter last_seq;
     mr_counter torn_bytes;      /* cut by recovery at this open */
@@ -103,6 +108,8 @@ struct mr_log_retention {
  * later. */
 enum mr_status mr_log_trim(struct mr_log *log, const struct mr_log_retention *retention,
                            bool *ret_removed, struct mr_error *error) MR_MUST_CHECK;
+/* Of the last CONFIG record that open met or append wrote; 0: none (behind from_lsn). */
+uint64_t mr_log_config_lsn(const struct mr_log *log);
 /* The first record the log still has. */
 uint64_t mr_log_first_lsn(const struct mr_log *log);
 
@@ -119,17 +126,19 @@ int64_t mr_log_last_recorded_ms(const struct mr_log *log); /* INT64_MIN: no reco
 const struct mr_log_stats *mr_log_stats(const struct mr_log *log);
 void mr_log_check(const struct mr_log *log);
 
-/* Reading: in lsn order, from the first record with seq >= from_seq. A reader keeps files of its
- * own, so it may be used beside the appender on another thread, or by another process. At MR_END
- * it may be called again later and goes on with what was appended since. Beside an appender set
- * the limit: without it, a record may be read that is written but not yet synced. */
+/* Reading: in lsn order, from the first record with seq >= from_seq that the log has. A reader keeps
+ * files of its own, so it may be used beside the appender on another thread, or by another process.
+ * At MR_END it may be called again later and goes on with what was appended since. Beside an
+ * appender set the limit: without it, a record may be read that is written but not yet synced.
+ * Once it has handed out a record, nothing is left out silently: MR_NOT_FOUND with a text when
+ * retention removed what comes next (the file it has open it reads to its end). */
 struct mr_log_reader;
 
 enum mr_status mr_log_reader_open(struct mr_disk *disk, const char *dir, uint64_t from_seq,
                                   struct mr_log_reader **ret, struct mr_error *error) MR_MUST_CHECK;
 void mr_log_reader_close(struct mr_log_reader *reader);
-/* The next record is the first with this lsn or a higher one, and seq >= from_seq. Skips whole
- * segments by their headers, and inside one reads headers only. */
+/* The next record is the first with this lsn or a higher one, and seq >= from_seq; a GAP when that
+ * stands for it. Skips whole segments by their headers, and inside one reads headers only. */
 enum mr_status mr_log_reader_seek(struct mr_log_reader *reader, uint64_t lsn,
                                   struct mr_error *error) MR_MUST_CHECK;
 /* MR_END behind last_lsn: what the appender says is durable (mr_log_stats: last_lsn). Never lowered
@@ -149,16 +158,19 @@ enum mr_status mr_log_list(struct mr_disk *disk, const char *dir, bool json, voi
 enum mr_status mr_log_dump(struct mr_disk *disk, const char *dir, bool json, void *stdio,
                            struct mr_error *error) MR_MUST_CHECK;
 
-/* `millrace log repair DIR`: for a log that open calls MR_CORRUPT. What cannot be read is moved out of the way, whole
- * bytes and all, to DIR/quarantine/<segment>-<offset>.bin, and a GAP record takes its place that says which lsns are
- * lost; so lsns have no gaps, and readers and replay go on behind it. Nothing sound is changed or lost. Run with the
+/* `millrace log repair DIR [LSN]`: for a log that open calls MR_CORRUPT. What cannot be read is moved out of the way,
+ * whole bytes and all, to DIR/quarantine/<segment>-<offset>.bin, and a GAP record takes its place that says which lsns
+ * are lost; so lsns have no gaps, and readers and replay go on behind it. Nothing sound is changed or lost. Run with the
  * data directory locked (the caller's doing). Prints one line (or JSON line) per finding to stdio and a summary. A crash
- * in the middle leaves a log that can be repaired again. MR_OK also when there was nothing to repair. */
+ * in the middle leaves a log that can be repaired again. MR_OK also when there was nothing to repair. needed_lsn: as
+ * from_lsn of open: what is missing between it and the log's beginning, or between the log's end and it, is replaced by
+ * a GAP too; 0: the log begins and ends where it does, for retention may have removed what was before. */
 struct mr_log_repair {
     uint64_t segments;     /* looked at */
     uint64_t damages;
     uint64_t lost_lsns;    /* 0 when only zeros or torn bytes were met */
     uint64_t quarantined_bytes;
 };
-enum mr_status mr_log_repair(struct mr_disk *disk, const char *dir, bool json, void *stdio,
-                             struct mr_log_repair *ret, struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_log_repair(struct mr_disk *disk, const char *dir, uint64_t needed_lsn, bool json,
+                             void *stdio, struct mr_log_repair *ret,
+                             struct mr_error *error) MR_MUST_CHECK;

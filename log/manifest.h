@@ -11,11 +11,14 @@
  *                 dir/manifest.tmp                  being written: removed at open
  *                 dir/part-…                        log/part.h
  *
- * Shape       magic u32 "mrM1", version u32, body_len u64, check u64 (XXH3-64 of the body), then the body in
- *             base/pack.h: the fields below in this order, then the blobs, then the parts.
+ * Shape       magic u32 "mrM1", version u32, body_len u64, check u64 (XXH3-64 of the body, seeded with the XXH3-64 of
+ *             the 16 bytes before it), then the body in base/pack.h: the fields below in this order with both counts
+ *             as u32, then the blobs, then the parts.
  *             A blob is bytes of which this file knows only kind and place; a part is a file and how much of it counts.
  * Owner       A manifest owns its arrays and bytes until mr_manifest_finish.
- * Errors      MR_CORRUPT with file and reason, MR_MISMATCH for an unknown version, MR_IO, MR_NO_SPACE, MR_NO_MEMORY.
+ * Errors      MR_CORRUPT with file and reason (also when it is missing, or of another number), MR_MISMATCH for an
+ *             unknown version, MR_LIMIT over MR_MANIFEST_BYTES_MAX, MR_IO, MR_NO_SPACE, MR_NO_MEMORY (also when a blob
+ *             given to be written has failed).
  */
 #include "base/file.h"
 #include "log/part.h"
@@ -70,7 +73,8 @@ enum mr_status mr_manifest_write(struct mr_disk *disk, const char *dir,
 enum mr_status mr_manifest_read(struct mr_disk *disk, const char *dir, uint64_t number,
                                 struct mr_manifest *ret, struct mr_error *error) MR_MUST_CHECK;
 
-/* What lies in dir (which may be missing: all zero and empty). Removes manifest.tmp. */
+/* What lies in dir (which may be missing: all zero and empty). Syncs dir first, so that no name goes with the power
+ * after it was relied on, and removes manifest.tmp. */
 struct mr_manifest_list {
     uint64_t *manifests; /* numbers, ascending */
     uint32_t manifest_count;

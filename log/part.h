@@ -9,14 +9,16 @@
  *                 dir/part-0000000000000017    |header 4096|block|block|block| … not counted
  *
  * Shape       header: magic u32 "mrP1", version u16, zero u16, kind u32, zero u32, number u64, incarnation u64 (of
- *             the log), zeros, check u64 (XXH3-64 of what is before it); padded with zeros to 4096.
+ *             the log), zeros, at 56 check u64 (XXH3-64 of what is before it); padded with zeros to 4096.
  *             block: magic u32 "mrB1", zero u32, payload_len u64, tag u64, number u64 (of the part), offset u64 (of the
- *             block), payload_check u64 (XXH3-64), header_check u64 (XXH3-64 of the 48 bytes before it), payload, zeros
- *             up to a multiple of 8. number and offset keep a block from passing in another place.
+ *             block), payload_check u64 (XXH3-64), header_check u64 (XXH3-64 of the 48 bytes before it, seeded with
+ *             the incarnation), payload, zeros up to a multiple of 8. number, offset and incarnation keep a block from
+ *             passing in another place, part or log.
  * Owner       A writer owns its file. One owner at a time.
  * Errors      MR_IO, MR_NO_SPACE from append: the file may hold a part of the block; the writer is poisoned, every
  *             later append and sync fails with MR_IO (TRAPS 12): what was not synced has to be written to another
- *             part. MR_CORRUPT with file, offset and reason from reading.
+ *             part. MR_LIMIT: payload over MR_PART_BLOCK_MAX, nothing written. From reading MR_CORRUPT with file,
+ *             offset and reason, MR_MISMATCH for an unknown version.
  * Invariants  I1 bytes below synced() are durable and never written again.
  */
 #include "base/file.h"
@@ -33,12 +35,12 @@ struct mr_part_id {
 
 struct mr_part_writer;
 
-/* Makes the file (it must not exist) and writes its header; its name is durable after the first mr_part_sync. */
+/* Makes the file (it must not exist: MR_BUSY) and writes its header; its name is durable after the first mr_part_sync. */
 enum mr_status mr_part_create(struct mr_disk *disk, const char *dir, const struct mr_part_id *id,
                               struct mr_part_writer **ret, struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_part_append(struct mr_part_writer *writer, uint64_t tag, struct mr_bytes payload,
                               struct mr_error *error) MR_MUST_CHECK;
-/* File and (the first time) directory. Never tried again after a failure. */
+/* File and (the first time) directory. Never tried again after a failure. Nothing to do: no call to the disk. */
 enum mr_status mr_part_sync(struct mr_part_writer *writer, struct mr_error *error) MR_MUST_CHECK;
 uint64_t mr_part_number(const struct mr_part_writer *writer);
 uint64_t mr_part_len(const struct mr_part_writer *writer);    /* appended, header included */
@@ -46,9 +48,9 @@ uint64_t mr_part_synced(const struct mr_part_writer *writer); /* of these durabl
 bool mr_part_poisoned(const struct mr_part_writer *writer);
 void mr_part_close(struct mr_part_writer *writer); /* NULL is fine; does not sync */
 
-/* Reads the blocks below len in order; visit returns other than MR_OK to stop with that. payload is valid during the
- * call, 8-byte aligned. MR_CORRUPT when the file is missing, shorter than len, or anything in it is not as it was
- * written; from: skip to this offset, which begins a block (0: the first). */
+/* Reads the blocks below len in order; visit returns other than MR_OK to stop with that (and says why itself). payload
+ * is valid during the call, 8-byte aligned. MR_CORRUPT when the file is missing, shorter than len, or anything in it is
+ * not as it was written; from: skip to this offset, which begins a block (0: the first). */
 typedef enum mr_status mr_part_visit(void *ctx, uint64_t tag, struct mr_bytes payload);
 enum mr_status mr_part_read(struct mr_disk *disk, const char *dir, const struct mr_part_id *id,
                             uint64_t from, uint64_t len, mr_part_visit *visit, void *ctx,

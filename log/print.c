@@ -19,7 +19,6 @@ enum {
     TIME_CAP = 32,
 };
 
-
 struct printer {
     FILE *out;
     bool json;
@@ -77,19 +76,28 @@ static void put_escaped(struct mr_buf *buf, struct mr_bytes bytes) {
     }
 }
 
+/* For people: what the bytes of its payload mean. */
+static void put_payload(struct mr_buf *buf, const struct mr_record *record, size_t shown) {
+    if (record->type == MR_RECORD_GAP) {
+        mr_buf_printf(buf, "lsn %" PRIu64 " to %" PRIu64 " lost", record->lsn,
+                      record->lsn + record->lsn_count - 1);
+        return;
+    }
+    put_escaped(buf, mr_bytes_of(record->payload.ptr, shown));
+    mr_buf_append_text(buf, shown < record->payload.len ? " ..." : "");
+}
+
 static enum mr_status dump_record(void *ctx, const struct mr_record *record) {
     struct printer *p = ctx;
     char time[TIME_CAP];
     size_t shown = record->payload.len < PAYLOAD_SHOWN ? record->payload.len : PAYLOAD_SHOWN;
-    struct mr_bytes payload = mr_bytes_of(record->payload.ptr, shown);
     time_text(record->recorded_ms, time);
     if (!p->json) {
         mr_buf_printf(&p->line,
                       "%12" PRIu64 " %10" PRIu64 " %4" PRIu32 "/%-4" PRIu32 " %-6s %-24s %8zu  ",
                       record->lsn, record->seq, record->bundle_index + 1, record->bundle_count,
                       mr_record_type_name(record->type), time, record->payload.len);
-        put_escaped(&p->line, payload);
-        mr_buf_append_text(&p->line, shown < record->payload.len ? " ..." : "");
+        put_payload(&p->line, record, shown);
         return put_line(p);
     }
     struct mr_json json;
@@ -104,9 +112,12 @@ static enum mr_status dump_record(void *ctx, const struct mr_record *record) {
     mr_json_int(&json, record->recorded_ms);
     json_text(&json, "recorded", time);
     json_uint(&json, "segment", record->segment);
+    if (record->type == MR_RECORD_GAP) {
+        json_uint(&json, "lost", record->lsn_count);
+    }
     json_uint(&json, "payload_len", record->payload.len);
     mr_json_key(&json, "payload");
-    mr_json_string(&json, payload);
+    mr_json_string(&json, mr_bytes_of(record->payload.ptr, shown));
     mr_json_key(&json, "cut");
     mr_json_bool(&json, shown < record->payload.len);
     mr_json_object_end(&json);
@@ -130,6 +141,9 @@ static enum mr_status list_segment(struct printer *p, const struct mr_segment_su
             &p->line,
             "%-30s %12" PRIu64 " %10" PRIu64 " %12" PRIu64 " %12" PRIu64 " %-24s %-24s %s", name,
             s->last_lsn, s->records, s->end, s->segment.size, first, last, state_of(s, status));
+        if (s->lost > 0) {
+            mr_buf_printf(&p->line, ", %" PRIu64 " lost", s->lost);
+        }
         return put_line(p);
     }
     struct mr_json json;
@@ -145,6 +159,7 @@ static enum mr_status list_segment(struct printer *p, const struct mr_segment_su
     json_uint(&json, "bytes_used", s->end);
     json_uint(&json, "bytes", s->segment.size);
     json_uint(&json, "torn_bytes", s->dirty_end - s->end);
+    json_uint(&json, "lost_lsns", s->lost);
     json_text(&json, "first_recorded", first);
     json_text(&json, "last_recorded", last);
     json_text(&json, "state", state_of(s, status));
@@ -159,12 +174,19 @@ static enum mr_status walk(struct mr_disk *disk, const char *dir, struct printer
     if (status != MR_OK) {
         return status;
     }
-    struct mr_chain chain = mr_recover_chain(&segments);
+    struct mr_chain chain = {0};
     for (uint32_t i = 0; status == MR_OK && i < segments.count; i++) {
         struct mr_segment_summary summary;
         struct mr_error found = {.status = MR_OK};
+        if (chain.next_lsn != segments.items[i].first_lsn) {
+            chain = mr_recover_chain(&segments, i);
+        }
         status = mr_recover_segment(disk, dir, &segments, i, &chain, records ? dump_record : NULL,
                                     p, &summary, &found);
+        if (status == MR_NOT_FOUND && i + 1 < segments.count) {
+            status = MR_OK; /* the appender beside us removed it: it was among the oldest */
+            continue;
+        }
         enum mr_status put = records ? MR_OK : list_segment(p, &summary, status);
         if (status != MR_OK) {
             (void)mr_error_set(error, status, "%s",

@@ -26,19 +26,18 @@ struct mr_log_reader {
     uint64_t from_seq;
     uint64_t from_lsn;
     uint64_t limit;
+    bool begun;          /* handed out a record: what follows has no hole */
     uint64_t judged_lsn; /* the tail behind this next lsn was looked at: nothing later is there */
 };
 
 /* To the beginning of segment i, which begins the chain anew: only for what lies before the first
  * record. */
 static void jump(struct mr_log_reader *reader, uint32_t i) {
-    const struct mr_segment *segment = &reader->segments.items[i];
     mr_frames_close(&reader->frames);
     reader->at = i;
     reader->opened = false;
     reader->judged_lsn = 0;
-    reader->chain =
-        (struct mr_chain){.next_lsn = segment->first_lsn, .seq = segment->first_seq - 1};
+    reader->chain = mr_recover_chain(&reader->segments, i);
 }
 
 /* To the last segment that cannot begin behind what is asked for. */
@@ -53,7 +52,9 @@ static void jump_to_asked(struct mr_log_reader *reader) {
     jump(reader, i);
 }
 
-static enum mr_status list(struct mr_log_reader *reader, struct mr_error *error) {
+/* The segments as they are now. *ret_gone: the one we are at is not among them, and where we are must be said anew. */
+static enum mr_status refresh(struct mr_log_reader *reader, bool *ret_gone,
+                              struct mr_error *error) {
     struct mr_segments fresh;
     enum mr_status status = mr_segments_list(reader->disk, reader->dir, &fresh, error);
     if (status != MR_OK) {
@@ -64,19 +65,37 @@ static enum mr_status list(struct mr_log_reader *reader, struct mr_error *error)
     while (at < fresh.count && fresh.items[at].number != number) {
         at++;
     }
+    uint64_t first_lsn = fresh.count > 0 ? fresh.items[0].first_lsn : 0;
+    uint64_t next_lsn = reader->chain.next_lsn;
+    *ret_gone = number != 0 && at == fresh.count;
+    if (*ret_gone && reader->begun && first_lsn > next_lsn) {
+        mr_segments_finish(&fresh);
+        return mr_error_set(error, MR_NOT_FOUND,
+                            "%s: lsn %" PRIu64
+                            " is the next to be read, but it was removed: the log "
+                            "begins at lsn %" PRIu64 " now",
+                            reader->dir, next_lsn, first_lsn);
+    }
     mr_segments_finish(&reader->segments);
     reader->segments = fresh;
-    reader->at = at;
-    if (number == 0 || at < fresh.count) {
-        return MR_OK;
+    reader->at = at < fresh.count ? at : 0;
+    return MR_OK;
+}
+
+/* What is gone was taken back by an appender that could not finish it, or removed by retention: what we have not read
+ * stands in another. */
+static enum mr_status list(struct mr_log_reader *reader, struct mr_error *error) {
+    bool gone;
+    enum mr_status status = refresh(reader, &gone, error);
+    if (status != MR_OK || !gone) {
+        return status;
     }
-    /* Taken back by an appender that could not finish it: it held nothing; go on from here. */
     mr_frames_close(&reader->frames);
     reader->opened = false;
     if (reader->from_lsn < reader->chain.next_lsn) {
         reader->from_lsn = reader->chain.next_lsn;
     }
-    if (fresh.count > 0) {
+    if (reader->segments.count > 0) {
         jump_to_asked(reader);
     }
     return MR_OK;
@@ -97,7 +116,8 @@ enum mr_status mr_log_reader_open(struct mr_disk *disk, const char *dir, uint64_
     reader->dir = copy;
     reader->from_seq = from_seq;
     reader->limit = UINT64_MAX;
-    enum mr_status status = list(reader, error);
+    bool gone;
+    enum mr_status status = refresh(reader, &gone, error);
     if (status != MR_OK) {
         mr_log_reader_close(reader);
         return status;
@@ -121,8 +141,10 @@ void mr_log_reader_close(struct mr_log_reader *reader) {
 
 enum mr_status mr_log_reader_seek(struct mr_log_reader *reader, uint64_t lsn,
                                   struct mr_error *error) {
+    bool gone;
     reader->from_lsn = lsn;
-    enum mr_status status = list(reader, error);
+    reader->begun = false;
+    enum mr_status status = refresh(reader, &gone, error);
     if (status == MR_OK && reader->segments.count > 0) {
         jump_to_asked(reader);
     }
@@ -184,7 +206,8 @@ static enum mr_status place(struct mr_log_reader *reader, struct mr_error *error
 }
 
 static bool wanted(const struct mr_log_reader *reader, const struct mr_record *record) {
-    return record->seq >= reader->from_seq && record->lsn >= reader->from_lsn;
+    return record->seq >= reader->from_seq &&
+           record->lsn + record->lsn_count > reader->from_lsn; /* a GAP may begin before it */
 }
 
 /* One record: read whole when it is wanted, else its header only. */
@@ -278,6 +301,7 @@ enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record
         status = step(reader, &record, &why);
         if (status == MR_OK && wanted(reader, &record)) {
             MR_ASSERT(record.lsn <= reader->limit && record.payload.ptr != NULL);
+            reader->begun = true;
             *ret = record;
             return MR_OK;
         }

@@ -28,7 +28,7 @@ static_assert(MR_RECORD_HEADER % MR_RECORD_ALIGN == 0, "payloads are aligned");
 const char *mr_record_type_name(enum mr_record_type type) {
     static const char *const names[MR_RECORD_TYPE_END] = {
         [MR_RECORD_CONFIG] = "config", [MR_RECORD_START] = "start", [MR_RECORD_EVENTS] = "events",
-        [MR_RECORD_TICK] = "tick",     [MR_RECORD_DEAD] = "dead",
+        [MR_RECORD_TICK] = "tick",     [MR_RECORD_DEAD] = "dead",   [MR_RECORD_GAP] = "gap",
     };
     MR_ASSERT(type > 0 && type < MR_RECORD_TYPE_END);
     return names[type];
@@ -117,6 +117,7 @@ enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct m
         .bundle_index = mr_wire_u32(header + AT_BUNDLE_INDEX),
         .segment = mr_wire_u32(header + AT_SEGMENT),
         .lsn = mr_wire_u64(header + AT_LSN),
+        .lsn_count = 1,
         .seq = mr_wire_u64(header + AT_SEQ),
         .incarnation = mr_wire_u64(header + AT_INCARNATION),
         .recorded_ms = (int64_t)mr_wire_u64(header + AT_RECORDED_MS),
@@ -129,5 +130,25 @@ enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct m
     }
     *ret = record;
     *ret_payload_check = mr_wire_u64(header + AT_PAYLOAD_CHECK);
+    return MR_OK;
+}
+
+void mr_record_gap_encode(uint64_t lsn, uint64_t lsn_count, uint8_t ret[MR_RECORD_GAP_LEN]) {
+    MR_ASSERT(lsn > 0 && lsn_count > 0 && lsn_count <= MR_LSN_MAX && lsn <= MR_LSN_MAX - lsn_count);
+    mr_wire_put_u64(ret, lsn);
+    mr_wire_put_u64(ret + 8, lsn_count);
+}
+
+enum mr_status mr_record_gap_decode(struct mr_record *record) {
+    MR_ASSERT(record->type == MR_RECORD_GAP && record->payload.ptr != NULL);
+    if (record->payload.len != MR_RECORD_GAP_LEN || record->bundle_count != 1 ||
+        mr_wire_u64(record->payload.ptr) != record->lsn) {
+        return MR_CORRUPT;
+    }
+    uint64_t lsn_count = mr_wire_u64(record->payload.ptr + 8);
+    if (lsn_count == 0 || lsn_count > MR_LSN_MAX || record->lsn > MR_LSN_MAX - lsn_count) {
+        return MR_CORRUPT;
+    }
+    record->lsn_count = lsn_count;
     return MR_OK;
 }

@@ -26,16 +26,24 @@
  *             sound. incarnation and segment keep old bytes in reused files from passing as
  *             records. bundle_index and bundle_count tell whether a bundle is whole: what follows
  *             a whole bundle was written after that bundle was synced.
- * Invariants  I1 lsn grows by 1.  I2 seq never decreases; records of one seq are adjacent.
+ * Gap         Repair puts one GAP where records are lost: it has the lsn of the first of them and stands for
+ *             all, so its payload says how many. bundle_index 0 of 1. Its seq is that of the record before it
+ *             when bundles were lost in part only, else one that no other record has; so no bundle begins
+ *             with a GAP.
+ * Invariants  I1 lsn grows by 1, behind a GAP by as many as it stands for.
+ *             I2 seq never decreases; records of one seq are adjacent.
  */
 #include "base/bytes.h"
 
 #include <sys/uio.h>
 
-#define MR_RECORD_HEADER 80
-#define MR_RECORD_ALIGN 8
-#define MR_RECORD_MAGIC 0x3152726du /* "mrR1" read as a little-endian number */
+#define MR_RECORD_HEADER      80
+#define MR_RECORD_ALIGN       8
+#define MR_RECORD_MAGIC       0x3152726du /* "mrR1" read as a little-endian number */
 #define MR_RECORD_PAYLOAD_MAX (96u << 20)
+#define MR_RECORD_GAP_LEN     16
+#define MR_LSN_MAX                                                                                 \
+    (UINT64_MAX / 2) /* where a GAP ends at the latest: sums of two do not overflow */
 
 enum mr_record_type {
     MR_RECORD_CONFIG = 1, /* first of a log: the settings that shape state, as text */
@@ -43,7 +51,7 @@ enum mr_record_type {
     MR_RECORD_EVENTS,     /* a request's body and what decoding needs besides */
     MR_RECORD_TICK,       /* the clock: empty payload, recorded_ms says it */
     MR_RECORD_DEAD,       /* in the dead-letter log: entries of one bundle */
-    MR_RECORD_GAP,        /* put in by repair: payload u64 first lsn lost (its own), u64 how many (log/log.h) */
+    MR_RECORD_GAP, /* put in by repair: payload u64 first lsn lost (its own), u64 how many (log/log.h) */
     MR_RECORD_TYPE_END
 };
 
@@ -53,6 +61,7 @@ struct mr_record {
     uint32_t bundle_index;
     uint32_t segment;
     uint64_t lsn;
+    uint64_t lsn_count; /* how many it stands for: 1, a GAP as many as are lost */
     uint64_t seq;
     uint64_t incarnation;
     int64_t recorded_ms;
@@ -70,6 +79,10 @@ uint64_t mr_record_payload_check(const struct iovec *payload, int payload_count)
 void mr_record_encode(const struct mr_record *record, const struct iovec *payload,
                       int payload_count, uint8_t ret[MR_RECORD_HEADER]);
 /* MR_CORRUPT when the header is not sound: magic, version, checksum, a type or length out of
- * bounds. ret->payload has the length and a NULL ptr. */
+ * bounds. ret->payload has the length and a NULL ptr, and lsn_count is 1 until the payload is known. */
 enum mr_status mr_record_decode(const uint8_t header[MR_RECORD_HEADER], struct mr_record *ret,
                                 uint64_t *ret_payload_check) MR_MUST_CHECK;
+
+void mr_record_gap_encode(uint64_t lsn, uint64_t lsn_count, uint8_t ret[MR_RECORD_GAP_LEN]);
+/* Takes lsn_count from the payload of a GAP. MR_CORRUPT when it is not one that repair writes. */
+enum mr_status mr_record_gap_decode(struct mr_record *record) MR_MUST_CHECK;

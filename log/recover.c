@@ -8,22 +8,21 @@
 
 enum { COPY_PART = 256 << 10 };
 
-struct mr_chain mr_recover_chain(const struct mr_segments *segments) {
-    if (segments->count == 0) {
-        return (struct mr_chain){.next_lsn = 1};
-    }
-    const struct mr_segment *first = &segments->items[0];
-    MR_ASSERT(first->first_lsn > 0 && first->first_seq > 0);
-    return (struct mr_chain){.next_lsn = first->first_lsn, .seq = first->first_seq - 1};
+struct mr_chain mr_recover_chain(const struct mr_segments *segments, uint32_t i) {
+    MR_ASSERT(i < segments->count);
+    const struct mr_segment *segment = &segments->items[i];
+    MR_ASSERT(segment->first_lsn > 0 && segment->first_seq > 0);
+    return (struct mr_chain){.next_lsn = segment->first_lsn, .seq = segment->first_seq - 1};
 }
 
-static enum mr_status corrupt_at(const char *dir, const struct mr_segment *segment, uint64_t offset,
-                                 const char *why, const char *proof, uint64_t proof_number,
-                                 struct mr_error *error) {
+static enum mr_status corrupt_at(const char *dir, const struct mr_frames *frames,
+                                 const struct mr_chain *chain, const char *why, const char *proof,
+                                 uint64_t proof_number, struct mr_error *error) {
     char name[MR_SEGMENT_NAME_MAX];
-    mr_segment_name(segment, name);
-    return mr_error_set(error, MR_CORRUPT, "%s/%s: offset %" PRIu64 ": %s, but %s %" PRIu64, dir,
-                        name, offset, why, proof, proof_number);
+    mr_segment_name(&frames->segment, name);
+    return mr_error_set(error, MR_CORRUPT,
+                        "%s/%s: offset %" PRIu64 ": %s where lsn %" PRIu64 " was, but %s %" PRIu64,
+                        dir, name, frames->offset, why, chain->next_lsn, proof, proof_number);
 }
 
 enum mr_status mr_recover_judge(struct mr_frames *frames, const struct mr_chain *chain,
@@ -50,7 +49,8 @@ enum mr_status mr_recover_judge(struct mr_frames *frames, const struct mr_chain 
     if (status != MR_CORRUPT && status != MR_END) {
         return mr_error_set(error, status, "%s: cannot read: %s", dir, mr_status_text(status));
     }
-    return corrupt_at(dir, &frames->segment, offset, status == MR_END ? "zeros" : why,
+    MR_ASSERT(frames->offset == offset);
+    return corrupt_at(dir, frames, chain, status == MR_END ? "zeros" : why,
                       "a record of a later bundle stands at offset", ret->later, error);
 }
 
@@ -62,8 +62,14 @@ static void note(struct mr_segment_summary *summary, const struct mr_record *rec
     if (record->bundle_index == 0) {
         summary->bundle_start = offset_before;
     }
+    if (record->type == MR_RECORD_GAP) {
+        summary->lost += record->lsn_count;
+    }
+    if (record->type == MR_RECORD_CONFIG) {
+        summary->config_lsn = record->lsn;
+    }
     summary->records++;
-    summary->last_lsn = record->lsn;
+    summary->last_lsn = record->lsn + record->lsn_count - 1;
     summary->last_seq = record->seq;
     summary->last_ms = record->recorded_ms;
     summary->end = offset;
@@ -80,8 +86,7 @@ static enum mr_status at_no_record(struct mr_frames *frames, const struct mr_cha
     }
     why = status == MR_END ? "zeros" : why;
     if (cut != UINT64_MAX) {
-        return corrupt_at(dir, &frames->segment, frames->offset, why,
-                          "the next segment begins at lsn", cut, error);
+        return corrupt_at(dir, frames, chain, why, "the next segment begins at lsn", cut, error);
     }
     struct mr_tail tail = {0};
     status = mr_recover_judge(frames, chain, dir, why, &tail, error);
@@ -122,6 +127,10 @@ enum mr_status mr_recover_segment(struct mr_disk *disk, const char *dir,
         } else {
             status = at_no_record(&frames, chain, dir, cut, status, why, ret, error);
         }
+    }
+    if (status == MR_OK && chain->next_lsn > cut) {
+        status = corrupt_at(dir, &frames, chain, "a gap that ends",
+                            "the next segment begins at lsn", cut, error);
     }
     mr_frames_close(&frames);
     MR_ASSERT(ret->end <= segment.size && ret->bundle_start <= ret->end);
@@ -187,9 +196,11 @@ static enum mr_status settle(struct mr_disk *disk, const char *dir,
     return status;
 }
 
-static enum mr_status sync_all(struct mr_disk *disk, const char *dir,
-                               const struct mr_segments *segments, struct mr_error *error) {
-    for (uint32_t i = 0; i < segments->count; i++) {
+/* From the segment first on: what is before it was synced before a checkpoint said so. */
+static enum mr_status sync_from(struct mr_disk *disk, const char *dir,
+                                const struct mr_segments *segments, uint32_t first,
+                                struct mr_error *error) {
+    for (uint32_t i = first; i < segments->count; i++) {
         struct mr_segment segment = segments->items[i];
         struct mr_file *file;
         enum mr_status status = mr_segment_open(disk, dir, MR_FILE_WRITE, &segment, &file, error);
@@ -209,25 +220,75 @@ static enum mr_status sync_all(struct mr_disk *disk, const char *dir,
     return MR_OK;
 }
 
-enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr_segments *segments,
-                          struct mr_recovery *ret, struct mr_error *error) {
-    struct mr_recovery recovery = {.chain = mr_recover_chain(segments), .recorded_ms = INT64_MIN};
-    enum mr_status status = sync_all(disk, dir, segments, error);
-    for (uint32_t i = 0; status == MR_OK && i < segments->count; i++) {
-        status = mr_recover_segment(disk, dir, segments, i, &recovery.chain, NULL, NULL,
-                                    &recovery.last, error);
-        if (status == MR_OK && recovery.last.records > 0) {
-            recovery.records += recovery.last.records;
-            recovery.bytes += recovery.last.end - MR_SEGMENT_HEADER;
-            recovery.recorded_ms =
-                recovery.last.last_ms != 0 ? recovery.last.last_ms : recovery.recorded_ms;
+static void hold(struct mr_recovery *recovery, const struct mr_segment *segment, uint64_t records,
+                 uint64_t bytes, int64_t newest_ms) {
+    const struct mr_held_segment held = {.number = segment->number,
+                                         .first_lsn = segment->first_lsn,
+                                         .size = segment->size,
+                                         .bytes = bytes,
+                                         .records = records,
+                                         .newest_ms = newest_ms};
+    mr_held_add(&recovery->held, &held);
+    recovery->held.current = recovery->held.count - 1;
+    recovery->records += records;
+    recovery->bytes += bytes;
+}
+
+/* Syncs and walks from the segment first on. *ret_found: a record. */
+static enum mr_status walk_from(struct mr_disk *disk, const char *dir,
+                                const struct mr_segments *segments, uint32_t first,
+                                struct mr_recovery *recovery, bool *ret_found,
+                                struct mr_error *error) {
+    const struct mr_segment *items = segments->items;
+    *recovery =
+        (struct mr_recovery){.chain = mr_recover_chain(segments, first), .recorded_ms = INT64_MIN};
+    *ret_found = false;
+    if (mr_held_reserve(&recovery->held, segments->count) != MR_OK) {
+        return mr_error_set(error, MR_NO_MEMORY, "%s: no memory to open", dir);
+    }
+    for (uint32_t i = 0; i < first; i++) {
+        hold(recovery, &items[i], mr_segments_cut(segments, i) - items[i].first_lsn, items[i].size,
+             MR_HELD_UNKNOWN);
+    }
+    enum mr_status status = sync_from(disk, dir, segments, first, error);
+    for (uint32_t i = first; status == MR_OK && i < segments->count; i++) {
+        struct mr_segment_summary *s = &recovery->last;
+        status = mr_recover_segment(disk, dir, segments, i, &recovery->chain, NULL, NULL, s, error);
+        if (status == MR_OK) {
+            *ret_found = *ret_found || s->records > 0;
+            recovery->config_lsn = s->config_lsn != 0 ? s->config_lsn : recovery->config_lsn;
+            hold(recovery, &s->segment, s->records, s->end - MR_SEGMENT_HEADER,
+                 s->records > 0 ? s->last_ms : INT64_MIN);
+            recovery->recorded_ms =
+                s->records > 0 && s->last_ms != 0 ? s->last_ms : recovery->recorded_ms;
         }
     }
-    if (status == MR_OK && segments->count > 0) {
-        status = settle(disk, dir, &recovery.last, error);
+    return status;
+}
+
+enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr_segments *segments,
+                          uint64_t from_lsn, struct mr_recovery *ret, struct mr_error *error) {
+    struct mr_recovery recovery;
+    bool found;
+    uint32_t first = 0;
+    MR_ASSERT(segments->count > 0);
+    while (first + 1 < segments->count && segments->items[first + 1].first_lsn <= from_lsn) {
+        first++;
+    }
+    enum mr_status status = walk_from(disk, dir, segments, first, &recovery, &found, error);
+    while (status == MR_OK && !found && first > 0) {
+        first--;
+        mr_held_finish(&recovery.held);
+        status = walk_from(disk, dir, segments, first, &recovery, &found, error);
     }
     if (status == MR_OK) {
-        *ret = recovery;
+        status = settle(disk, dir, &recovery.last, error);
     }
-    return status;
+    if (status != MR_OK) {
+        mr_held_finish(&recovery.held);
+        return status;
+    }
+    mr_held_check(&recovery.held);
+    *ret = recovery;
+    return MR_OK;
 }

@@ -48,10 +48,17 @@
  * not on the disk. Only the last bundle can be of that kind (P3), so the opener writes it again
  * before the sync.
  *
+ * Repair (log/repair.h) writes a damaged segment again, whole, and puts a GAP where records are lost. A GAP stands for
+ * its lsns in all of the above; it is durable before its segment has its name.
+ *
+ * What a checkpoint holds (from_lsn) is not read: of the segments before the one that holds from_lsn only the headers.
+ * One more is read when that one has no record, for the last record says the time and the seq.
+ *
  * With log.sync off (MR_SEGMENT_UNSYNCED) P1 holds from segment to segment only: the last segment
  * is cut at its first bad frame whatever is behind, and an opener goes on in a new one.
  */
 #include "log/frames.h"
+#include "log/held.h"
 
 /* What one segment holds. */
 struct mr_segment_summary {
@@ -59,6 +66,8 @@ struct mr_segment_summary {
     uint64_t records;
     uint64_t last_lsn; /* 0: no record */
     uint64_t last_seq;
+    uint64_t lost;       /* lsns that GAPs stand for */
+    uint64_t config_lsn; /* of the last CONFIG record; 0: none */
     int64_t first_ms;
     int64_t last_ms;
     uint64_t end;          /* of the records; the next goes there */
@@ -70,13 +79,15 @@ struct mr_segment_summary {
 struct mr_recovery {
     struct mr_chain chain;
     int64_t recorded_ms; /* of the last record; INT64_MIN: none, or only STARTs without a time */
+    uint64_t config_lsn; /* of the last CONFIG record met; 0: none */
     uint64_t records;
     uint64_t bytes; /* of the records */
     struct mr_segment_summary last;
+    struct mr_held held; /* the caller's to finish */
 };
 
-/* The chain before the first segment's first record. */
-struct mr_chain mr_recover_chain(const struct mr_segments *segments);
+/* The chain before segment i's first record, for a walk that begins there. */
+struct mr_chain mr_recover_chain(const struct mr_segments *segments, uint32_t i);
 
 /* Called for each record; its payload is valid until it returns. Any status but MR_OK ends the
  * walk. */
@@ -97,6 +108,8 @@ enum mr_status mr_recover_judge(struct mr_frames *frames, const struct mr_chain 
                                 const char *dir, const char *why, struct mr_tail *ret,
                                 struct mr_error *error) MR_MUST_CHECK;
 
-/* Syncs all, walks all, cuts the tail and makes the end durable (P4, but for the START). */
+/* Syncs all, walks all, cuts the tail and makes the end durable (P4, but for the START). All is from the segment on that
+ * holds from_lsn; the first must not begin behind it. At least one segment. */
 enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr_segments *segments,
-                          struct mr_recovery *ret, struct mr_error *error) MR_MUST_CHECK;
+                          uint64_t from_lsn, struct mr_recovery *ret,
+                          struct mr_error *error) MR_MUST_CHECK;

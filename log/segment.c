@@ -25,6 +25,7 @@ enum {
     AT_SIZE = 40,
     AT_CHECK = 56,
     HEADER_LEN = 64,
+    LIST_AGAIN = 16, /* an appender beside us removes few in the time of a listing */
 };
 
 void mr_segment_name(const struct mr_segment *segment, char ret[MR_SEGMENT_NAME_MAX]) {
@@ -260,7 +261,8 @@ static enum mr_status add_name(void *ctx, const char *name) {
 static int by_number(const void *a, const void *b) {
     const struct mr_segment *x = a;
     const struct mr_segment *y = b;
-    return (x->number > y->number) - (x->number < y->number);
+    int order = (x->number > y->number) - (x->number < y->number);
+    return order != 0 ? order : (x->first_lsn > y->first_lsn) - (x->first_lsn < y->first_lsn);
 }
 
 /* Whether the headers tell one story: numbers grow, lsns do not fall, one incarnation. */
@@ -282,24 +284,38 @@ static enum mr_status check_order(const char *dir, const struct mr_segments *seg
     return MR_OK;
 }
 
-enum mr_status mr_segments_list(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
-                                struct mr_error *error) {
+enum mr_status mr_segments_names(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
+                                 struct mr_error *error) {
     struct mr_segments segments = {0};
     enum mr_status status = mr_disk_list(disk, dir, add_name, &segments);
     if (status != MR_OK) {
-        (void)mr_error_set(error, status, "%s: cannot list: %s", dir, mr_status_text(status));
-        goto fail;
+        mr_segments_finish(&segments);
+        return mr_error_set(error, status, "%s: cannot list: %s", dir, mr_status_text(status));
     }
     if (segments.count > 1) {
         qsort(segments.items, segments.count, sizeof *segments.items, by_number);
     }
+    *ret = segments;
+    return MR_OK;
+}
+
+/* *ret_gone: one of the names is not there any more. */
+static enum mr_status list_once(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
+                                bool *ret_gone, struct mr_error *error) {
+    struct mr_segments segments;
+    enum mr_status status = mr_segments_names(disk, dir, &segments, error);
+    if (status != MR_OK) {
+        return status;
+    }
     uint32_t kept = 0;
+    *ret_gone = false;
     for (uint32_t i = 0; i < segments.count; i++) {
         struct mr_segment segment = segments.items[i];
         struct mr_file *file;
         status = mr_segment_open(disk, dir, MR_FILE_READ, &segment, &file, error);
         if (status == MR_NOT_FOUND) {
-            continue; /* the appender beside us took it back: it held no record */
+            *ret_gone = true;
+            continue;
         }
         if (status != MR_OK) {
             goto fail;
@@ -317,6 +333,20 @@ enum mr_status mr_segments_list(struct mr_disk *disk, const char *dir, struct mr
 fail:
     mr_segments_finish(&segments);
     return status;
+}
+
+/* The appender beside us takes one back that it could not finish, which held nothing; or it removes the oldest, and
+ * what we have then may lack one in the middle that was removed after the one before it was read. */
+enum mr_status mr_segments_list(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
+                                struct mr_error *error) {
+    for (int i = 1;; i++) {
+        bool gone;
+        enum mr_status status = list_once(disk, dir, ret, &gone, error);
+        if (status != MR_OK || !gone || i == LIST_AGAIN) {
+            return status;
+        }
+        mr_segments_finish(ret);
+    }
 }
 
 struct remove_ctx {

@@ -79,6 +79,10 @@ enum mr_status mr_segment_open(struct mr_disk *disk, const char *dir, enum mr_fi
                                struct mr_error *error) MR_MUST_CHECK;
 
 void mr_segments_finish(struct mr_segments *segments);
+/* All finished segments of dir by their names alone: numbers and first lsns, sorted by both. An empty directory is
+ * fine; a missing one is MR_NOT_FOUND. */
+enum mr_status mr_segments_names(struct mr_disk *disk, const char *dir, struct mr_segments *ret,
+                                 struct mr_error *error) MR_MUST_CHECK;
 /* All finished segments of dir, by number, with their headers. An empty directory is fine; a
  * missing one is MR_NOT_FOUND. MR_CORRUPT when headers and names contradict each other. */
 enum mr_status mr_segments_list(struct mr_disk *disk, const char *dir, struct mr_segments *ret,

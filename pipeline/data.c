@@ -3,7 +3,9 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/report.h"
 #include "pipeline/dead_letters.h"
+#include "pipeline/stations.h"
 
 struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
     size_t names = plan->rule_count * (size_t)MR_RULE_METRICS_MAX;
@@ -22,6 +24,7 @@ struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
             .metric_names = name,
             .metric_count = rule->metric_count,
             .window_size_ms = rule->window_size_ms,
+            .generation = plan->generations[i],
         };
         for (uint32_t k = 0; k < rule->metric_count; k++) {
             *name++ = rule->metrics[k].name;
@@ -30,91 +33,380 @@ struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
     return rules;
 }
 
-/* The first line in which the two texts differ, for the message. */
-static struct mr_bytes first_difference(struct mr_bytes a, struct mr_bytes b) {
-    size_t same = 0;
-    while (same < a.len && same < b.len && a.ptr[same] == b.ptr[same]) {
-        same++;
+/* ---- a plan and its store ---- */
+
+static void close_plan(struct mr_data *data) {
+    if (data->results != NULL) {
+        data->options.close_results(data->options.ctx, data->results);
     }
-    size_t from = same;
-    while (from > 0 && b.ptr[from - 1] != '\n') {
-        from--;
-    }
-    size_t to = same;
-    while (to < b.len && b.ptr[to] != '\n') {
-        to++;
-    }
-    return mr_bytes_of(b.ptr + from, to - from);
+    data->results = NULL;
+    mr_free(data->results_rules);
+    data->results_rules = NULL;
+    mr_plan_close(data->plan);
+    data->plan = NULL;
 }
 
-static enum mr_status compare_config(const struct mr_data *data, struct mr_bytes stored,
-                                     struct mr_error *error) {
-    struct mr_bytes now = mr_buf_bytes(&data->plan->state_text);
-    if (mr_bytes_equal(stored, now)) {
-        return MR_OK;
-    }
-    struct mr_bytes line = first_difference(stored, now);
-    return mr_error_set(error, MR_MISMATCH,
-                        "streams or rules differ from those that made %s (at `%.*s`): this version cannot "
-                        "change them on existing data; go back to the old ones, or start with another "
-                        "node.data_dir",
-                        data->dir.path, (int)(line.len > 120 ? 120 : line.len),
-                        (const char *)line.ptr);
-}
-
-/* The CONFIG record is the first of a log behind START. */
-static enum mr_status check_config(struct mr_data *data, struct mr_error *error) {
-    struct mr_log_reader *reader = NULL;
-    enum mr_status status = mr_log_reader_open(data->dir.disk, data->dir.log_dir, 1, &reader, error);
-    struct mr_record record;
-    while (status == MR_OK) {
-        status = mr_log_reader_next(reader, &record, error);
-        if (status == MR_OK && record.type == MR_RECORD_CONFIG) {
-            status = compare_config(data, record.payload, error);
-            mr_log_reader_close(reader);
-            return status;
+/* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
+ * store that claims to be as far has seen bundles that the log has lost (a copy put back, power lost with log.sync off),
+ * whose numbers will be given again. */
+static enum mr_status settle_results(struct mr_data *data, struct mr_error *error) {
+    uint64_t base = data->restored.newest.seq;
+    uint64_t flushed = mr_results_flushed_seq(data->results);
+    uint32_t shards = 0;
+    enum mr_status status = mr_datadir_read_shards(&data->dir, &shards, error);
+    bool other_shards = shards != 0 && shards != data->plan->shards;
+    bool ahead = flushed >= mr_log_last_seq(data->log);
+    if (status == MR_OK && flushed > base && (other_shards || ahead)) {
+        mr_report(MR_LEVEL_WARN, "results_rewound", "reason=\"%s\" from=%llu to=%llu source=\"the log\"",
+                  ahead ? "they were ahead of the log" : "another number of shards",
+                  (unsigned long long)flushed, (unsigned long long)base);
+        status = mr_results_rewind(data->results, base);
+        if (status != MR_OK) {
+            return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
         }
-        if (status == MR_OK && record.type != MR_RECORD_START) {
-            status = mr_error_set(error, MR_CORRUPT, "the log in %s has no CONFIG record before its events",
-                                  data->dir.log_dir);
+    }
+    if (status == MR_OK && flushed < base && mr_log_first_lsn(data->log) == 1 && !data->from_zero) {
+        mr_report(MR_LEVEL_WARN, "results_rebuilt", "reason=\"the store is older than the checkpoint\" source=\"the log\"");
+        return MR_AGAIN;
+    }
+    if (status == MR_OK && flushed < base) {
+        mr_report(MR_LEVEL_WARN, "results_incomplete",
+                  "have=%llu need=%llu reason=\"the store is older than the checkpoint, and the log does not reach "
+                  "back\" action=\"rows that were final before are missing\"",
+                  (unsigned long long)flushed, (unsigned long long)base);
+    }
+    if (status == MR_OK && shards != data->plan->shards) {
+        status = mr_datadir_write_shards(&data->dir, data->plan->shards, error);
+    }
+    return status;
+}
+
+/* A lateness made shorter: windows are final that were not, and no bundle will say so. */
+static enum mr_status say_finals(struct mr_data *data, struct mr_error *error) {
+    enum mr_status status = mr_results_begin(data->results);
+    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
+        if (data->restored.finals_ms[i] != INT64_MIN) {
+            status = mr_results_finalize(data->results, i, data->restored.finals_ms[i]);
+        }
+    }
+    if (status == MR_OK) {
+        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
+    }
+    if (status != MR_OK) {
+        mr_results_rollback(data->results);
+        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
+    }
+    return MR_OK;
+}
+
+/* before: the configuration of the checkpoint; NULL: there is none. */
+static enum mr_status open_plan(struct mr_data *data, const struct mr_config *config,
+                                const struct mr_config *before, uint64_t anew_seq,
+                                struct mr_error *error) {
+    enum mr_status status = mr_plan_open(config, &data->dir.key, false, &data->plan, error);
+    if (status == MR_OK && before != NULL) {
+        data->restored.old_streams = before->stream_count;
+        data->restored.old_rules = before->rule_count;
+        status = mr_config_compare(before, config, &data->restored.change, error);
+    }
+    if (status == MR_OK && before != NULL) {
+        status = mr_restored_plan(&data->restored, before, anew_seq, data->plan, error);
+    }
+    if (status == MR_OK) {
+        data->results_rules = mr_data_results_rules(data->plan);
+        status = data->results_rules != NULL
+                     ? data->options.open_results(data->options.ctx, data, &data->results, error)
+                     : mr_error_set(error, MR_NO_MEMORY, "out of memory opening the data directory");
+    }
+    if (status == MR_OK && !data->settled) {
+        status = settle_results(data, error);
+        data->settled = status == MR_OK;
+    }
+    if (status == MR_OK && before != NULL && data->restored.change.any) {
+        status = say_finals(data, error);
+    }
+    return status;
+}
+
+enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
+                                struct mr_error *error) {
+    const struct mr_config *config = data->options.config;
+    bool checkpoint = data->restored.newest.number != 0;
+    struct mr_pipeline_options options = {
+        .plan = data->plan,
+        .clock = data->options.clock,
+        .log = data->log,
+        .dead = data->dead,
+        .dead_seq = data->dead_seq,
+        .results = data->results,
+        .disk = data->options.disk,
+        .checkpoint_dir = data->dir.checkpoint_dir,
+        .checkpoint_every_ms = config->checkpoint.every_ms,
+        .restored = &data->restored,
+        .retain_ms = config->log.retain_ms,
+        .retain_bytes = config->log.retain_bytes,
+    };
+    uint64_t from_seq = checkpoint ? data->restored.newest.seq + 1 : 1;
+    enum mr_status status = mr_log_reader_open(data->options.disk, data->dir.log_dir, from_seq,
+                                               &options.replay, error);
+    if (status == MR_OK) {
+        mr_log_reader_limit(options.replay, mr_log_last_lsn(data->log));
+        status = mr_pipeline_open(&options, ret, error); /* takes the reader over in every case */
+    }
+    return status;
+}
+
+/* ---- streams and rules that change ---- */
+
+/* What comes behind the state at hand: the next CONFIG record. */
+struct mr_next_config {
+    bool found;
+    bool adjacent; /* nothing was counted between the state and it */
+    bool last;     /* no other one behind it says otherwise */
+    uint64_t seq;
+    struct mr_buf text;
+};
+
+/* Records that say what holds already are passed over. */
+static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq, struct mr_bytes now,
+                                       struct mr_next_config *ret, struct mr_error *error) {
+    struct mr_log_reader *reader = NULL;
+    ret->adjacent = true;
+    ret->last = true;
+    enum mr_status status = mr_log_reader_open(data->options.disk, data->dir.log_dir,
+                                               behind_seq + 1, &reader, error);
+    uint64_t config_lsn = mr_log_config_lsn(data->log);
+    struct mr_record record = {.lsn = 0};
+    while (status == MR_OK && record.lsn < config_lsn) {
+        status = mr_log_reader_next(reader, &record, error);
+        if (status != MR_OK) {
+            break;
+        }
+        bool counted = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK;
+        if (!ret->found) {
+            ret->adjacent = ret->adjacent && !counted;
+        }
+        if (record.type != MR_RECORD_CONFIG || (!ret->found && mr_bytes_equal(record.payload, now))) {
+            continue;
+        }
+        if (!ret->found) {
+            ret->found = true;
+            ret->seq = record.seq;
+            mr_buf_append_bytes(&ret->text, record.payload);
+            status = ret->text.failed ? MR_NO_MEMORY : MR_OK;
+        } else {
+            ret->last = ret->last && mr_bytes_equal(record.payload, mr_buf_bytes(&ret->text));
         }
     }
     mr_log_reader_close(reader);
-    return status; /* MR_END: a new log */
+    if (status == MR_NO_MEMORY) {
+        return mr_error_set(error, status, "out of memory reading the log's configuration");
+    }
+    return status == MR_END ? MR_OK : status;
 }
 
-static enum mr_status write_config(struct mr_data *data, struct mr_clock *clock,
-                                   struct mr_error *error) {
+static enum mr_status append_config(struct mr_data *data, struct mr_bytes text,
+                                    struct mr_error *error) {
     struct mr_log_entry entry = {
         .type = MR_RECORD_CONFIG,
-        .payload = {{data->plan->state_text.ptr, data->plan->state_text.len}},
+        .payload = {{(void *)(uintptr_t)text.ptr, text.len}},
         .payload_count = 1,
     };
-    return mr_log_append(data->log, mr_log_last_seq(data->log) + 1, mr_clock_wall_ms(clock), &entry, 1,
-                         error);
+    /* With the last recorded time: the clock may be wrong, and nothing is received with it. */
+    int64_t recorded_ms = mr_log_last_recorded_ms(data->log);
+    if (recorded_ms == INT64_MIN) {
+        recorded_ms = mr_clock_wall_ms(data->options.clock);
+    }
+    return mr_log_append(data->log, mr_log_last_seq(data->log) + 1, recorded_ms, &entry, 1, error);
 }
 
-static enum mr_status open_logs(struct mr_data *data, struct mr_clock *clock,
-                                const struct mr_config *config, struct mr_error *error) {
-    struct mr_log_options options = {
-        .disk = data->dir.disk,
-        .clock = clock,
-        .dir = data->dir.log_dir,
-        .segment_bytes = config->log.segment_bytes,
-        .reserve_bytes = config->log.reserve_bytes,
-        .sync = config->log.sync,
-    };
-    enum mr_status status = mr_log_open(&options, &data->log, error);
+static enum mr_status parse_state(const struct mr_data *data, struct mr_bytes text,
+                                  struct mr_config **ret, struct mr_error *error) {
+    char *environment[] = {NULL};
+    enum mr_status status =
+        mr_config_parse(text, "the configuration this data was made with", environment, ret, error);
+    if (status == MR_OK) {
+        (*ret)->node.shards = data->options.config->node.shards;
+    } else if (status == MR_INVALID || status == MR_UNSUPPORTED) {
+        error->status = status = MR_MISMATCH; /* of another version, not of this user */
+    }
+    return status;
+}
+
+static void asked(struct mr_ask *ask, void *ctx) {
+    (void)ask;
+    *(bool *)ctx = true;
+}
+
+/* Runs the stations here, without threads, until replay is over, and makes a checkpoint. */
+static enum mr_status replay_and_save(struct mr_data *data, struct mr_error *error) {
+    struct mr_pipeline *pipeline = NULL;
+    enum mr_status status = mr_data_pipeline(data, &pipeline, error);
     if (status != MR_OK) {
         return status;
     }
-    options.dir = data->dir.dead_dir;
-    options.segment_bytes = config->log.segment_bytes / 8; /* rare things: small files */
-    status = mr_log_open(&options, &data->dead, error);
+    bool done = false;
+    bool sent = false;
+    struct mr_ask ask = {.kind = MR_ASK_CHECKPOINT, .done = asked, .ctx = &done};
+    while (!done && status == MR_OK) {
+        bool worked = false;
+        for (uint32_t i = 0; i < mr_pipeline_stations(pipeline); i++) {
+            worked = mr_pipeline_step(pipeline, i) || worked;
+        }
+        if (!sent && mr_pipeline_live(pipeline)) {
+            sent = mr_pipeline_checkpoint(pipeline, &ask);
+        }
+        status = mr_pipeline_failure(pipeline, error);
+        if (!worked && !done && sent && pipeline->flusher.retry_ns != 0) {
+            status = mr_error_set(error, MR_IO, "results cannot be written: %s",
+                                  mr_results_error_text(data->results));
+        }
+    }
+    mr_pipeline_close(pipeline);
+    if (status == MR_OK && ask.status != MR_OK) {
+        status = mr_error_set(error, ask.status,
+                              "streams or rules have changed, and the checkpoint before the change failed");
+    }
+    return status;
+}
+
+static enum mr_status read_checkpoint(struct mr_data *data, struct mr_error *error) {
+    mr_restored_finish(&data->restored);
+    return mr_restored_open(data->options.disk, data->dir.checkpoint_dir, &data->restored, error);
+}
+
+/* One step of the way: the log up to the next change, under these streams and rules. */
+static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
+                                const struct mr_config *before, uint64_t anew_seq,
+                                struct mr_error *error) {
+    struct mr_config *config = NULL;
+    mr_report(MR_LEVEL_INFO, "configuration_stage", "from_seq=%llu",
+              (unsigned long long)data->restored.newest.seq);
+    enum mr_status status = parse_state(data, text, &config, error);
+    if (status == MR_OK) {
+        status = open_plan(data, config, before, anew_seq, error);
+    }
+    if (status == MR_OK) {
+        status = replay_and_save(data, error);
+    }
+    close_plan(data);
+    mr_config_close(config);
+    return status == MR_OK ? read_checkpoint(data, error) : status;
+}
+
+static void say_change(const struct mr_data *data) {
+    const struct mr_config_change *change = &data->restored.change;
+    for (uint32_t i = 0; i < data->plan->rule_count; i++) {
+        if (change->rules[i] == MR_CHANGE_NEW || change->rules[i] == MR_CHANGE_ANEW) {
+            mr_report(MR_LEVEL_WARN, "rule_begins", "rule=%.*s generation=%llu reason=\"%s\"",
+                      (int)data->plan->rules[i].name.len, (const char *)data->plan->rules[i].name.ptr,
+                      (unsigned long long)data->plan->generations[i],
+                      change->rules[i] == MR_CHANGE_NEW ? "it is new" : "its definition changed");
+        }
+    }
+    if (change->streams_gone + change->rules_gone > 0) {
+        mr_report(MR_LEVEL_WARN, "configuration_lost", "streams=%u rules=%u action=\"their tables stay\"",
+                  change->streams_gone, change->rules_gone);
+    }
+}
+
+/* Where the data stands. */
+struct mr_position {
+    struct mr_config *config; /* of the checkpoint; NULL: there is none */
+    struct mr_bytes text;     /* likewise; empty */
+    struct mr_next_config next;
+};
+
+static enum mr_status look(struct mr_data *data, struct mr_position *ret, struct mr_error *error) {
+    const struct mr_manifest *newest = &data->restored.newest;
+    enum mr_status status = MR_OK;
+    if (newest->number != 0) {
+        ret->text = mr_restored_config(&data->restored);
+        status = parse_state(data, ret->text, &ret->config, error);
+    }
+    bool behind = mr_log_config_lsn(data->log) > newest->lsn;
+    return status == MR_OK && behind ? find_next_config(data, newest->seq, ret->text, &ret->next, error)
+                                     : status;
+}
+
+/* The configuration has changed since the last run: finish what there is under the old one, and say so in the log. */
+static enum mr_status change_config(struct mr_data *data, const struct mr_position *at,
+                                    struct mr_bytes wanted, struct mr_error *error) {
+    struct mr_config_change change;
+    enum mr_status status = mr_config_compare(at->config, data->options.config, &change, error);
+    struct mr_buf text; /* of its own: the checkpoint it lies in is replaced by the next one */
+    mr_buf_init(&text, MR_RECORD_PAYLOAD_MAX);
+    mr_buf_append_bytes(&text, at->text);
+    if (status == MR_OK) {
+        status = run_stage(data, mr_buf_bytes(&text), at->config, 0, error);
+    }
+    mr_buf_finish(&text);
+    return status == MR_OK ? append_config(data, wanted, error) : status;
+}
+
+/* One look at where the data stands, and one move. *ret_done: the plan for the configuration at hand is open. */
+static enum mr_status move_on(struct mr_data *data, struct mr_bytes wanted, struct mr_position *at,
+                              bool *ret_done, struct mr_error *error) {
+    enum mr_status status = look(data, at, error);
     if (status != MR_OK) {
         return status;
     }
-    status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, &data->dead_seq, error);
+    const struct mr_next_config *next = &at->next;
+    bool begun = at->config != NULL;
+    if (!next->found && !begun) {
+        return append_config(data, wanted, error); /* a new log */
+    }
+    if (!next->found && !mr_bytes_equal(at->text, wanted)) {
+        return change_config(data, at, wanted, error);
+    }
+    bool theirs = next->found && (next->adjacent || !begun); /* the next configuration's turn */
+    uint64_t anew_seq = theirs && begun ? next->seq : 0;
+    if (!next->found || (theirs && next->last && mr_bytes_equal(mr_buf_bytes(&next->text), wanted))) {
+        *ret_done = true;
+        status = open_plan(data, data->options.config, at->config, anew_seq, error);
+        if (status == MR_OK && next->found && begun) {
+            say_change(data);
+        }
+        return status;
+    }
+    struct mr_buf text;
+    mr_buf_init(&text, MR_RECORD_PAYLOAD_MAX);
+    mr_buf_append_bytes(&text, theirs ? mr_buf_bytes(&next->text) : at->text);
+    status = run_stage(data, mr_buf_bytes(&text), at->config, anew_seq, error);
+    mr_buf_finish(&text);
+    return status;
+}
+
+static enum mr_status settle_config(struct mr_data *data, struct mr_error *error) {
+    struct mr_buf wanted;
+    mr_buf_init(&wanted, MR_RECORD_PAYLOAD_MAX);
+    mr_config_print_state(data->options.config, &wanted);
+    enum mr_status status = wanted.failed ? mr_error_set(error, MR_NO_MEMORY, "out of memory") : MR_OK;
+    for (bool done = false; status == MR_OK && !done;) {
+        struct mr_position at = {.config = NULL};
+        mr_buf_init(&at.next.text, MR_RECORD_PAYLOAD_MAX);
+        status = move_on(data, mr_buf_bytes(&wanted), &at, &done, error);
+        mr_buf_finish(&at.next.text);
+        mr_config_close(at.config);
+    }
+    mr_buf_finish(&wanted);
+    return status;
+}
+
+/* ---- life ---- */
+
+static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *options,
+                                struct mr_error *error) {
+    const struct mr_restored *r = &data->restored;
+    options->dir = data->dir.dead_dir;
+    options->segment_bytes /= 8; /* rare things: small files */
+    options->from_lsn = r->dead_lsn + 1;
+    enum mr_status status = mr_log_open(options, &data->dead, error);
+    if (status == MR_OK) {
+        status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, r->dead_lsn + 1,
+                                               &data->dead_seq, error);
+    }
+    data->dead_seq = data->dead_seq > r->dead_seq ? data->dead_seq : r->dead_seq;
     /* Dead letters of bundles that the log has lost must not hide those of the bundles that get their numbers. */
     uint64_t last_seq = mr_log_last_seq(data->log);
     if (status == MR_OK && data->dead_seq >= last_seq) {
@@ -123,51 +415,75 @@ static enum mr_status open_logs(struct mr_data *data, struct mr_clock *clock,
     return status;
 }
 
-static enum mr_status open_parts(struct mr_data *data, struct mr_clock *clock,
-                                 const struct mr_config *config, struct mr_error *error) {
-    enum mr_status status = mr_plan_open(config, &data->dir.key, false, &data->plan, error);
-    if (status == MR_OK) {
-        status = open_logs(data, clock, config, error);
+static enum mr_status open_logs(struct mr_data *data, struct mr_error *error) {
+    const struct mr_config *config = data->options.config;
+    const struct mr_manifest *newest = &data->restored.newest;
+    struct mr_log_options options = {
+        .disk = data->dir.disk,
+        .clock = data->options.clock,
+        .dir = data->dir.log_dir,
+        .segment_bytes = config->log.segment_bytes,
+        .reserve_bytes = config->log.reserve_bytes,
+        .sync = config->log.sync,
+        .from_lsn = newest->lsn + 1,
+    };
+    enum mr_status status = mr_log_open(&options, &data->log, error);
+    if (status == MR_OK && newest->number != 0 &&
+        newest->incarnation != mr_log_incarnation(data->log)) {
+        status = mr_error_set(error, MR_MISMATCH,
+                              "%s was made from another log than the one in %s: put back the files that "
+                              "belong together",
+                              data->dir.checkpoint_dir, data->dir.log_dir);
     }
-    if (status != MR_OK) {
-        return status;
-    }
-    status = check_config(data, error);
-    if (status == MR_END) {
-        status = write_config(data, clock, error);
-    } else if (status == MR_OK) {
-        status = mr_log_reader_open(data->dir.disk, data->dir.log_dir, 1, &data->replay, error);
-    }
-    if (status == MR_OK) {
-        data->results_rules = mr_data_results_rules(data->plan);
-        if (data->results_rules == NULL) {
-            status = mr_error_set(error, MR_NO_MEMORY, "out of memory opening the data directory");
-        }
-    }
-    return status;
+    return status == MR_OK ? open_dead(data, &options, error) : status;
 }
 
-enum mr_status mr_data_open(struct mr_disk *disk, struct mr_clock *clock,
-                            const struct mr_config *config, struct mr_data *ret,
-                            struct mr_error *error) {
-    *ret = (struct mr_data){0};
-    enum mr_status status = mr_datadir_open(disk, config->node.data_dir, &ret->dir, error);
+static enum mr_status open_parts(struct mr_data *data, bool from_zero, struct mr_error *error) {
+    enum mr_status status = read_checkpoint(data, error);
+    if (status == MR_OK && from_zero) {
+        mr_restored_finish(&data->restored);
+        mr_manifest_init(&data->restored.newest);
+        mr_manifest_init(&data->restored.before);
+        data->restored.dead_seq = 0;
+        data->restored.dead_lsn = 0;
+    }
+    if (status == MR_OK) {
+        status = open_logs(data, error);
+    }
+    if (status == MR_OK) {
+        status = settle_config(data, error);
+    }
+    return status == MR_OK ? mr_restored_tidy(&data->restored, error) : status;
+}
+
+static enum mr_status open_from(const struct mr_data_options *options, bool from_zero,
+                                struct mr_data *ret, struct mr_error *error) {
+    *ret = (struct mr_data){.options = *options, .from_zero = from_zero};
+    mr_manifest_init(&ret->restored.newest);
+    mr_manifest_init(&ret->restored.before);
+    enum mr_status status =
+        mr_datadir_open(options->disk, options->config->node.data_dir, &ret->dir, error);
     if (status != MR_OK) {
         return status;
     }
-    status = open_parts(ret, clock, config, error);
+    status = open_parts(ret, from_zero, error);
     if (status != MR_OK) {
         mr_data_close(ret);
     }
     return status;
 }
 
+enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_data *ret,
+                            struct mr_error *error) {
+    enum mr_status status = open_from(options, false, ret, error);
+    return status == MR_AGAIN ? open_from(options, true, ret, error) : status;
+}
+
 void mr_data_close(struct mr_data *data) {
-    mr_log_reader_close(data->replay);
+    close_plan(data);
+    mr_restored_finish(&data->restored);
     mr_log_close(data->log);
     mr_log_close(data->dead);
-    mr_plan_close(data->plan);
-    mr_free(data->results_rules);
     mr_datadir_close(&data->dir);
     *data = (struct mr_data){0};
 }

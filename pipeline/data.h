@@ -1,30 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Data: everything of a node that lies on disk, opened in the order in which it depends on each other: the
- * directory and its key, the plan (fingerprints need the key), the logs, and whether the log was made by the same
- * streams and rules.
+ * Data: everything of a node that lies on disk, opened in the order in which it depends on each other: the directory
+ * and its key, the newest checkpoint, the logs from there on, the plan, the results store.
  *
- * Owner       The opener, until mr_data_close. The replay reader passes to the pipeline.
- * Errors      As mr_datadir_open, mr_log_open and mr_plan_open; MR_MISMATCH when streams or rules differ from
- *             those the log was made with, with the first line that differs.
+ * Idea        The log says under which streams and rules each of its records was taken (CONFIG records), and so does
+ *             a checkpoint. If they are not those of the configuration at hand, the node is brought forward first: what
+ *             is left of the log is replayed under the old ones, a checkpoint is made, and that is loaded under the
+ *             new ones (config/change.h says what may change). A crash on the way leaves a step done or not done.
+ *
+ *                 checkpoint (old) ── tail (old) ── checkpoint (old) ─┬─ CONFIG (new) ── live (new)
+ *                                                                     └─ loaded by names of streams and rules
+ * Owner       The opener, until mr_data_close. Pipelines opened with it go first.
+ * Errors      As mr_datadir_open, mr_restored_open, mr_log_open and mr_plan_open; MR_MISMATCH when the configuration
+ *             may not become this one on existing data.
  */
 #include "pipeline/datadir.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/restore.h"
 
-struct mr_data {
-    struct mr_datadir dir;
-    struct mr_plan *plan;
-    struct mr_log *log;
-    struct mr_log *dead;
-    struct mr_log_reader *replay;
-    uint64_t dead_seq;
-    struct mr_results_rule *results_rules; /* by rule; for the results store */
+struct mr_data;
+
+struct mr_data_options {
+    struct mr_disk *disk;
+    struct mr_clock *clock;
+    const struct mr_config *config;
+    /* The results store for data->results_rules (data->plan->rule_count of them) and the log; and what ends its use. */
+    enum mr_status (*open_results)(void *ctx, const struct mr_data *data, struct mr_results **ret,
+                                   struct mr_error *error);
+    void (*close_results)(void *ctx, struct mr_results *results);
+    void *ctx;
 };
 
-enum mr_status mr_data_open(struct mr_disk *disk, struct mr_clock *clock,
-                            const struct mr_config *config, struct mr_data *ret,
+struct mr_data {
+    struct mr_data_options options;
+    struct mr_datadir dir;
+    struct mr_restored restored;
+    struct mr_log *log;
+    struct mr_log *dead;
+    uint64_t dead_seq;
+    struct mr_plan *plan;
+    struct mr_results_rule *results_rules; /* by rule of the plan */
+    struct mr_results *results;
+    bool from_zero; /* the checkpoint is not used: the results store has not what it relies on */
+    bool settled; /* the results store was compared with log and checkpoint */
+};
+
+enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_data *ret,
                             struct mr_error *error) MR_MUST_CHECK;
+/* The pipeline on this data: loads the checkpoint, and will replay what came after it. Once. */
+enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
+                                struct mr_error *error) MR_MUST_CHECK;
 void mr_data_close(struct mr_data *data);
 
 /* What the results store must know of the plan's rules; one block, freed with mr_free. NULL: no memory. */

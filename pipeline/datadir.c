@@ -2,10 +2,11 @@
 #include "pipeline/datadir.h"
 
 #include "base/check.h"
+#include "base/limits.h"
 
 #include <stdio.h>
 
-static const char format_text[] = "millrace data, format 1\n";
+static const char format_text[] = "millrace data, format 2\n";
 
 static void join(char *ret, size_t cap, const char *dir, const char *name) {
     int len = snprintf(ret, cap, "%s/%s", dir, name);
@@ -141,6 +142,7 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     memcpy(ret->path, path.ptr, path.len);
     join(ret->log_dir, sizeof ret->log_dir, ret->path, "log");
     join(ret->dead_dir, sizeof ret->dead_dir, ret->path, "dead");
+    join(ret->checkpoint_dir, sizeof ret->checkpoint_dir, ret->path, "checkpoint");
     join(ret->results_path, sizeof ret->results_path, ret->path, "results.db");
     enum mr_status status = mr_disk_mkdir(disk, ret->path);
     if (status != MR_OK) {
@@ -159,39 +161,29 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     return status;
 }
 
-enum mr_status mr_datadir_drop_results(struct mr_datadir *dir, struct mr_error *error) {
-    static const char *const names[] = {"results.db", "results.db-wal", "results.db-shm"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char path[3200];
-        join(path, sizeof path, dir->path, names[i]);
-        enum mr_status status = mr_disk_unlink(dir->disk, path);
-        if (status != MR_OK && status != MR_NOT_FOUND) {
-            return failed(error, status, "cannot remove", path);
-        }
-    }
-    return MR_OK;
-}
-
-enum mr_status mr_datadir_settle_shards(struct mr_datadir *dir, uint32_t shards, bool *ret_dropped,
-                                        struct mr_error *error) {
-    char text[16];
-    (void)snprintf(text, sizeof text, "%u\n", shards); /* has room for any uint32 */
+enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
+                                      struct mr_error *error) {
     struct mr_buf stored;
     mr_buf_init(&stored, 256);
     enum mr_status status = read_file(dir, "SHARDS", &stored, error);
-    bool same = status == MR_OK && mr_bytes_equal(mr_buf_bytes(&stored), mr_bytes_text(text));
-    bool fresh = status == MR_NOT_FOUND;
+    uint32_t shards = 0;
+    for (size_t i = 0; status == MR_OK && i < stored.len && stored.ptr[i] != '\n'; i++) {
+        bool digit = stored.ptr[i] >= '0' && stored.ptr[i] <= '9' && shards < MR_SHARDS_MAX;
+        if (!digit) {
+            status = mr_error_set(error, MR_CORRUPT, "%s/SHARDS is not a number", dir->path);
+        }
+        shards = shards * 10 + (uint32_t)(stored.ptr[i] - '0');
+    }
     mr_buf_finish(&stored);
-    *ret_dropped = false;
-    if (same || (status != MR_OK && !fresh)) {
-        return status;
-    }
-    status = mr_datadir_drop_results(dir, error);
-    if (status == MR_OK) {
-        *ret_dropped = !fresh;
-        status = write_file(dir, "SHARDS", MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
-    }
-    return status;
+    *ret = shards;
+    return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,
+                                       struct mr_error *error) {
+    char text[16];
+    (void)snprintf(text, sizeof text, "%u\n", shards); /* has room for any uint32 */
+    return write_file(dir, "SHARDS", MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
 }
 
 void mr_datadir_close(struct mr_datadir *dir) {

@@ -6,10 +6,11 @@
  *     millrace-data/
  *       LOCK         locked while a process runs
  *       KEY          32 random bytes, 0600: fingerprints depend on it; losing it loses the dedup horizon
- *       FORMAT       "millrace data, format 1"
+ *       FORMAT       "millrace data, format 2"
  *       SHARDS       how many shards the results were made with
  *       log/         the event log
  *       dead/        the dead-letter log
+ *       checkpoint/  parts and manifests of the last two checkpoints
  *       results.db   the results store (SQLite)
  *
  * Errors      MR_BUSY: another process. MR_MISMATCH: another format. MR_CORRUPT: data without its key.
@@ -24,16 +25,16 @@ struct mr_datadir {
     char path[3072];
     char log_dir[3200];
     char dead_dir[3200];
+    char checkpoint_dir[3200];
     char results_path[3200];
 };
 
 enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
                                struct mr_error *error) MR_MUST_CHECK;
-/* Removes results.db and its companions: they are made again from the log. Nobody has the store open. */
-enum mr_status mr_datadir_drop_results(struct mr_datadir *dir, struct mr_error *error) MR_MUST_CHECK;
-/* Which shard a group belongs to, and with that which groups overflow, depends on the number of shards. Results made
- * under another number are thrown away here (results.db and its companions; *ret_dropped), to be made again from the
- * log; then the number is written down. Before the results store is opened. */
-enum mr_status mr_datadir_settle_shards(struct mr_datadir *dir, uint32_t shards, bool *ret_dropped,
-                                        struct mr_error *error) MR_MUST_CHECK;
+/* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
+ * which groups overflow, depends on it. */
+enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
+                                      struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,
+                                       struct mr_error *error) MR_MUST_CHECK;
 void mr_datadir_close(struct mr_datadir *dir);

@@ -73,10 +73,14 @@ enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struc
     return status == MR_END ? MR_OK : status;
 }
 
-enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir, uint64_t *ret,
+enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir,
+                                             uint64_t from_lsn, uint64_t *ret,
                                              struct mr_error *error) {
     struct mr_log_reader *reader = NULL;
     enum mr_status status = mr_log_reader_open(disk, dir, 1, &reader, error);
+    if (status == MR_OK && from_lsn > 1) {
+        status = mr_log_reader_seek(reader, from_lsn, error);
+    }
     *ret = 0;
     while (status == MR_OK) {
         struct mr_record record;

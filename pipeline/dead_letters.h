@@ -30,6 +30,7 @@ struct mr_dead_page {
 enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struct mr_dead_page *page,
                                     struct mr_error *error) MR_MUST_CHECK;
 
-/* The seq of the newest bundle whose dead letters are in the log; 0: none. O(size of the log). */
-enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir, uint64_t *ret,
+/* The seq of the newest bundle whose dead letters are in the log from this record on; 0: none. O(what it reads). */
+enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir,
+                                             uint64_t from_lsn, uint64_t *ret,
                                              struct mr_error *error) MR_MUST_CHECK;

@@ -4,9 +4,10 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/report.h"
+#include "pipeline/restore.h"
 #include "pipeline/stations.h"
 
-
+#define LAST_CHECKPOINT_NS (UINT64_C(60) * 1000 * 1000 * 1000) /* of a stop */
 void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text) {
     /* acq_rel: one thread wins and alone writes the failure. */
     if (atomic_exchange_explicit(&pipeline->fail_claim, true, memory_order_acq_rel)) {
@@ -49,7 +50,7 @@ uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline) {
 /* ---- stations ---- */
 
 uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline) {
-    return pipeline->plan->shards + 2;
+    return pipeline->plan->shards + 3;
 }
 
 static enum mr_step step(struct mr_pipeline *p, uint32_t station) {
@@ -62,8 +63,11 @@ static enum mr_step step(struct mr_pipeline *p, uint32_t station) {
     if (station <= p->plan->shards) {
         return mr_shard_step(&p->shards[station - 1]);
     }
-    MR_ASSERT(station == p->plan->shards + 1);
-    return mr_flusher_step(&p->flusher);
+    if (station == p->plan->shards + 1) {
+        return mr_flusher_step(&p->flusher);
+    }
+    MR_ASSERT(station == p->plan->shards + 2);
+    return mr_checkpointer_step(&p->checkpointer);
 }
 
 bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station) {
@@ -75,14 +79,21 @@ static struct mr_event_count *wake_of(struct mr_pipeline *p, uint32_t station) {
     if (station == 0) {
         return &p->sequencer.wake;
     }
-    return station <= p->plan->shards ? &p->shards[station - 1].wake : &p->flusher.wake;
+    if (station <= p->plan->shards) {
+        return &p->shards[station - 1].wake;
+    }
+    return station == p->plan->shards + 1 ? &p->flusher.wake : &p->checkpointer.wake;
 }
 
 static uint64_t sleep_of(const struct mr_pipeline *p, uint32_t station) {
     if (station == 0) {
         return mr_sequencer_sleep_ns(&p->sequencer);
     }
-    return station <= p->plan->shards ? UINT64_MAX : mr_flusher_sleep_ns(&p->flusher);
+    if (station <= p->plan->shards) {
+        return UINT64_MAX;
+    }
+    return station == p->plan->shards + 1 ? mr_flusher_sleep_ns(&p->flusher)
+                                          : mr_checkpointer_sleep_ns(&p->checkpointer);
 }
 
 /* Sleeping for room: say so, look once more, and only then sleep (event_count I2). */
@@ -129,6 +140,12 @@ static void *run_flusher(void *ctx) {
     return NULL;
 }
 
+static void *run_checkpointer(void *ctx) {
+    struct mr_checkpointer *checkpointer = ctx;
+    run(checkpointer->pipeline, checkpointer->pipeline->plan->shards + 2);
+    return NULL;
+}
+
 /* ---- life ---- */
 
 static enum mr_status open_mesh(struct mr_pipeline *p, struct mr_error *error) {
@@ -157,7 +174,25 @@ static enum mr_status open_stations(struct mr_pipeline *p, const struct mr_pipel
     if (status == MR_OK) {
         status = mr_flusher_open(p, options->dead_seq, error);
     }
-    return status == MR_OK ? mr_sequencer_open(p, options->replay, error) : status;
+    if (status == MR_OK) {
+        status = mr_sequencer_open(p, options->replay, error);
+    }
+    if (status == MR_OK) {
+        status = mr_checkpointer_open(p, options->checkpoint_dir, options->restored, error);
+    }
+    if (status == MR_OK && options->checkpoint_dir != NULL) {
+        p->checkpointer.every_ns = (uint64_t)options->checkpoint_every_ms * 1000000;
+    }
+    if (status == MR_OK && options->restored != NULL && options->restored->newest.number != 0) {
+        status = mr_restore(p, options->restored, error);
+    }
+    for (uint32_t i = 0; status == MR_OK && options->checkpoint_dir != NULL && i < p->plan->shards;
+         i++) {
+        for (uint32_t k = 0; k < p->plan->stream_count; k++) {
+            mr_dedup_journal(p->shards[i].dedup[k], true);
+        }
+    }
+    return status;
 }
 
 enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struct mr_pipeline **ret,
@@ -165,16 +200,24 @@ enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struc
     MR_ASSERT(options->plan->shards >= 1 && options->plan->shards <= MR_SHARDS_MAX);
     struct mr_pipeline *p = mr_alloc_aligned(MR_CACHE_LINE, sizeof *p);
     if (p == NULL) {
+        mr_log_reader_close(options->replay);
         return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the pipeline");
     }
     memset(p, 0, sizeof *p);
+    mr_event_count_init(&p->stop_done);
     p->plan = options->plan;
     p->clock = options->clock;
     p->log = options->log;
     p->dead = options->dead;
     p->results = options->results;
+    p->disk = options->disk;
+    p->retention.bytes_max = options->retain_bytes;
+    p->retain_ms = options->retain_ms;
     enum mr_status status = open_stations(p, options, error);
     if (status != MR_OK) {
+        if (p->sequencer.pipeline == NULL) {
+            mr_log_reader_close(options->replay); /* the sequencer has not taken it over */
+        }
         mr_pipeline_close(p);
         return status;
     }
@@ -193,6 +236,7 @@ void mr_pipeline_close(struct mr_pipeline *pipeline) {
         mr_shard_close(&pipeline->shards[i]);
     }
     mr_sequencer_close(&pipeline->sequencer);
+    mr_checkpointer_close(&pipeline->checkpointer); /* last: the others may still tell it something */
     uint32_t count = pipeline->plan->shards * pipeline->plan->shards;
     for (uint32_t i = 0; pipeline->mesh != NULL && i < count; i++) {
         mr_ring_close(pipeline->mesh[i]);
@@ -208,21 +252,19 @@ static void wake_all(struct mr_pipeline *p) {
     }
 }
 
-static void stop_threads(struct mr_pipeline *p, uint32_t shards_started, bool flusher_started,
-                         bool sequencer_started) {
+/* How many threads run, in order of stations: those of the shards, the flusher's, the checkpointer's, the sequencer's. */
+static void stop_threads(struct mr_pipeline *p, uint32_t started) {
+    uint32_t shards = p->plan->shards;
     /* release: pairs with the acquire in run */
     atomic_store_explicit(&p->quit, true, memory_order_release);
     wake_all(p);
     int failed_join = 0;
-    if (sequencer_started) {
-        failed_join |= pthread_join(p->sequencer.thread, NULL);
-    }
-    for (uint32_t i = 0; i < shards_started; i++) {
+    for (uint32_t i = 0; i < shards && i < started; i++) {
         failed_join |= pthread_join(p->shards[i].thread, NULL);
     }
-    if (flusher_started) {
-        failed_join |= pthread_join(p->flusher.thread, NULL);
-    }
+    failed_join |= started > shards ? pthread_join(p->flusher.thread, NULL) : 0;
+    failed_join |= started > shards + 1 ? pthread_join(p->checkpointer.thread, NULL) : 0;
+    failed_join |= started > shards + 2 ? pthread_join(p->sequencer.thread, NULL) : 0;
     MR_ASSERT(failed_join == 0);
     p->threads = false;
 }
@@ -240,19 +282,24 @@ static bool start_thread(pthread_t *thread, const char *name, void *(*run_statio
 enum mr_status mr_pipeline_start(struct mr_pipeline *pipeline) {
     MR_ASSERT(!pipeline->threads);
     pipeline->threads = true;
-    uint32_t shards = 0;
-    while (shards < pipeline->plan->shards &&
-           start_thread(&pipeline->shards[shards].thread, "shard", run_shard,
-                        &pipeline->shards[shards])) {
-        shards++;
+    uint32_t all = mr_pipeline_stations(pipeline);
+    uint32_t started = 0;
+    bool ok = true;
+    for (; ok && started < pipeline->plan->shards; started += ok) {
+        struct mr_shard *shard = &pipeline->shards[started];
+        ok = start_thread(&shard->thread, "shard", run_shard, shard);
     }
-    bool flusher = shards == pipeline->plan->shards &&
-                   start_thread(&pipeline->flusher.thread, "flusher", run_flusher,
-                                &pipeline->flusher);
-    bool sequencer = flusher && start_thread(&pipeline->sequencer.thread, "sequencer",
-                                             run_sequencer, &pipeline->sequencer);
-    if (!sequencer) {
-        stop_threads(pipeline, shards, flusher, false);
+    if (ok && start_thread(&pipeline->flusher.thread, "flusher", run_flusher, &pipeline->flusher)) {
+        started++;
+        if (start_thread(&pipeline->checkpointer.thread, "checkpointer", run_checkpointer,
+                         &pipeline->checkpointer)) {
+            started++;
+            started += start_thread(&pipeline->sequencer.thread, "sequencer", run_sequencer,
+                                    &pipeline->sequencer);
+        }
+    }
+    if (started < all) {
+        stop_threads(pipeline, started);
         return MR_NO_MEMORY;
     }
     return MR_OK;
@@ -263,24 +310,42 @@ static void flushed(struct mr_ask *ask, void *ctx) {
     mr_event_count_signal(ctx);
 }
 
+/* Asks until it is taken, and waits for the end, at most so long; false: it did not come. The question lies in the
+ * pipeline, for it may be answered when it is closed only. */
+static bool ask_and_wait(struct mr_pipeline *pipeline, enum mr_ask_kind kind, struct mr_ask *ask,
+                         uint64_t wait_ns) {
+    struct mr_event_count *done = &pipeline->stop_done;
+    *ask = (struct mr_ask){.kind = kind, .done = flushed, .ctx = done};
+    uint32_t value = mr_event_count_value(done);
+    uint64_t begun_ns = mr_clock_mono_ns(pipeline->clock);
+    bool asked = false;
+    while (!has_failed(pipeline)) {
+        if (!asked) {
+            asked = kind == MR_ASK_CHECKPOINT ? mr_pipeline_checkpoint(pipeline, ask)
+                                              : mr_pipeline_ask(pipeline, ask);
+        }
+        if (mr_event_count_value(done) != value) {
+            return true;
+        }
+        if (mr_clock_mono_ns(pipeline->clock) - begun_ns >= wait_ns) {
+            return false;
+        }
+        mr_event_count_wait(done, value, 100 * 1000 * 1000); /* a failure has no other way to tell */
+    }
+    return false;
+}
+
 void mr_pipeline_stop(struct mr_pipeline *pipeline) {
     if (!pipeline->threads) {
         return;
     }
     atomic_store_explicit(&pipeline->stopping, true, memory_order_relaxed);
-    struct mr_event_count done;
-    mr_event_count_init(&done);
-    struct mr_ask ask = {.kind = MR_ASK_FLUSH, .done = flushed, .ctx = &done};
-    uint32_t value = mr_event_count_value(&done);
-    bool asked = false;
-    while (!has_failed(pipeline)) {
-        asked = asked || mr_pipeline_ask(pipeline, &ask);
-        if (mr_event_count_value(&done) != value) {
-            break;
-        }
-        mr_event_count_wait(&done, value, 100 * 1000 * 1000); /* a failure has no other way to tell */
+    if (ask_and_wait(pipeline, MR_ASK_FLUSH, &pipeline->stop_flush, UINT64_MAX) &&
+        pipeline->checkpointer.dir != NULL) {
+        /* So that the next start has nothing to replay; if it fails, it has. */
+        (void)ask_and_wait(pipeline, MR_ASK_CHECKPOINT, &pipeline->stop_checkpoint, LAST_CHECKPOINT_NS);
     }
-    stop_threads(pipeline, pipeline->plan->shards, true, true);
+    stop_threads(pipeline, mr_pipeline_stations(pipeline));
 }
 
 bool mr_pipeline_submit(struct mr_pipeline *pipeline, struct mr_batch *batch) {
@@ -299,6 +364,15 @@ bool mr_pipeline_ask(struct mr_pipeline *pipeline, struct mr_ask *ask) {
         return false;
     }
     mr_event_count_signal(&pipeline->sequencer.wake);
+    return true;
+}
+
+bool mr_pipeline_checkpoint(struct mr_pipeline *pipeline, struct mr_ask *ask) {
+    MR_ASSERT(ask->kind == MR_ASK_CHECKPOINT && ask->done != NULL);
+    if (!mr_ring_push_shared(pipeline->checkpointer.requests, ask)) {
+        return false;
+    }
+    mr_event_count_signal(&pipeline->checkpointer.wake);
     return true;
 }
 

@@ -37,6 +37,12 @@ struct mr_pipeline_options {
     struct mr_log_reader *replay; /* what to replay before going live; NULL: nothing. Taken over */
     uint64_t dead_seq;           /* dead letters of bundles up to this one are written already */
     struct mr_results *results;
+    struct mr_disk *disk;        /* of checkpoint_dir */
+    const char *checkpoint_dir;  /* NULL: no checkpoints (bounded input) */
+    int64_t checkpoint_every_ms;
+    const struct mr_restored *restored; /* what to begin with (pipeline/restore.h); NULL: nothing, replay is from zero */
+    int64_t retain_ms;           /* of the log; INT64_MAX: no bound */
+    uint64_t retain_bytes;       /* UINT64_MAX: no bound */
 };
 
 enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struct mr_pipeline **ret,
@@ -63,6 +69,7 @@ enum mr_ask_kind {
     MR_ASK_SEEN,  /* was this id seen */
     MR_ASK_FLUSH, /* results and dead letters of everything before are written */
     MR_ASK_END,   /* bounded input ends here: watermarks jump to the end of time, then as FLUSH */
+    MR_ASK_CHECKPOINT, /* by mr_pipeline_checkpoint alone */
 };
 
 /* A question. The asker fills the upper part, keeps the memory alive until done is called, and reads the
@@ -78,6 +85,10 @@ struct mr_ask {
     struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
     uint64_t seq; /* the cut: everything up to this bundle is in the answer */
     bool closed;  /* the pipeline was closed before it could answer */
+    enum mr_status status; /* CHECKPOINT: MR_OK when it is complete; seq is its bundle */
+    uint64_t number;       /* CHECKPOINT: of its manifest */
+    void *checkpoint;      /* the pipeline's own */
+    struct mr_ask *next;   /* likewise */
     bool seen;    /* SEEN */
     int64_t seen_from_ms;
     int64_t seen_to_ms;
@@ -88,6 +99,10 @@ struct mr_ask {
 
 /* false: too many questions at once (503). */
 bool mr_pipeline_ask(struct mr_pipeline *pipeline, struct mr_ask *ask) MR_MUST_CHECK;
+
+/* Makes a checkpoint now, of everything acknowledged before; several who ask at a time share one. done is called on the
+ * checkpointer's thread, when it is complete or has failed (ask->status). false: too many are waiting. */
+bool mr_pipeline_checkpoint(struct mr_pipeline *pipeline, struct mr_ask *ask) MR_MUST_CHECK;
 
 /* Numbers for /metrics and the stream and rule pages: a moment's view, summed over shards. */
 struct mr_stream_stats {
@@ -137,6 +152,13 @@ struct mr_pipeline_stats {
     uint64_t replayed_events;
     uint64_t clock_jumps;
     uint64_t submit_queue; /* batches waiting */
+    uint64_t checkpoints;  /* made since open */
+    uint64_t checkpoint_failures;
+    uint64_t checkpoint_seq;    /* 0: none yet */
+    int64_t checkpoint_recorded_ms;
+    uint64_t checkpoint_duration_ns;
+    uint64_t checkpoint_bytes;  /* of the newest on disk */
+    bool checkpoint_broken;     /* no more until a restart: ids could not be written */
 };
 
 void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
@@ -152,7 +174,7 @@ const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline); /* for
 uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline); /* last durable record of the dead-letter log */
 
 /* The simulator's way: no threads; each call is one step of one station; returns whether it did anything.
- * station 0: sequencer, 1..S: shards, S + 1: flusher. */
+ * station 0: sequencer, 1..S: shards, S + 1: flusher, S + 2: checkpointer. */
 uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline);
 bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station);
 /* A hash of dedup and window state at a moment when nothing is under way. */

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "config/change.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
         .groups_max = share(config->groups.max, plan->shards),
         .groups_bytes = share(config->groups.bytes, plan->shards),
         .when_full = config->groups.when_full == MR_CONFIG_OTHER ? MR_GROUPS_OTHER : MR_GROUPS_DROP,
+        .final_floor_ms = INT64_MIN,
     };
     for (uint32_t i = 0; i < config->group_by_count; i++) {
         rule->key_names[i] = config->group_by[i];
@@ -189,11 +191,12 @@ enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash
     plan->streams = mr_alloc_zero(plan->stream_count, sizeof *plan->streams);
     plan->stream_names = mr_alloc_zero(plan->stream_count, sizeof *plan->stream_names);
     plan->rules = mr_alloc_zero(plan->rule_count + 1, sizeof *plan->rules);
+    plan->generations = mr_alloc_zero(plan->rule_count + 1, sizeof *plan->generations);
     mr_buf_init(&plan->state_text, STATE_TEXT_MAX);
-    mr_config_state_text(config, &plan->state_text);
+    mr_config_print_state(config, &plan->state_text);
     enum mr_status status = MR_OK;
     if (plan->streams == NULL || plan->stream_names == NULL || plan->rules == NULL ||
-        plan->state_text.failed) {
+        plan->generations == NULL || plan->state_text.failed) {
         status = mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
     }
     for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
@@ -219,6 +222,7 @@ void mr_plan_close(struct mr_plan *plan) {
     mr_free(plan->streams);
     mr_free(plan->stream_names);
     mr_free(plan->rules);
+    mr_free(plan->generations);
     mr_free(plan);
 }
 

@@ -30,7 +30,8 @@ struct mr_plan {
     uint32_t rule_count;
     uint32_t shards;
     bool bounded;
-    struct mr_buf state_text; /* mr_config_state_text */
+    uint64_t *generations; /* by rule: sink/results.h */
+    struct mr_buf state_text; /* mr_config_print_state: what CONFIG records and checkpoints hold */
 };
 
 /* bounded: `millrace run`, the watermark waits for the end of the input. */

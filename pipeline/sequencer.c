@@ -8,6 +8,7 @@
  */
 #include "aggregate/window.h"
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
@@ -175,6 +176,7 @@ static enum mr_status append(struct mr_sequencer *s, uint32_t count) {
     for (uint32_t k = 0; k < count; k++) {
         s->group[k]->lsn = s->entries[k].lsn;
     }
+    s->lsn = mr_log_last_lsn(log);
     return MR_OK;
 }
 
@@ -226,7 +228,8 @@ static void move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
     for (uint32_t k = 0; k < bundle->batch_count; k++) {
         struct mr_batch *batch = bundle->batches[k];
         const struct mr_watermark_options *o = &plan->streams[batch->stream].watermark;
-        int64_t limit_ms = mr_watermark_limit(o, s->recorded_ms);
+        int64_t limit_ms = MR_BUG(FUTURE_MOVES_WATERMARK) ? INT64_MAX
+                                                          : mr_watermark_limit(o, s->recorded_ms);
         int64_t max_ms = settle_times(batch, s->recorded_ms, limit_ms);
         mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
     }
@@ -286,6 +289,9 @@ enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **b
     struct mr_pipeline *p = s->pipeline;
     struct mr_bundle *bundle = mr_bundle_open(p->plan, MR_BUNDLE_EVENTS, count);
     if (bundle == NULL) {
+        for (uint32_t k = 0; k < count; k++) {
+            mr_batch_refuse(batches[k], MR_REFUSAL_ABANDONED);
+        }
         return MR_NO_MEMORY;
     }
     bundle->seq = s->seq;
@@ -318,6 +324,9 @@ static enum mr_step send_group(struct mr_sequencer *s) {
     if (append_group(s, count) != MR_OK) {
         return MR_STEP_WORKED;
     }
+    if (MR_BUG(REFUSED_BUT_WRITTEN) && count == 2) {
+        refuse(s, s->group[--count], MR_REFUSAL_IDS_FULL);
+    }
     if (mr_sequencer_dispatch(s, s->group, count) != MR_OK) {
         mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
     }
@@ -344,6 +353,9 @@ static enum mr_status send_ask(struct mr_sequencer *s, struct mr_ask *ask) {
     if (bundle == NULL) {
         return MR_NO_MEMORY;
     }
+    if (ask->kind == MR_ASK_CHECKPOINT) {
+        mr_sequencer_seal(s, ask->checkpoint);
+    }
     ask->seq = s->seq;
     ask->seen = false;
     ask->closed = false;
@@ -363,6 +375,7 @@ static enum mr_step send_next_ask(struct mr_sequencer *s) {
         return MR_STEP_IDLE;
     }
     if (send_ask(s, ask) != MR_OK) {
+        s->held_ask = ask; /* closing answers it */
         mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
     }
     return MR_STEP_WORKED;
@@ -419,8 +432,9 @@ static enum mr_step step_replay(struct mr_sequencer *s) {
     }
     mr_log_reader_close(s->replay);
     s->replay = NULL;
-    if (s->pipeline->log != NULL) {
+    if (s->pipeline->log != NULL && s->replay_config.len == 0) {
         s->seq = mr_log_last_seq(s->pipeline->log);
+        s->lsn = mr_log_last_lsn(s->pipeline->log);
     }
     s->clock_base_ms = mr_clock_wall_ms(s->pipeline->clock);
     s->clock_base_ns = mr_clock_mono_ns(s->pipeline->clock);
@@ -449,6 +463,9 @@ enum mr_step mr_sequencer_step(struct mr_sequencer *s) {
     enum mr_step sent = s->replay != NULL ? step_replay(s) : send_group(s);
     if (sent == MR_STEP_IDLE && s->replay == NULL) {
         sent = send_tick(s);
+    }
+    if (s->replay == NULL && mr_sequencer_trim(s) == MR_STEP_WORKED) {
+        sent = MR_STEP_WORKED;
     }
     return asked > sent ? asked : sent;
 }
@@ -507,7 +524,9 @@ enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_rea
     s->tick_checked_ns = s->clock_base_ns;
     if (pipeline->log != NULL && replay == NULL) {
         s->seq = mr_log_last_seq(pipeline->log);
+        s->lsn = mr_log_last_lsn(pipeline->log);
     }
+    mr_buf_init(&s->replay_config, MR_RECORD_PAYLOAD_MAX);
     atomic_init(&pipeline->live, replay == NULL);
     return MR_OK;
 }
@@ -521,12 +540,10 @@ static void abandon(struct mr_sequencer *s) {
     while (s->oldest != NULL) {
         struct mr_bundle *bundle = s->oldest;
         s->oldest = bundle->next;
-        /* Between two steps a shard has judged all of a bundle or nothing of it; after a failure in the middle
-         * of one nobody knows, and the process is ending anyway. */
-        bool undecided = atomic_load_explicit(&bundle->dedup_left, memory_order_acquire) != 0 &&
-                         !atomic_load_explicit(&s->pipeline->failed, memory_order_acquire);
-        for (uint32_t k = 0; undecided && k < bundle->batch_count; k++) {
-            mr_batch_refuse(bundle->batches[k], MR_REFUSAL_ABANDONED);
+        for (uint32_t k = 0; k < bundle->batch_count; k++) {
+            if (bundle->batches[k] != NULL) {
+                mr_batch_refuse(bundle->batches[k], MR_REFUSAL_ABANDONED);
+            }
         }
         if (bundle->ask != NULL &&
             atomic_load_explicit(&bundle->combine_left, memory_order_acquire) != 0) {
@@ -552,6 +569,7 @@ void mr_sequencer_close(struct mr_sequencer *s) {
         mr_schema_close(s->replay_schemas[i]);
     }
     mr_log_reader_close(s->replay);
+    mr_buf_finish(&s->replay_config);
     mr_decoder_close(s->decoder);
     mr_ring_close(s->submit);
     mr_ring_close(s->asks);

@@ -8,6 +8,7 @@
  * The combine half goes first in a step: draining what is downstream makes room for what is upstream (L10).
  */
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/dead.h"
 #include "base/json.h"
@@ -90,6 +91,9 @@ static enum mr_status judge(struct mr_shard *shard, const struct mr_bundle *bund
         mr_pipeline_fail(shard->pipeline, MR_FULL,
                          "the log holds more live ids than dedup.ids has room for: raise dedup.ids");
         return MR_FULL;
+    }
+    if (mr_dedup_reserve(dedup, count) != MR_OK) {
+        return MR_NO_MEMORY;
     }
     if (batch->has_id == NULL) {
         mr_dedup_judge(dedup, batch->fps, order, count, shard->duplicate);
@@ -191,9 +195,12 @@ static enum mr_status judge_batch(struct mr_shard *shard, struct mr_bundle *bund
     return status;
 }
 
-/* acq_rel: the release publishes this shard's verdict bytes, the acquire of the last one sees all of them. */
-static void finish_batch(struct mr_batch *batch) {
+/* acq_rel: the release publishes this shard's verdict bytes, the acquire of the last one sees all of them; and that
+ * nobody reads the bundle's pointer to it any more. */
+static void finish_batch(struct mr_bundle *bundle, uint32_t k) {
+    struct mr_batch *batch = bundle->batches[k];
     if (atomic_fetch_sub_explicit(&batch->shards_left, 1, memory_order_acq_rel) == 1) {
+        bundle->batches[k] = NULL;
         batch->done(batch, batch->ctx);
     }
 }
@@ -219,7 +226,12 @@ static void publish(struct mr_shard *shard, const struct mr_bundle *bundle) {
 static enum mr_status judge_bundle(struct mr_shard *shard, struct mr_bundle *bundle) {
     const struct mr_plan *plan = shard->pipeline->plan;
     for (uint32_t i = 0; i < plan->stream_count; i++) {
-        mr_dedup_advance(shard->dedup[i], bundle->recorded_ms);
+        int64_t now_ms = bundle->recorded_ms;
+        if (MR_BUG(EXPIRY_BY_EVENT_TIME) && bundle->batch_count > 0 &&
+            bundle->batches[0]->time_max_ms > now_ms) {
+            now_ms = bundle->batches[0]->time_max_ms;
+        }
+        mr_dedup_advance(shard->dedup[i], now_ms);
     }
     mr_lift_begin(shard->lift, bundle->seq);
     for (uint32_t k = 0; k < bundle->batch_count; k++) {
@@ -229,22 +241,29 @@ static enum mr_status judge_bundle(struct mr_shard *shard, struct mr_bundle *bun
         }
     }
     enum mr_status status = mr_lift_finish(shard->lift, shard->parcels);
+    if (status == MR_OK) {
+        status = mr_shard_keep_ids(shard, false);
+    }
     if (status != MR_OK) {
         return status;
     }
     publish(shard, bundle);
     for (uint32_t k = 0; k < bundle->batch_count; k++) {
-        finish_batch(bundle->batches[k]); /* the batch may be gone behind this */
+        finish_batch(bundle, k); /* the batch may be gone behind this */
     }
     return MR_OK;
 }
 
-static enum mr_status answer_seen(struct mr_shard *shard, struct mr_bundle *bundle) {
+/* The dedup half's part of a question. */
+static enum mr_status answer_ask(struct mr_shard *shard, struct mr_bundle *bundle) {
     struct mr_ask *ask = bundle->ask;
     uint32_t shards = shard->pipeline->plan->shards;
     if (ask->kind == MR_ASK_SEEN && mr_fingerprint_shard(ask->fp, shards) == shard->index) {
         ask->seen = mr_dedup_seen(shard->dedup[ask->stream], ask->fp, &ask->seen_from_ms,
                                   &ask->seen_to_ms, &ask->seen_until_ms);
+    }
+    if (ask->kind == MR_ASK_CHECKPOINT && mr_shard_seal(shard, ask->checkpoint) != MR_OK) {
+        return MR_NO_MEMORY;
     }
     for (uint32_t i = 0; i < shards; i++) {
         shard->parcels[i] = mr_parcel_open(bundle->seq, shard->index);
@@ -266,7 +285,7 @@ static bool mesh_has_room(const struct mr_shard *shard) {
 
 static enum mr_step step_dedup(struct mr_shard *shard) {
     struct mr_pipeline *p = shard->pipeline;
-    if (!mesh_has_room(shard)) {
+    if (!mesh_has_room(shard) || shard->save_first != NULL) {
         return mr_ring_len(shard->in) > 0 ? MR_STEP_BLOCKED : MR_STEP_IDLE;
     }
     struct mr_bundle *bundle = mr_ring_pop(shard->in);
@@ -275,7 +294,7 @@ static enum mr_step step_dedup(struct mr_shard *shard) {
     }
     mr_event_count_signal_blocked(&p->sequencer.wake);
     enum mr_status status = bundle->kind == MR_BUNDLE_EVENTS ? judge_bundle(shard, bundle)
-                                                             : answer_seen(shard, bundle);
+                                                             : answer_ask(shard, bundle);
     if (status != MR_OK) {
         mr_pipeline_fail(p, status, "out of memory in a dedup shard");
         return MR_STEP_IDLE;
@@ -284,6 +303,7 @@ static enum mr_step step_dedup(struct mr_shard *shard) {
         shard->parcels[i]->bundle = bundle;
         bool pushed = mr_ring_push(mr_mesh(p, shard->index, i), shard->parcels[i]);
         MR_ASSERT(pushed); /* mesh_has_room was asked, and only we push */
+        shard->parcels[i] = NULL;
         if (i != shard->index) {
             mr_event_count_signal(&p->shards[i].wake);
         }
@@ -325,6 +345,11 @@ static void begin_combining(struct mr_shard *shard) {
         shard->gather = MR_SCANNING;
         shard->scan = (struct mr_scan_cursor){0};
         break;
+    case MR_ASK_CHECKPOINT:
+        mr_combine_save_begin(shard->combine, bundle->seq);
+        shard->walking = bundle->ask->checkpoint;
+        shard->gather = MR_FLUSHING;
+        break;
     case MR_ASK_FLUSH:
     case MR_ASK_END:
         shard->gather = MR_FLUSHING;
@@ -340,6 +365,9 @@ static void begin_combining(struct mr_shard *shard) {
 
 static enum mr_step gather_parcel(struct mr_shard *shard) {
     struct mr_pipeline *p = shard->pipeline;
+    if (mr_combine_save_waiting(shard->combine) > MR_COMBINE_SAVE_WAITING_MAX) {
+        return MR_STEP_BLOCKED; /* the checkpointer is slower than we are */
+    }
     struct mr_parcel *parcel = mr_ring_pop(mr_mesh(p, shard->gathered, shard->index));
     if (parcel == NULL) {
         return MR_STEP_IDLE;
@@ -448,6 +476,7 @@ static enum mr_step step_combine(struct mr_shard *shard) {
             /* acquire: pairs with the flusher's release; rows of freed windows are in the store. */
             uint64_t confirmed = atomic_load_explicit(&shard->pipeline->flusher.confirmed_seq,
                                                       memory_order_acquire);
+            confirmed = MR_BUG(RELEASED_UNCONFIRMED) ? UINT64_MAX : confirmed;
             (void)mr_combine_release(shard->combine, confirmed, RELEASE_WINDOWS); /* more next time */
         }
         return step;
@@ -463,9 +492,14 @@ static enum mr_step step_combine(struct mr_shard *shard) {
 }
 
 enum mr_step mr_shard_step(struct mr_shard *shard) {
+    (void)mr_shard_push_saves(shard); /* step_dedup and the walk look at what is left */
     enum mr_step combined = step_combine(shard);
     enum mr_step judged = step_dedup(shard);
-    return combined > judged ? combined : judged;
+    enum mr_step walked = mr_shard_walk(shard);
+    bool left = !mr_shard_push_saves(shard);
+    enum mr_step step = combined > judged ? combined : judged;
+    step = step > walked ? step : walked;
+    return step == MR_STEP_IDLE && left ? MR_STEP_BLOCKED : step;
 }
 
 /* ---- life ---- */
@@ -491,11 +525,12 @@ enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index, struc
     mr_event_count_init(&shard->wake);
     shard->in = mr_ring_open(MR_SHARD_RING);
     shard->out = mr_ring_open(MR_FLUSH_RING);
+    shard->saves = mr_ring_open(MR_SAVE_RING);
     shard->dedup = mr_alloc_zero(plan->stream_count, sizeof(struct mr_dedup *));
     shard->parcels = mr_alloc_zero(plan->shards, sizeof(struct mr_parcel *));
     shard->streams = mr_alloc_zero(plan->stream_count, sizeof *shard->streams);
     shard->rules = mr_alloc_zero(plan->rule_count + 1, sizeof *shard->rules);
-    if (shard->in == NULL || shard->out == NULL || shard->dedup == NULL || shard->parcels == NULL ||
+    if (shard->in == NULL || shard->out == NULL || shard->saves == NULL || shard->dedup == NULL || shard->parcels == NULL ||
         shard->streams == NULL || shard->rules == NULL) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory opening shard %u", index);
     }
@@ -520,6 +555,15 @@ static void close_rings(struct mr_shard *shard) {
             mr_parcel_close(parcel);
         }
     }
+    struct mr_save *save;
+    while (shard->saves != NULL && (save = mr_ring_pop(shard->saves)) != NULL) {
+        mr_save_close(save);
+    }
+    while ((save = shard->save_first) != NULL) {
+        shard->save_first = save->next;
+        mr_save_close(save);
+    }
+    mr_ring_close(shard->saves);
     mr_ring_close(shard->in);
     mr_ring_close(shard->out); /* emptied by the flusher, which closes first */
 }
@@ -535,6 +579,9 @@ void mr_shard_close(struct mr_shard *shard) {
     }
     for (uint32_t i = 0; shard->dedup != NULL && i < plan->stream_count; i++) {
         mr_dedup_close(shard->dedup[i]);
+    }
+    for (uint32_t i = 0; shard->parcels != NULL && i < plan->shards; i++) {
+        mr_parcel_close(shard->parcels[i]); /* of a bundle in which memory ran out */
     }
     mr_lift_close(shard->lift);
     mr_combine_close(shard->combine);

@@ -7,6 +7,7 @@
  *             count, or an atomic word named here with its pairing.
  *
  *      sequencer ──in[i]──▶ shard i ──mesh[i][j]──▶ shard j ──out[j]──▶ flusher
+ *                              └──────────── saves[i] ──────────────▶ checkpointer
  *
  *             A bundle is read by the dedup half of every shard and then by the combine half of every shard.
  *             The sequencer keeps all bundles in a list and frees the oldest once both halves of all shards have
@@ -19,6 +20,7 @@
 #include "aggregate/lift.h"
 #include "base/event_count.h"
 #include "base/ring.h"
+#include "log/manifest.h"
 #include "pipeline/pipeline.h"
 
 #include <pthread.h>
@@ -38,7 +40,7 @@ struct mr_bundle {
     uint64_t seq; /* ASK: of the last bundle before it */
     int64_t recorded_ms;
     struct mr_ask *ask;
-    struct mr_batch **batches;
+    struct mr_batch **batches; /* each NULL once its done was called, by the last shard */
     uint32_t batch_count;
     int64_t *watermarks_before; /* by stream */
     int64_t *watermarks_after;
@@ -70,6 +72,32 @@ struct mr_shard_rule {
     mr_counter late;
 };
 
+/* What a shard hands to the checkpointer, in order: ids as they are judged, all the time; for a checkpoint SEALED (every
+ * id before the barrier is on the ring before it), then slices of groups, then DONE. The checkpointer frees it. */
+enum mr_save_kind { MR_SAVE_IDS, MR_SAVE_SEALED, MR_SAVE_GROUPS, MR_SAVE_DONE };
+
+struct mr_save {
+    struct mr_save *next; /* in the shard's list */
+    enum mr_save_kind kind;
+    uint32_t stream;               /* IDS */
+    struct mr_dedup_chunk *chunk;  /* IDS: owned */
+    struct mr_buf groups;          /* GROUPS: owned */
+    bool failed;                   /* DONE: out of memory on the way */
+};
+
+/* A checkpoint under way. The checkpointer owns it; the sequencer, each shard and the flusher fill in their own part
+ * when the barrier passes, before they hand on what tells the checkpointer so (a ring, or the question's end). */
+struct mr_checkpoint {
+    struct mr_ask ask; /* the barrier: it travels like any question */
+    struct mr_manifest manifest; /* seq, lsn, recorded_ms: the sequencer's */
+    struct mr_buf sequencer;
+    struct mr_buf flusher;
+    struct mr_buf *shards; /* counters, by shard */
+    struct mr_buf *dedups; /* [shard * streams + stream] */
+    /* release by the flusher when everything up to the barrier is stored, acquire by the checkpointer */
+    _Atomic bool flushed;
+};
+
 enum mr_gather { MR_GATHERING, MR_FIRING, MR_SCANNING, MR_FLUSHING };
 
 struct mr_shard {
@@ -93,6 +121,12 @@ struct mr_shard {
     uint32_t gathered; /* parcels of the current bundle merged so far */
     struct mr_bundle *bundle; /* the current one, once its first parcel is here */
     struct mr_scan_cursor scan;
+
+    /* For checkpoints: pipeline/shard_save.c. */
+    struct mr_ring *saves; /* mr_save, to the checkpointer */
+    struct mr_save *save_first; /* made, not yet on the ring */
+    struct mr_save *save_last;
+    struct mr_checkpoint *walking; /* its groups are being saved */
 
     struct mr_shard_stream *streams;
     struct mr_shard_rule *rules;
@@ -118,6 +152,8 @@ struct mr_sequencer {
     struct mr_ask *held_ask; /* taken off the ring, waits for room */
     uint64_t *admitted; /* ids, by stream x shard, since open */
     uint64_t seq;
+    uint64_t lsn; /* of the last record of seq */
+    uint64_t trimmed_lsn; /* what needed_lsn was when the log was last trimmed as far as it goes */
     int64_t recorded_ms;
     int64_t clock_base_ms; /* wall and monotonic time, read together */
     uint64_t clock_base_ns;
@@ -129,6 +165,8 @@ struct mr_sequencer {
     struct mr_record replay_record; /* read ahead: the first of the next bundle */
     bool replay_has_record;
     struct mr_decoder *decoder;
+    struct mr_buf replay_config; /* of the CONFIG record that ended replay; empty: the log's end did */
+    uint64_t replay_config_seq;
     struct mr_schema **replay_schemas; /* by stream x 2: with the limits records were made under */
     uint32_t *replay_limits;
 
@@ -170,9 +208,65 @@ struct mr_flusher {
     pthread_t thread;
 };
 
+struct mr_lane_part {
+    struct mr_manifest_part part;
+    uint64_t verified; /* of its bytes, read back */
+};
+
+/* Ids of one (stream, shard) on disk: parts that are complete, and the one being written. */
+struct mr_lane {
+    struct mr_lane_part *parts; /* complete and durable, in order */
+    uint32_t part_count;
+    uint32_t part_cap;
+    struct mr_part_writer *writer; /* NULL: none yet */
+    uint64_t writer_tag_first;
+    uint64_t writer_tag;           /* newest generation in it */
+    uint64_t verified;             /* of the writer's bytes */
+    struct mr_dedup_chunk *first;  /* appended, not yet synced: needed again if the sync fails */
+    struct mr_dedup_chunk *last;
+};
+
+enum mr_checkpoint_phase { MR_CHECKPOINT_IDLE, MR_CHECKPOINT_GATHERING };
+
+struct mr_checkpointer {
+    struct mr_pipeline *pipeline;
+    struct mr_event_count wake;
+    struct mr_ring *requests; /* mr_ask, from any thread */
+    const char *dir;          /* NULL: no checkpoints are made */
+    enum mr_checkpoint_phase phase;
+    struct mr_checkpoint *current;
+    bool failed;              /* the current one: what comes for it is thrown away */
+    bool asked;               /* its barrier is on its way */
+    uint32_t sealed;          /* shards that are */
+    uint32_t done;
+    struct mr_part_writer **groups; /* by shard, of the current one */
+    struct mr_save **stuck;   /* by shard: taken off the ring, the disk had no room for it */
+    struct mr_ask *waiting;   /* for the next one to begin; a list through next */
+    struct mr_ask *served;    /* by the current one */
+    struct mr_lane *lanes;    /* [shard * streams + stream] */
+    uint64_t pending_bytes;   /* of chunks in lanes, not yet synced */
+    struct mr_manifest kept[2]; /* the one before and the newest; number 0: none */
+    uint64_t next_manifest;
+    uint64_t next_part;
+    uint64_t every_ns;
+    bool lanes_moved;         /* since the current one began: what it noted of parts may not hold */
+    uint64_t begun_ns;        /* of the current or last one */
+    uint64_t retry_ns;        /* 0: not waiting after a failure */
+    _Atomic bool broken;      /* relaxed: ids could not be kept; no more checkpoints until a restart */
+    _Atomic uint64_t needed_lsn; /* release when a checkpoint is complete, acquire by the sequencer: log below may go */
+    mr_counter checkpoints;
+    mr_counter failures;
+    mr_counter seq;
+    mr_counter recorded_ms;
+    mr_counter duration_ns;
+    mr_counter bytes; /* on disk, of the newest */
+    pthread_t thread;
+};
+
 struct mr_pipeline {
     const struct mr_plan *plan;
     struct mr_clock *clock;
+    struct mr_disk *disk;
     struct mr_log *log;
     struct mr_log *dead;
     struct mr_results *results;
@@ -180,6 +274,12 @@ struct mr_pipeline {
     struct mr_shard *shards;
     struct mr_ring **mesh; /* [from * S + to] */
     struct mr_flusher flusher;
+    struct mr_checkpointer checkpointer;
+    struct mr_log_retention retention; /* needed_lsn is the checkpointer's to say */
+    int64_t retain_ms;
+    struct mr_ask stop_flush; /* the questions of mr_pipeline_stop, and what tells their end */
+    struct mr_ask stop_checkpoint;
+    struct mr_event_count stop_done;
     bool threads;
     _Atomic bool live;     /* release when replay is over; acquire by mr_pipeline_live */
     _Atomic bool stopping; /* relaxed: a later look sees it */
@@ -188,6 +288,17 @@ struct mr_pipeline {
     _Atomic bool fail_claim;
     struct mr_error failure;
 };
+
+/* Blobs of a manifest. */
+enum mr_blob_kind {
+    MR_BLOB_CONFIG = 1, /* YAML of streams and rules */
+    MR_BLOB_RULES,      /* by rule: generation, floor */
+    MR_BLOB_SEQUENCER,
+    MR_BLOB_FLUSHER,
+    MR_BLOB_SHARD, /* by shard: counters */
+    MR_BLOB_DEDUP, /* by shard and stream: dedup/dedup.h */
+};
+enum mr_part_kind { MR_PART_IDS = 1, MR_PART_GROUPS };
 
 static inline struct mr_ring *mr_mesh(const struct mr_pipeline *p, uint32_t from, uint32_t to) {
     return p->mesh[from * p->plan->shards + to];
@@ -218,6 +329,10 @@ void mr_sequencer_admit(struct mr_sequencer *s, const struct mr_batch *batch);
 enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **batches,
                                      uint32_t count) MR_MUST_CHECK;
 
+/* pipeline/sequencer_save.c */
+void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *checkpoint);
+enum mr_step mr_sequencer_trim(struct mr_sequencer *s);
+
 /* pipeline/replay.c: one bundle from the log; MR_END when there is none left. */
 enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
 #define MR_EVENTS_HEADER 16
@@ -237,3 +352,50 @@ enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
 void mr_flusher_close(struct mr_flusher *f);
 enum mr_step mr_flusher_step(struct mr_flusher *f);
 uint64_t mr_flusher_sleep_ns(const struct mr_flusher *f);
+
+/* pipeline/shard_save.c: the shard's part in checkpoints. */
+/* What was made goes on the ring as far as there is room; false: something is left. */
+bool mr_shard_push_saves(struct mr_shard *shard);
+/* Chunks that are complete (or all) are on their way. */
+enum mr_status mr_shard_keep_ids(struct mr_shard *shard, bool all) MR_MUST_CHECK;
+/* The barrier passes the dedup half. */
+enum mr_status mr_shard_seal(struct mr_shard *shard, struct mr_checkpoint *checkpoint) MR_MUST_CHECK;
+/* One slice of the walk. */
+enum mr_step mr_shard_walk(struct mr_shard *shard);
+void mr_save_close(struct mr_save *save); /* NULL is fine */
+
+/* pipeline/checkpoint_switch.c: everything of the current one is durable, its manifest is written and read back. */
+enum mr_status mr_checkpoint_switch(struct mr_checkpointer *c, struct mr_error *error) MR_MUST_CHECK;
+/* It takes the place of the one before, and the oldest goes. */
+void mr_checkpoint_retire(struct mr_checkpointer *c);
+/* A manifest must not outlive its parts: first it goes, durably. */
+enum mr_status mr_checkpoint_discard(struct mr_checkpointer *c, uint64_t number) MR_MUST_CHECK;
+
+/* pipeline/checkpointer.c */
+struct mr_restored;
+enum mr_status mr_checkpointer_open(struct mr_pipeline *pipeline, const char *dir,
+                                    const struct mr_restored *restored,
+                                    struct mr_error *error) MR_MUST_CHECK;
+void mr_checkpointer_close(struct mr_checkpointer *c);
+enum mr_step mr_checkpointer_step(struct mr_checkpointer *c);
+uint64_t mr_checkpointer_sleep_ns(const struct mr_checkpointer *c);
+
+/* pipeline/lanes.c: ids on disk. */
+/* A part that nothing counts on. What cannot be removed now is removed at the next start. */
+void mr_discard_part(const struct mr_checkpointer *c, uint64_t number);
+/* Takes the chunk over in every case. MR_NO_SPACE: nothing happened, *chunk is still the caller's (try again). MR_IO: ids
+ * are lost to the disk. */
+enum mr_status mr_lane_append(struct mr_checkpointer *c, uint32_t shard, uint32_t stream,
+                              struct mr_dedup_chunk *chunk, struct mr_error *error) MR_MUST_CHECK;
+/* Everything appended is durable; lanes_moved when some of it lies in another part than before. */
+enum mr_status mr_lanes_sync(struct mr_checkpointer *c, struct mr_error *error) MR_MUST_CHECK;
+/* The parts of a lane as they are now go into the manifest; those of forgotten generations go. */
+enum mr_status mr_lane_list(struct mr_checkpointer *c, uint32_t shard, uint32_t stream,
+                            uint64_t first_generation, struct mr_manifest *ret) MR_MUST_CHECK;
+/* From where on a part's bytes have not been read back yet; and: all of them have. */
+uint64_t mr_lane_verified(struct mr_checkpointer *c, const struct mr_manifest_part *part);
+void mr_lanes_verified(struct mr_checkpointer *c);
+/* A part of an earlier run, whole. */
+enum mr_status mr_lane_adopt(struct mr_checkpointer *c, uint32_t shard, uint32_t stream,
+                             const struct mr_manifest_part *part) MR_MUST_CHECK;
+void mr_lanes_close(struct mr_checkpointer *c);

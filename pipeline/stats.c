@@ -84,6 +84,7 @@ static int64_t system_lag_ms(const struct mr_pipeline *p, uint64_t processed, ui
 void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret) {
     const struct mr_sequencer *s = &pipeline->sequencer;
     const struct mr_flusher *f = &pipeline->flusher;
+    const struct mr_checkpointer *c = &pipeline->checkpointer;
     uint64_t processed = processed_seq(pipeline);
     uint64_t last = atomic_load_explicit(&s->last_seq, memory_order_relaxed);
     *ret = (struct mr_pipeline_stats){
@@ -104,5 +105,12 @@ void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_st
         .replayed_events = mr_counter_read(&s->replayed_events),
         .clock_jumps = mr_counter_read(&s->clock_jumps),
         .submit_queue = mr_ring_len(s->submit),
+        .checkpoints = mr_counter_read(&c->checkpoints),
+        .checkpoint_failures = mr_counter_read(&c->failures),
+        .checkpoint_seq = mr_counter_read(&c->seq),
+        .checkpoint_recorded_ms = (int64_t)mr_counter_read(&c->recorded_ms),
+        .checkpoint_duration_ns = mr_counter_read(&c->duration_ns),
+        .checkpoint_bytes = mr_counter_read(&c->bytes),
+        .checkpoint_broken = atomic_load_explicit(&c->broken, memory_order_relaxed),
     };
 }

@@ -6,8 +6,10 @@
 #include "log/log.h"
 #include "pipeline/plan.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -138,15 +140,82 @@ static enum mr_status find_log(const char *dir, char *ret, size_t cap, struct mr
     return found.segments > 0 ? MR_OK : mr_error_set(error, MR_NOT_FOUND, "%s: no segment of a log", ret);
 }
 
+/* Locks the LOCK file of the folder, as a server does. MR_NOT_FOUND: it has none. */
+static enum mr_status lock_in(const char *dir, const char *name, struct mr_file **ret,
+                              struct mr_error *error) {
+    char path[PATH_TEXT_MAX];
+    int len = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (len < 0 || (size_t)len >= sizeof path) {
+        return mr_error_set(error, MR_LIMIT, "%s: too long a path", dir);
+    }
+    enum mr_status status = mr_file_open(mr_disk_system(), path, MR_FILE_WRITE, ret);
+    if (status == MR_NOT_FOUND) {
+        return status;
+    }
+    if (status == MR_OK) {
+        status = mr_file_lock(*ret);
+    }
+    if (status == MR_BUSY) {
+        return mr_error_set(error, status, "%s is in use by another millrace process: stop it first",
+                            dir);
+    }
+    return status == MR_OK ? MR_OK
+                           : mr_error_set(error, status, "cannot lock %s: %s", path,
+                                          mr_status_text(status));
+}
+
+/* The lock of the data directory that the log is in, when it is in one: the folder that was named, or the one above. */
+static enum mr_status lock_log(const char *named, const char *dir, struct mr_file **ret,
+                               struct mr_error *error) {
+    enum mr_status status = lock_in(named, "LOCK", ret, error);
+    if (status == MR_NOT_FOUND) {
+        status = lock_in(dir, "../LOCK", ret, error);
+    }
+    return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+/* A number from 1; 0 for anything else. */
+static uint64_t parse_lsn(const char *text) {
+    size_t digits = strspn(text, "0123456789");
+    errno = 0;
+    uint64_t value = strtoull(text, NULL, 10);
+    return digits > 0 && text[digits] == '\0' && errno == 0 && value <= INT64_MAX ? value : 0;
+}
+
+static int log_repair(const struct mr_cli *cli) {
+    uint64_t needed_lsn = cli->operand_count == 3 ? parse_lsn(cli->operands[2]) : 0;
+    if (cli->operand_count < 2 || cli->operand_count > 3 ||
+        (cli->operand_count == 3 && needed_lsn == 0)) {
+        (void)fprintf(stderr, "usage: millrace log repair DIR [LSN] [--json]\n");
+        return MR_EXIT_USAGE;
+    }
+    struct mr_error error;
+    char dir[PATH_TEXT_MAX];
+    struct mr_file *lock = NULL;
+    struct mr_log_repair repair;
+    enum mr_status status = find_log(cli->operands[1], dir, sizeof dir, &error);
+    if (status == MR_OK) {
+        status = lock_log(cli->operands[1], dir, &lock, &error);
+    }
+    if (status == MR_OK) {
+        status = mr_log_repair(mr_disk_system(), dir, needed_lsn, cli->json, stdout, &repair, &error);
+    }
+    mr_file_close(lock);
+    if (status != MR_OK) {
+        (void)fprintf(stderr, "millrace: %s\n", error.text);
+        return MR_EXIT_FAILURE;
+    }
+    return mr_cli_written();
+}
+
 int mr_cli_log(const struct mr_cli *cli) {
     const char *verb = cli->operand_count > 0 ? cli->operands[0] : "";
     if (strcmp(verb, "repair") == 0) {
-        (void)fprintf(stderr, "millrace: `log repair` is known, not in this version\n");
-        return MR_EXIT_USAGE;
+        return log_repair(cli);
     }
     bool list = strcmp(verb, "list") == 0;
     if (cli->operand_count != 2 || (!list && strcmp(verb, "dump") != 0)) {
-        (void)fprintf(stderr, "usage: millrace log list|dump DIR [--json]\n");
+        (void)fprintf(stderr, "usage: millrace log list|dump|repair DIR [--json]\n");
         return MR_EXIT_USAGE;
     }
     struct mr_error error;

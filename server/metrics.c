@@ -76,6 +76,18 @@
       p->replayed_events)                                                                          \
     X(COUNTER, "millrace_clock_jumps_total", "Jumps of the wall clock that were not followed.",    \
       p->clock_jumps)                                                                              \
+    X(COUNTER, "millrace_checkpoint_total", "Checkpoints made since the start.", p->checkpoints)    \
+    X(COUNTER, "millrace_checkpoint_failures_total", "Checkpoints given up, to be made later.",    \
+      p->checkpoint_failures)                                                                      \
+    X(GAUGE, "millrace_checkpoint_seq", "Bundle up to which the newest checkpoint reaches.",       \
+      p->checkpoint_seq)                                                                           \
+    X(GAUGE, "millrace_checkpoint_timestamp_seconds", "Recorded time of that bundle.",             \
+      (double)p->checkpoint_recorded_ms / 1e3)                                                     \
+    X(GAUGE, "millrace_checkpoint_duration_seconds", "How long the newest one took.",              \
+      (double)p->checkpoint_duration_ns / 1e9)                                                     \
+    X(GAUGE, "millrace_checkpoint_bytes", "Size of the newest one on disk.", p->checkpoint_bytes)  \
+    X(GAUGE, "millrace_checkpoint_stopped", "1: no more until a restart, after a disk error.",     \
+      (uint64_t)p->checkpoint_broken)                                                              \
     X(GAUGE, "millrace_http_connections", "Open connections.", mr_counter_read(&h->connections))   \
     X(COUNTER, "millrace_http_body_bytes_total", "Bytes of request bodies, as sent.",              \
       mr_counter_read(&h->body_bytes))                                                             \

@@ -43,4 +43,5 @@ mr_handler mr_route_dead_letters; /* GET /v1/dead-letters */
 /* server/metrics.c */
 mr_handler mr_route_metrics;
 /* Known, not in this version: 501. */
+mr_handler mr_route_checkpoint;
 mr_handler mr_route_later;

@@ -29,7 +29,6 @@ enum {
 struct process {
     struct mr_config *config;
     struct mr_data data;
-    struct mr_results *results;
     struct mr_pipeline *pipeline;
     struct mr_server *server;
 };
@@ -46,69 +45,46 @@ static sigset_t block_signals(void) {
     return set;
 }
 
-static enum mr_status open_store(struct process *p, struct mr_error *error) {
+static enum mr_status open_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
+                                   struct mr_error *error) {
+    (void)ctx;
     struct mr_results_sqlite_options options = {
-        .path = p->data.dir.results_path,
-        .incarnation = mr_log_incarnation(p->data.log),
-        .rules = p->data.results_rules,
-        .rule_count = p->data.plan->rule_count,
-        .sync = p->config->log.sync,
+        .path = data->dir.results_path,
+        .incarnation = mr_log_incarnation(data->log),
+        .rules = data->results_rules,
+        .rule_count = data->plan->rule_count,
+        .sync = true, /* with log.sync off as well: a checkpoint relies on it, and commits are few */
         .outbox_panes_max = OUTBOX_PANES_MAX,
     };
-    enum mr_status status = mr_results_sqlite_open(&options, &p->results, error);
+    enum mr_status status = mr_results_sqlite_open(&options, ret, error);
     if (status == MR_CORRUPT) {
         size_t len = strlen(error->text);
         (void)snprintf(error->text + len, sizeof error->text - len,
-                       " (move results.db and its companions away: a start makes them again from the log)");
+                       " (move results.db and its companions away: a start makes them again from the log, as far "
+                       "back as it reaches)");
     }
     return status;
 }
 
-static void say_rebuilt(const char *reason) {
-    mr_report(MR_LEVEL_WARN, "results_rebuilt", "reason=\"%s\" source=\"the log\"", reason);
+static void close_results(void *ctx, struct mr_results *results) {
+    (void)ctx;
+    mr_results_close(results);
 }
 
-/* The store is made from the log. One that cannot belong to this log's state is thrown away and made again. */
-static enum mr_status open_results(struct process *p, struct mr_error *error) {
-    bool dropped;
-    enum mr_status status =
-        mr_datadir_settle_shards(&p->data.dir, p->config->node.shards, &dropped, error);
-    if (status == MR_OK) {
-        status = open_store(p, error);
-    }
-    if (status != MR_OK) {
-        return status;
-    }
-    if (dropped) {
-        say_rebuilt("another number of shards");
-    }
-    /* The log ends with this start's START record. A store that claims to be as far or further has seen bundles that
-     * the log has lost (a copy put back, power lost with log.sync off): their numbers will be given again. */
-    if (mr_results_flushed_seq(p->results) < mr_log_last_seq(p->data.log)) {
-        return MR_OK;
-    }
-    mr_results_close(p->results);
-    p->results = NULL;
-    status = mr_datadir_drop_results(&p->data.dir, error);
-    if (status == MR_OK) {
-        say_rebuilt("it was ahead of the log");
-        status = open_store(p, error);
-    }
-    return status;
+static enum mr_status open_data(struct process *p, struct mr_error *error) {
+    struct mr_data_options options = {
+        .disk = mr_disk_system(),
+        .clock = mr_clock_system(),
+        .config = p->config,
+        .open_results = open_results,
+        .close_results = close_results,
+        .ctx = p,
+    };
+    return mr_data_open(&options, &p->data, error);
 }
 
 static enum mr_status open_pipeline(struct process *p, struct mr_error *error) {
-    struct mr_pipeline_options options = {
-        .plan = p->data.plan,
-        .clock = mr_clock_system(),
-        .log = p->data.log,
-        .dead = p->data.dead,
-        .replay = p->data.replay,
-        .dead_seq = p->data.dead_seq,
-        .results = p->results,
-    };
-    p->data.replay = NULL; /* the pipeline's now */
-    enum mr_status status = mr_pipeline_open(&options, &p->pipeline, error);
+    enum mr_status status = mr_data_pipeline(&p->data, &p->pipeline, error);
     if (status == MR_OK && mr_pipeline_start(p->pipeline) != MR_OK) {
         status = mr_error_set(error, MR_NO_MEMORY, "cannot start the pipeline's threads");
     }
@@ -147,8 +123,11 @@ static enum mr_status wait_live(struct process *p, const sigset_t *set, struct m
         }
     }
     mr_pipeline_stats(p->pipeline, &stats);
-    mr_report(MR_LEVEL_INFO, "replayed", "bundles=%" PRIu64 " events=%" PRIu64 " torn_bytes=%" PRIu64,
-              stats.replayed_bundles, stats.replayed_events,
+    mr_report(MR_LEVEL_INFO, "replayed",
+              "bundles=%" PRIu64 " events=%" PRIu64 " checkpoint=%" PRIu64 " from_seq=%" PRIu64
+              " torn_bytes=%" PRIu64,
+              stats.replayed_bundles, stats.replayed_events, p->data.restored.newest.number,
+              p->data.restored.newest.seq,
               mr_counter_read(&mr_log_stats(p->data.log)->torn_bytes));
     return MR_OK;
 }
@@ -158,7 +137,7 @@ static enum mr_status open_server(struct process *p, struct mr_error *error) {
         .config = p->config,
         .plan = p->data.plan,
         .pipeline = p->pipeline,
-        .results = p->results,
+        .results = p->data.results,
         .datadir = &p->data.dir,
         .clock = mr_clock_system(),
     };
@@ -204,17 +183,12 @@ static void shut_down(struct process *p) {
     }
     mr_server_close(p->server);
     mr_pipeline_close(p->pipeline);
-    mr_results_close(p->results);
     mr_data_close(&p->data);
     mr_config_close(p->config);
 }
 
 static enum mr_status run_process(struct process *p, const sigset_t *set, struct mr_error *error) {
-    enum mr_status status = mr_data_open(mr_disk_system(), mr_clock_system(), p->config, &p->data,
-                                         error);
-    if (status == MR_OK) {
-        status = open_results(p, error);
-    }
+    enum mr_status status = open_data(p, error);
     if (status == MR_OK) {
         status = open_pipeline(p, error);
     }

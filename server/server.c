@@ -131,7 +131,10 @@ enum mr_status mr_server_ask(struct mr_server *server, struct mr_ask *ask) {
     mr_event_count_init(&question->wake);
     atomic_init(&question->state, QUESTION_WAITING);
     atomic_init(&question->holders, 2);
-    if (!mr_pipeline_ask(server->pipeline, &question->ask)) {
+    bool asked = ask->kind == MR_ASK_CHECKPOINT
+                     ? mr_pipeline_checkpoint(server->pipeline, &question->ask)
+                     : mr_pipeline_ask(server->pipeline, &question->ask);
+    if (!asked) {
         mr_free(question);
         return MR_BUSY;
     }

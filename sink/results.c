@@ -30,6 +30,11 @@ uint64_t mr_results_flushed_seq(struct mr_results *results) {
     return results->ops->flushed_seq(results);
 }
 
+enum mr_status mr_results_rewind(struct mr_results *results, uint64_t seq) {
+    MR_ASSERT(seq <= mr_results_flushed_seq(results));
+    return results->ops->rewind(results, seq);
+}
+
 const char *mr_results_error_text(struct mr_results *results) {
     return results->ops->error_text(results);
 }

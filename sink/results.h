@@ -17,6 +17,7 @@
  *                 table panes: id INTEGER PRIMARY KEY (order), rule, window_start_ms, window_end_ms, key,
  *                     state, events, revision, timing, final
  *                 table millrace_meta: name, value (format, incarnation, flushed_seq, …)
+ *                 table "<rule>:<n>": the rows of generation n of a rule that began anew; its panes, too, say so
  *
  *             Key columns: TEXT for strings and numbers-as-sent that are not int64, INTEGER for int64
  *             numbers and booleans (0/1), NULL; "(other)" for the overflow group. Metric columns: INTEGER or
@@ -29,7 +30,7 @@
  *             changed; the flusher tries again later from begin. An error from commit can also mean that it
  *             did take effect (seen after a crash): repeating the same puts and commit is right in both
  *             cases. MR_CORRUPT: the file is not a database, or one that somebody changed.
- * Invariants  I1 a final row stays final.   I2 a row's revision and flushed_seq never decrease.
+ * Invariants  I1 a final row stays final.   I2 a row's revision and flushed_seq never decrease, but by rewind.
  *             I3 ids of the outbox grow in the order of puts and are never used again.
  */
 #include "base/pane.h"
@@ -47,7 +48,8 @@ struct mr_results_rule {
     int64_t window_size_ms; /* > 0; window_end is window_start plus this, for every pane */
     /* 0, and a greater number each time the rule began anew with another shape. A store that has a table of an older
      * generation keeps it for people under "<rule>:<its generation>", and begins an empty one. Of a newer one:
-     * MR_MISMATCH. */
+     * MR_MISMATCH. At most INT64_MAX. Its panes in the outbox get that name, too: whoever reads the outbox finds panes
+     * of the present shape only under a rule, and ids never change their meaning. */
     uint64_t generation;
 };
 
@@ -110,10 +112,11 @@ enum mr_status mr_results_commit(struct mr_results *results, uint64_t flushed_se
 void mr_results_rollback(struct mr_results *results); /* fine without a transaction */
 /* Everything up to and including this bundle is in the store; 0: nothing. */
 uint64_t mr_results_flushed_seq(struct mr_results *results);
-/* Goes back to bundle seq, which is below flushed_seq: rows and outbox panes of later revisions are removed, and
+/* Goes back to bundle seq, which is not above flushed_seq: rows and outbox panes of later revisions are removed, and
  * flushed_seq is seq; replay of the log from there makes them again. For a store that is ahead of its log, or whose
  * bundles will be divided among shards in another way. One durable transaction of its own; not inside one. final marks
- * stay: the same windows become final again. */
+ * stay: the same windows become final again. Of this store's rules: what rules that are gone and older generations
+ * left behind stays. After an error, repeating it is right, as with commit. Reads every row. */
 enum mr_status mr_results_rewind(struct mr_results *results, uint64_t seq) MR_MUST_CHECK;
 /* What the last failed writer function met, for a report; never NULL, valid until the next one fails. */
 const char *mr_results_error_text(struct mr_results *results);

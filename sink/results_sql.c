@@ -40,23 +40,33 @@ static bool begins_with(struct mr_bytes name, struct mr_bytes prefix) {
 }
 
 /* "" inside, so that no name can end the quotes. */
-static void append_quoted_rest(struct mr_buf *sql, struct mr_bytes name) {
+static void append_escaped(struct mr_buf *sql, struct mr_bytes name) {
     for (size_t i = 0; i < name.len; i++) {
         if (name.ptr[i] == '"') {
             mr_buf_append_char(sql, '"');
         }
         mr_buf_append_char(sql, (char)name.ptr[i]);
     }
+}
+
+static void append_quoted_rest(struct mr_buf *sql, struct mr_bytes name) {
+    append_escaped(sql, name);
     mr_buf_append_char(sql, '"');
 }
 
-static void append_table(struct mr_buf *sql, const struct mr_results_rule *rule) {
+/* The name without the quote that ends it. */
+static void append_table_open(struct mr_buf *sql, const struct mr_results_rule *rule) {
     static const char *const tables[] = {"panes", "millrace_meta"};
     bool taken = is_among(rule->name, tables, COUNT(tables)) ||
                  begins_with(rule->name, MR_BYTES("sqlite_")) ||
                  begins_with(rule->name, MR_BYTES("rule:"));
     mr_buf_append_text(sql, taken ? "\"rule:" : "\"");
-    append_quoted_rest(sql, rule->name);
+    append_escaped(sql, rule->name);
+}
+
+static void append_table(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    append_table_open(sql, rule);
+    mr_buf_append_char(sql, '"');
 }
 
 /* The rule's own columns are numbered: keys first, then metrics. */
@@ -118,19 +128,30 @@ static enum mr_status check_column(const struct mr_results_rule *rule, uint32_t 
     return MR_OK;
 }
 
+/* ":7" at the end. */
+static bool looks_older(struct mr_bytes name) {
+    size_t digits = 0;
+    while (digits < name.len && name.ptr[name.len - 1 - digits] >= '0' &&
+           name.ptr[name.len - 1 - digits] <= '9') {
+        digits++;
+    }
+    return digits > 0 && digits < name.len && name.ptr[name.len - 1 - digits] == ':';
+}
+
 enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_t rule_count,
                                     struct mr_error *error) {
     for (uint32_t r = 0; r < rule_count; r++) {
         const struct mr_results_rule *rule = &rules[r];
         MR_ASSERT(rule->window_size_ms > 0);
-        bool taken = rule->name.len == 0 || memchr(rule->name.ptr, 0, rule->name.len) != NULL;
+        bool taken = rule->name.len == 0 || memchr(rule->name.ptr, 0, rule->name.len) != NULL ||
+                     looks_older(rule->name);
         for (uint32_t i = 0; i < r; i++) {
             taken = taken || same_name(rule->name, rules[i].name);
         }
         if (taken) {
             return mr_error_set(error, MR_INVALID,
                                 "rule %u: no table can have the name \"%.*s\" (empty, with NUL, or "
-                                "that of another rule)",
+                                "that of another rule or generation)",
                                 r, (int)rule->name.len, (const char *)rule->name.ptr);
         }
         for (uint32_t i = 0; i < rule->key_count + rule->metric_count; i++) {
@@ -201,6 +222,29 @@ void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *r
     mr_buf_append_text(sql, "UPDATE ");
     append_table(sql, rule);
     mr_buf_append_text(sql, " SET final=1 WHERE window_start_ms BETWEEN ? AND ? AND final=0");
+}
+
+void mr_results_sql_rename(struct mr_buf *sql, const struct mr_results_rule *rule,
+                           uint64_t generation) {
+    mr_buf_append_text(sql, "ALTER TABLE ");
+    append_table(sql, rule);
+    mr_buf_append_text(sql, " RENAME TO ");
+    append_table_open(sql, rule);
+    mr_buf_printf(sql, ":%llu\"", (unsigned long long)generation);
+}
+
+void mr_results_sql_rewind(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, "DELETE FROM ");
+    append_table(sql, rule);
+    mr_buf_append_text(sql, " WHERE revision>?");
+}
+
+void mr_results_sql_rewind_outbox(struct mr_buf *sql, uint32_t rule_count) {
+    mr_buf_append_text(sql, "DELETE FROM panes WHERE revision>? AND rule IN(");
+    for (uint32_t i = 0; i < rule_count; i++) {
+        mr_buf_append_text(sql, i == 0 ? "?" : ",?");
+    }
+    mr_buf_append_char(sql, ')');
 }
 
 bool mr_results_sql_uses_after(const struct mr_results_query *query) {

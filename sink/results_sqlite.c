@@ -7,9 +7,9 @@
 
 #include "base/check.h"
 #include "base/key.h"
+#include "sink/results_sql.h"
 
 enum { PRUNE_STEP_MIN = 1024 }; /* a commit may prune this many, and two for each pane it appends */
-
 
 const char *const mr_results_timings[3] = {"early", "on_time", "late"};
 
@@ -19,7 +19,7 @@ static_assert(MR_TIMING_EARLY == 0 && MR_TIMING_ON_TIME == 1 && MR_TIMING_LATE =
 static void store_check(const struct mr_results_sqlite *s) {
     MR_ASSERT(s->kept.flushed_seq <= s->now.flushed_seq);
     MR_ASSERT(s->kept.outbox_next <= s->now.outbox_next);
-    MR_ASSERT(s->now.outbox_first <= s->now.outbox_next);
+    MR_ASSERT(s->now.outbox_count < s->now.outbox_next);
     MR_ASSERT(s->in_transaction == mr_sqlite_in_transaction(s->db));
 }
 
@@ -191,6 +191,7 @@ static enum mr_status append(struct mr_results_sqlite *s, const struct mr_result
     mr_sqlite_bind_int(stmt, pane->final);
     enum mr_status status = run(s, stmt);
     s->now.outbox_next += status == MR_OK;
+    s->now.outbox_count += status == MR_OK;
     return status;
 }
 
@@ -230,19 +231,23 @@ static enum mr_status sqlite_finalize(struct mr_results *results, uint32_t rule,
     return status;
 }
 
+/* After a DELETE from panes. A person may have put more there than were counted. */
+static void uncount(struct mr_results_sqlite *s) {
+    uint64_t gone = (uint64_t)mr_sqlite_changes(s->db);
+    s->now.outbox_count -= gone < s->now.outbox_count ? gone : s->now.outbox_count;
+}
+
 static enum mr_status prune(struct mr_results_sqlite *s) {
-    uint64_t count = s->now.outbox_next - s->now.outbox_first;
-    if (count <= s->outbox_panes_max) {
+    if (s->now.outbox_count <= s->outbox_panes_max) {
         return MR_OK;
     }
     /* Twice what came, so that a store whose bound was lowered gets there; not all at once. */
     uint64_t step = 2 * (s->now.outbox_next - s->kept.outbox_next) + PRUNE_STEP_MIN;
-    uint64_t excess = count - s->outbox_panes_max;
-    uint64_t first = s->now.outbox_first + (excess < step ? excess : step);
-    mr_sqlite_bind_uint(s->prune, first);
+    uint64_t excess = s->now.outbox_count - s->outbox_panes_max;
+    mr_sqlite_bind_uint(s->prune, (excess < step ? excess : step) - 1);
     enum mr_status status = run(s, s->prune);
     if (status == MR_OK) {
-        s->now.outbox_first = first;
+        uncount(s);
     }
     return status;
 }
@@ -260,6 +265,9 @@ static enum mr_status save_progress(struct mr_results_sqlite *s) {
     if (status == MR_OK && s->now.outbox_next != s->kept.outbox_next) {
         status = set_meta(s, "outbox_next", MR_BYTES(""), (int64_t)s->now.outbox_next);
     }
+    if (status == MR_OK && s->now.outbox_count != s->kept.outbox_count) {
+        status = set_meta(s, "outbox_count", MR_BYTES(""), (int64_t)s->now.outbox_count);
+    }
     for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
         const struct mr_results_sqlite_rule *r = &s->rules[i];
         if (r->open_from_ms_now != r->open_from_ms_kept) {
@@ -269,15 +277,9 @@ static enum mr_status save_progress(struct mr_results_sqlite *s) {
     return status;
 }
 
-static enum mr_status sqlite_commit(struct mr_results *results, uint64_t flushed_seq) {
-    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
-    MR_ASSERT(s->in_transaction);
-    MR_ASSERT(flushed_seq >= s->kept.flushed_seq && flushed_seq <= INT64_MAX);
-    enum mr_status status = prune(s);
-    if (status == MR_OK) {
-        s->now.flushed_seq = flushed_seq;
-        status = save_progress(s);
-    }
+/* What happened since begin is kept, and counts. */
+static enum mr_status keep(struct mr_results_sqlite *s) {
+    enum mr_status status = save_progress(s);
     if (status == MR_OK) {
         status = run(s, s->commit);
     }
@@ -291,6 +293,63 @@ static enum mr_status sqlite_commit(struct mr_results *results, uint64_t flushed
     }
     store_check(s);
     return MR_OK;
+}
+
+static enum mr_status sqlite_commit(struct mr_results *results, uint64_t flushed_seq) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    MR_ASSERT(s->in_transaction);
+    MR_ASSERT(flushed_seq >= s->kept.flushed_seq && flushed_seq <= INT64_MAX);
+    enum mr_status status = prune(s);
+    if (status != MR_OK) {
+        return status;
+    }
+    s->now.flushed_seq = flushed_seq;
+    return keep(s);
+}
+
+/* Runs a DELETE of what is later than seq; the names of rules are its other parameters. */
+static enum mr_status remove_later(struct mr_results_sqlite *s, struct mr_buf *sql, uint64_t seq,
+                                   uint32_t names) {
+    struct mr_sqlite_stmt *stmt = NULL;
+    enum mr_status status = mr_sqlite_prepare(s->db, mr_results_sql_end(sql), &stmt);
+    if (status == MR_OK) {
+        mr_sqlite_bind_uint(stmt, seq);
+        for (uint32_t i = 0; i < names; i++) {
+            mr_sqlite_bind_text(stmt, s->rules[i].rule->name);
+        }
+        status = mr_sqlite_run(stmt);
+    }
+    mr_sqlite_finish(stmt);
+    if (status != MR_OK) {
+        abandon(s);
+    }
+    return status;
+}
+
+/* Removing rows and leaving final marks keeps what open_from_ms says: rows below it are final. Ids of removed panes
+ * stay used: outbox_next does not go back. */
+static enum mr_status sqlite_rewind(struct mr_results *results, uint64_t seq) {
+    struct mr_results_sqlite *s = mr_results_sqlite_of(results);
+    struct mr_buf sql;
+    mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
+    enum mr_status status = sqlite_begin(results);
+    for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
+        mr_buf_clear(&sql);
+        mr_results_sql_rewind(&sql, s->rules[i].rule);
+        status = remove_later(s, &sql, seq, 0);
+    }
+    if (status == MR_OK) {
+        mr_buf_clear(&sql);
+        mr_results_sql_rewind_outbox(&sql, s->rule_count);
+        status = remove_later(s, &sql, seq, s->rule_count);
+    }
+    mr_buf_finish(&sql);
+    if (status != MR_OK) {
+        return status;
+    }
+    uncount(s);
+    s->now.flushed_seq = seq;
+    return keep(s);
 }
 
 static void sqlite_rollback(struct mr_results *results) {
@@ -312,6 +371,7 @@ const struct mr_results_ops mr_results_sqlite_ops = {
     .commit = sqlite_commit,
     .rollback = sqlite_rollback,
     .flushed_seq = sqlite_flushed_seq,
+    .rewind = sqlite_rewind,
     .reader_open = mr_results_sqlite_reader_open,
     .reader_close = mr_results_sqlite_reader_close,
     .read = mr_results_sqlite_read,

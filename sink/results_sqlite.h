@@ -4,11 +4,11 @@
  * Results store in SQLite, inside: what its writer (results_sqlite.c), its opening (results_sqlite_open.c)
  * and its readers (results_sqlite_read.c) share. Not for others: they include sink/results.h.
  *
- * Idea        What is kept beside the file (flushed_seq, the ends of the outbox, where rows that are not
+ * Idea        What is kept beside the file (flushed_seq, the outbox's end and count, where rows that are not
  *             final begin) is a copy of millrace_meta. It changes with the transaction and goes back with
  *             it: `now` inside, `kept` as committed.
- * Shape       millrace_meta has: format, incarnation, flushed_seq, outbox_next, and for each rule
- *             shape:<rule> and open_from_ms:<rule>.
+ * Shape       millrace_meta has: format, incarnation, flushed_seq, outbox_next, outbox_count, and for each rule
+ *             shape:<rule>, open_from_ms:<rule> and generation:<rule>; of an older generation, with :<n> behind.
  * Threads     The store is the writer's. Readers use path, rules[].rule, in_memory: constant after opening.
  */
 #include "base/time_text.h"
@@ -38,8 +38,8 @@ struct mr_results_sqlite_rule {
 
 struct mr_results_progress {
     uint64_t flushed_seq;
-    uint64_t outbox_first; /* ids of the outbox lie in [first, next) */
-    uint64_t outbox_next;
+    uint64_t outbox_next; /* the next id */
+    uint64_t outbox_count; /* panes: fewer than ids where a rewind took some */
 };
 
 struct mr_results_sqlite {

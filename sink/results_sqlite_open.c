@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define FORMAT "1"
+#define FORMAT "2"
 
 enum { INCARNATION_TEXT = 17 };
 
@@ -227,6 +227,9 @@ static enum mr_status create_base(struct mr_results_sqlite *s, const char *incar
     if (status == MR_OK) {
         status = put_meta(s, "outbox_next", none, MR_BYTES("1"), error);
     }
+    if (status == MR_OK) {
+        status = put_meta(s, "outbox_count", none, MR_BYTES("0"), error);
+    }
     return status;
 }
 
@@ -243,7 +246,68 @@ static enum mr_status create_rule(struct mr_results_sqlite *s, const struct mr_r
     if (status == MR_OK) {
         status = put_meta(s, "open_from_ms:", rule->name, MR_BYTES("9223372036854775807"), error);
     }
+    if (status == MR_OK) {
+        char generation[24];
+        (void)snprintf(generation, sizeof generation, "%llu",
+                       (unsigned long long)rule->generation); /* fits */
+        status = put_meta(s, "generation:", rule->name, mr_bytes_text(generation), error);
+    }
     return status;
+}
+
+/* A rule that began anew: what is there under its name goes under the name of its generation. */
+static enum mr_status move_rule(struct mr_results_sqlite *s, const struct mr_results_rule *rule,
+                                int64_t generation, struct mr_error *error) {
+    static const char *const moves[] = {
+        "UPDATE millrace_meta SET name=name||':'||?2 "
+        "WHERE name IN('shape:'||?1,'open_from_ms:'||?1,'generation:'||?1)",
+        "UPDATE panes SET rule=?1||':'||?2 WHERE rule=?1",
+    };
+    struct mr_buf sql;
+    mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
+    mr_results_sql_rename(&sql, rule, (uint64_t)generation);
+    enum mr_status status = mr_sqlite_exec(s->db, mr_results_sql_end(&sql));
+    mr_buf_finish(&sql);
+    for (size_t i = 0; i < sizeof moves / sizeof moves[0] && status == MR_OK; i++) {
+        struct mr_sqlite_stmt *stmt = NULL;
+        status = mr_sqlite_prepare(s->db, moves[i], &stmt);
+        if (status == MR_OK) {
+            mr_sqlite_bind_text(stmt, rule->name);
+            mr_sqlite_bind_int(stmt, generation);
+            status = mr_sqlite_run(stmt);
+        }
+        mr_sqlite_finish(stmt);
+    }
+    return explain(s, status, error);
+}
+
+/* Moves the rule of an older generation out of the way. MR_END: the file does not have the rule, or no more. */
+static enum mr_status settle_generation(struct mr_results_sqlite *s,
+                                        const struct mr_results_rule *rule,
+                                        struct mr_error *error) {
+    int64_t have = 0;
+    enum mr_status status =
+        scalar_int(s, "SELECT coalesce((SELECT value FROM millrace_meta WHERE name=?||?),-1)",
+                   "generation:", rule->name, &have, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    if (have < 0) {
+        return MR_END;
+    }
+    if ((uint64_t)have > rule->generation) {
+        return mr_error_set(error, MR_MISMATCH,
+                            "%s: rule %.*s is of generation %lld in the file, %llu is needed: the "
+                            "file is newer than the log; put back the log it belongs to, or move "
+                            "the file away and have its results made again from the log",
+                            s->path, (int)rule->name.len, (const char *)rule->name.ptr,
+                            (long long)have, (unsigned long long)rule->generation);
+    }
+    if ((uint64_t)have == rule->generation) {
+        return MR_OK;
+    }
+    status = move_rule(s, rule, have, error);
+    return status == MR_OK ? MR_END : status;
 }
 
 static enum mr_status match_or_create_rule(struct mr_results_sqlite *s,
@@ -252,11 +316,13 @@ static enum mr_status match_or_create_rule(struct mr_results_sqlite *s,
     struct mr_buf shape;
     mr_buf_init(&shape, MR_RESULTS_SQL_BYTES_MAX);
     mr_results_sql_shape(&shape, rule);
-    enum mr_status status =
-        shape.failed
-            ? mr_error_set(error, MR_NO_MEMORY, "%s: out of memory", s->path)
-            : match_meta(s, "shape:", rule->name, mr_buf_bytes(&shape),
-                         "give the changed rule another name, or move the file away", error);
+    enum mr_status status = shape.failed
+                                ? mr_error_set(error, MR_NO_MEMORY, "%s: out of memory", s->path)
+                                : settle_generation(s, rule, error);
+    if (status == MR_OK) {
+        status = match_meta(s, "shape:", rule->name, mr_buf_bytes(&shape),
+                            "give the changed rule another name, or move the file away", error);
+    }
     if (status == MR_END) {
         status = create_rule(s, rule, mr_buf_bytes(&shape), error);
     }
@@ -304,7 +370,8 @@ static enum mr_status prepare_all(struct mr_results_sqlite *s, struct mr_error *
         {"INSERT INTO panes(id,rule,window_start_ms,window_end_ms,key,state,events,revision,timing,"
          "final)VALUES(?,?,?,?,?,?,?,?,?,?)",
          &s->append},
-        {"DELETE FROM panes WHERE id<?", &s->prune},
+        {"DELETE FROM panes WHERE id<=(SELECT id FROM panes ORDER BY id LIMIT 1 OFFSET ?)",
+         &s->prune},
         {"UPDATE millrace_meta SET value=?3 WHERE name=?1||?2", &s->set_meta},
     };
     enum mr_status status = MR_OK;
@@ -320,16 +387,13 @@ static enum mr_status prepare_all(struct mr_results_sqlite *s, struct mr_error *
 static enum mr_status load(struct mr_results_sqlite *s, struct mr_error *error) {
     int64_t flushed = 0;
     int64_t next = 0;
-    int64_t first = 0;
+    int64_t count = 0;
     enum mr_status status = scalar_int(s, get_meta, "flushed_seq", MR_BYTES(""), &flushed, error);
     if (status == MR_OK) {
         status = scalar_int(s, get_meta, "outbox_next", MR_BYTES(""), &next, error);
     }
     if (status == MR_OK) {
-        status = scalar_int(s,
-                            "SELECT coalesce((SELECT min(id) FROM panes),(SELECT value FROM "
-                            "millrace_meta WHERE name='outbox_next'))",
-                            NULL, MR_BYTES(""), &first, error);
+        status = scalar_int(s, get_meta, "outbox_count", MR_BYTES(""), &count, error);
     }
     for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
         status = scalar_int(s, get_meta, "open_from_ms:", s->rules[i].rule->name,
@@ -339,10 +403,10 @@ static enum mr_status load(struct mr_results_sqlite *s, struct mr_error *error) 
     if (status != MR_OK) {
         return status;
     }
-    if (flushed < 0 || first < 0 || next < first) {
+    if (flushed < 0 || count < 0 || next <= count) {
         return mr_error_set(error, MR_CORRUPT, "%s: millrace_meta was changed", s->path);
     }
-    s->kept = (struct mr_results_progress){(uint64_t)flushed, (uint64_t)first, (uint64_t)next};
+    s->kept = (struct mr_results_progress){(uint64_t)flushed, (uint64_t)next, (uint64_t)count};
     s->now = s->kept;
     return MR_OK;
 }
@@ -362,6 +426,7 @@ static struct mr_results_sqlite *allocate(const struct mr_results_sqlite_options
     s->outbox_panes_max = options->outbox_panes_max;
     s->rule_count = options->rule_count;
     for (uint32_t i = 0; i < options->rule_count; i++) {
+        MR_ASSERT(options->rules[i].generation <= INT64_MAX);
         s->rules[i].rule = &options->rules[i];
     }
     return s;

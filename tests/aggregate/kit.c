@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/aggregate/kit.h"
 
+#include "base/alloc.h"
 #include "base/key.h"
 #include "event/batch.h"
 
@@ -38,6 +39,7 @@ struct mr_rule kit_rule(uint32_t index, uint32_t stream, uint32_t key_count, int
         .metric_count = KIT_METRICS,
         .groups_max = UINT64_MAX,
         .groups_bytes = UINT64_MAX / 2,
+        .final_floor_ms = INT64_MIN,
     };
     for (uint32_t m = 0; m < KIT_METRICS; m++) {
         rule.metrics[m].kind = (enum mr_metric_kind)m;
@@ -103,6 +105,78 @@ void kit_partial(struct mr_parcel *parcel, const struct mr_rule *rule, int64_t s
     mr_buf_append(&parcel->bytes, (const uint8_t[8]){0}, p.size - used);
     parcel->count++;
     mr_buf_finish(&bytes);
+}
+
+struct mr_combine *kit_open(const struct mr_rule *rules, uint32_t count, uint32_t shard) {
+    static const struct mr_bytes names[] = {{(const uint8_t *)"clicks", 6}};
+    struct mr_combine *combine;
+    assert_int_equal(mr_combine_open(rules, count, 1, names, shard, &combine), MR_OK);
+    return combine;
+}
+
+void kit_advance(struct mr_combine *combine, uint64_t seq, int64_t watermark_ms) {
+    struct mr_flush *flush = mr_flush_open(seq);
+    bool done = false;
+    mr_combine_advance(combine, seq, &watermark_ms);
+    assert_int_equal(mr_combine_fire(combine, UINT32_MAX, flush, &done), MR_OK);
+    assert_true(done);
+    mr_flush_close(flush);
+}
+
+uint32_t kit_owner(const struct mr_rule *rule, uint32_t key, uint32_t shards) {
+    struct mr_buf bytes;
+    mr_buf_init(&bytes, 4096);
+    kit_key(rule, key, &bytes);
+    uint32_t owner = mr_rule_shard(mr_hash64(mr_buf_bytes(&bytes), rule->key_seed), shards);
+    mr_buf_finish(&bytes);
+    return owner;
+}
+
+bool kit_save_slice(struct mr_combine *combine, uint32_t budget, struct kit_slices *ret) {
+    bool done = false;
+    ret->items = mr_realloc(ret->items, (ret->count + 1) * sizeof *ret->items);
+    assert_non_null(ret->items);
+    struct mr_buf *slice = &ret->items[ret->count++];
+    mr_buf_init(slice, 1 << 30);
+    assert_int_equal(mr_combine_save(combine, budget, slice, &done), MR_OK);
+    assert_true(slice->len > 0 && slice->len % 8 == 0);
+    return done;
+}
+
+void kit_save(struct mr_combine *combine, uint64_t seq, uint32_t budget, struct kit_slices *ret) {
+    mr_combine_save_begin(combine, seq);
+    while (!kit_save_slice(combine, budget, ret)) {
+    }
+    assert_false(mr_combine_saving(combine));
+}
+
+enum mr_status kit_load(struct mr_combine *combine, const struct mr_combine_load *how,
+                        const struct kit_slices *slices, uint32_t count, uint64_t *ret_dropped,
+                        struct mr_error *error) {
+    *ret_dropped = 0;
+    enum mr_status status = mr_combine_load_begin(combine, how, error);
+    for (uint32_t s = 0; s < count; s++) {
+        for (uint32_t i = 0; i < slices[s].count && status == MR_OK; i++) {
+            uint64_t dropped = 0;
+            status = mr_combine_load_slice(combine, mr_buf_bytes(&slices[s].items[i]), s == 0,
+                                           &dropped, error);
+            *ret_dropped += dropped;
+        }
+    }
+    return status == MR_OK ? mr_combine_load_end(combine, error) : status;
+}
+
+void kit_slices_finish(struct kit_slices *slices) {
+    for (uint32_t i = 0; i < slices->count; i++) {
+        mr_buf_finish(&slices->items[i]);
+    }
+    mr_free(slices->items);
+    *slices = (struct kit_slices){0};
+}
+
+void kit_slice_seal(struct mr_buf *slice) {
+    uint64_t checksum = mr_checksum(mr_bytes_of(slice->ptr + 8, slice->len - 8));
+    memcpy(slice->ptr, &checksum, sizeof checksum);
 }
 
 static struct model_window *model_window(struct model *model, uint32_t rule, int64_t start_ms) {

@@ -28,6 +28,32 @@ void kit_key(const struct mr_rule *rule, uint32_t n, struct mr_buf *ret);
 void kit_partial(struct mr_parcel *parcel, const struct mr_rule *rule, int64_t start_ms,
                  uint32_t key, const int64_t *values, uint32_t count);
 
+/* A combine over one stream, clicks. */
+struct mr_combine *kit_open(const struct mr_rule *rules, uint32_t count, uint32_t shard);
+/* Ends bundle seq and fires it, into nothing. */
+void kit_advance(struct mr_combine *combine, uint64_t seq, int64_t watermark_ms);
+
+/* The shard a key belongs to. */
+uint32_t kit_owner(const struct mr_rule *rule, uint32_t key, uint32_t shards);
+
+/* Slices of a save, each in a buffer of its own. Begins as {0}. */
+struct kit_slices {
+    struct mr_buf *items;
+    uint32_t count;
+};
+
+/* One call of mr_combine_save, which must succeed; true: the save is done. */
+bool kit_save_slice(struct mr_combine *combine, uint32_t budget, struct kit_slices *ret);
+/* A save from begin to end. */
+void kit_save(struct mr_combine *combine, uint64_t seq, uint32_t budget, struct kit_slices *ret);
+/* A load of the slices of `count` shards from begin to end, with the counters of the first one. */
+enum mr_status kit_load(struct mr_combine *combine, const struct mr_combine_load *how,
+                        const struct kit_slices *slices, uint32_t count, uint64_t *ret_dropped,
+                        struct mr_error *error);
+void kit_slices_finish(struct kit_slices *slices);
+/* Makes a slice's checksum right again. */
+void kit_slice_seal(struct mr_buf *slice);
+
 /* Model. */
 struct model_group {
     uint32_t key;

@@ -3,7 +3,7 @@
  * Proves that lifting is the sum of its events:
  *   1. random NDJSON bodies, decoded by event/, of two streams with several rules: verdicts,
  *      counters, dead letters and the partials of every parcel (their owner, order and numbers) are
- *      those of a plain loop over the events, whatever the watermark and the shards;
+ *      those of a plain loop over the events, whatever the watermark, the floors and the shards;
  *   2. keys: what the encoded key of each kind of value is, texts with escapes and long ones;
  *   3. dead letters, whole; the millisecond at which an event becomes late, or future;
  *   4. bundles do not leak into each other; a failing allocation is told.
@@ -146,8 +146,9 @@ struct oracle {
 
 static bool is_late(const struct mr_rule *rule, int64_t time, int64_t watermark) {
     int64_t start = time - time % rule->window_size_ms;
-    return watermark != INT64_MIN &&
-           start + rule->window_size_ms + rule->allowed_lateness_ms <= watermark;
+    int64_t end = start + rule->window_size_ms;
+    return end <= rule->final_floor_ms ||
+           (watermark != INT64_MIN && end + rule->allowed_lateness_ms <= watermark);
 }
 
 static void apply(struct oracle *o, const struct mr_rule *rule, const struct event *e) {
@@ -308,6 +309,10 @@ static void random_bundles(void **state) {
     for (uint32_t shards = 1; shards <= SHARDS; shards += 2) {
         open_world(&w, shards, shards - 1, shards);
         for (uint64_t seq = 1; seq <= 8; seq++) {
+            for (uint32_t r = 0; r < RULES; r++) {
+                bool floor = seq > 4 && kit_below(&w.random, 2) == 0;
+                w.rules[r].final_floor_ms = floor ? T0 + kit_below(&w.random, 2500) : INT64_MIN;
+            }
             lift_bundle(&w, &o, seq, shards);
         }
         close_world(&w);

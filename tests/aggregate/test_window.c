@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves the arithmetic of windows and watermarks:
- *   1. small numbers exhaustively against definitions written with loops;
+ *   1. small numbers exhaustively against definitions written with loops, without a floor below
+ *      which everything is final and with any;
  *   2. the edges of int64: nothing wraps, every time has one window, the questions agree with each
  *      other;
  *   3. random walks of a watermark against the sentence that defines it.
@@ -30,6 +31,9 @@ static int64_t naive_due(const struct mr_rule *rule, int64_t watermark, int64_t 
          w++) {
         for (int64_t start = last; start > last - 60; start -= rule->window_size_ms) {
             int64_t end = start + rule->window_size_ms;
+            if (end <= rule->final_floor_ms) {
+                break;
+            }
             if (w == end || w == end + rule->allowed_lateness_ms) {
                 return w;
             }
@@ -45,12 +49,22 @@ static void check_small(const struct mr_rule *rule, int64_t time, int64_t waterm
     assert_int_equal(mr_window_start(rule, time), start);
     assert_int_equal(mr_window_end(rule, start), start + size);
     assert_int_equal(mr_window_end(rule, time), start + size);
-    assert_int_equal(mr_window_closed(rule, start, watermark), watermark >= start + size);
-    assert_int_equal(mr_window_final(rule, start, watermark), watermark >= start + size + lateness);
+    bool below = start + size <= rule->final_floor_ms;
+    assert_int_equal(mr_window_closed(rule, start, watermark), below || watermark >= start + size);
+    assert_int_equal(mr_window_final(rule, start, watermark),
+                     below || watermark >= start + size + lateness);
     int64_t final_end = mr_window_final_end(rule, watermark);
     assert_int_equal(mr_window_final(rule, start, watermark), start + size <= final_end);
     assert_int_equal(mr_window_final(rule, start, watermark), time < final_end);
     assert_int_equal(mr_window_next_due(rule, watermark, time), naive_due(rule, watermark, time));
+}
+
+static void check_rule(const struct mr_rule *rule) {
+    for (int64_t time = -11; time <= 11; time++) {
+        for (int64_t watermark = -12; watermark <= 20; watermark++) {
+            check_small(rule, time, watermark);
+        }
+    }
 }
 
 static void small_windows(void **state) {
@@ -58,10 +72,9 @@ static void small_windows(void **state) {
     for (int64_t size = 1; size <= 5; size++) {
         for (int64_t lateness = 0; lateness <= 7; lateness += lateness < 2 ? 1 : 5) {
             struct mr_rule rule = kit_rule(0, 0, 1, size, lateness);
-            for (int64_t time = -11; time <= 11; time++) {
-                for (int64_t watermark = -12; watermark <= 20; watermark++) {
-                    check_small(&rule, time, watermark);
-                }
+            check_rule(&rule);
+            for (rule.final_floor_ms = -6; rule.final_floor_ms <= 22; rule.final_floor_ms++) {
+                check_rule(&rule);
             }
         }
     }
@@ -85,8 +98,7 @@ static void boundaries(void **state) {
     assert_int_equal(mr_window_next_due(&rule, 0, INT64_MIN), INT64_MAX);
 }
 
-static void edges_of_int64(void **state) {
-    (void)state;
+static void check_edges(int64_t floor_ms) {
     const int64_t times[] = {INT64_MIN, INT64_MIN + 1,     INT64_MIN + 9999, -1,       0,
                              1,         INT64_MAX - 10000, INT64_MAX - 1,    INT64_MAX};
     const int64_t sizes[] = {1, 3, 10000, INT64_MAX / 2, INT64_MAX};
@@ -95,6 +107,7 @@ static void edges_of_int64(void **state) {
     for (int s = 0; s < 5; s++) {
         for (int l = 0; l < 3; l++) {
             struct mr_rule rule = kit_rule(0, 0, 1, sizes[s], latenesses[l]);
+            rule.final_floor_ms = floor_ms;
             for (int t = 0; t < TIMES; t++) {
                 int64_t start = mr_window_start(&rule, times[t]);
                 int64_t end = mr_window_end(&rule, start);
@@ -104,7 +117,7 @@ static void edges_of_int64(void **state) {
                 assert_int_equal(mr_window_end(&rule, times[t]), end);
                 assert_true(mr_window_closed(&rule, start, INT64_MAX));
                 assert_true(mr_window_final(&rule, start, INT64_MAX));
-                assert_false(mr_window_closed(&rule, start, INT64_MIN));
+                assert_int_equal(mr_window_closed(&rule, start, INT64_MIN), end <= floor_ms);
                 for (int w = 0; w < TIMES; w++) {
                     bool final = mr_window_final(&rule, start, times[w]);
                     assert_int_equal(final, end <= mr_window_final_end(&rule, times[w]));
@@ -115,6 +128,16 @@ static void edges_of_int64(void **state) {
             }
         }
     }
+}
+
+static void edges_of_int64(void **state) {
+    (void)state;
+    check_edges(INT64_MIN);
+    check_edges(INT64_MIN + 1);
+    check_edges(-1);
+    check_edges(20000);
+    check_edges(INT64_MAX - 1);
+    check_edges(INT64_MAX);
     struct mr_rule rule = kit_rule(0, 0, 1, 10000, 5000);
     assert_int_equal(mr_window_final_end(&rule, INT64_MIN), INT64_MIN);
     assert_int_equal(mr_window_final_end(&rule, INT64_MIN + 4000), INT64_MIN);

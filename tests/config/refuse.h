@@ -54,7 +54,7 @@ static const struct refuse refuse_yaml[] = {
 static const struct refuse refuse_unknown[] = {
     {"strems: {}\n", "f:1:1: unknown key `strems`; did you mean `streams`?"},
     {"colour: red\n",
-     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, streams, rules"},
+     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
     {"node: { shrads: 2 }\n", "f:1:9: unknown key `shrads` in node; did you mean `shards`?"},
     {"http:\n  lisen: 1\n", "f:2:3: unknown key `lisen` in http; did you mean `listen`?"},
     {"http: { tls: { cert: x } }\n",
@@ -85,11 +85,11 @@ static const struct refuse refuse_unknown[] = {
     {"node: { \"data\\u0007dir\": x }\n",
      "f:1:9: unknown key `data\\x07dir` in node; did you mean `data_dir`?"},
     {"\"\": 1\n",
-     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, streams, rules"},
+     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
     {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: 1\n",
      "f:1:1: unknown key "
      "`aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...`; expected one of "
-     "node, http, auth, limits, log, streams, rules"},
+     "node, http, auth, limits, log, checkpoint, streams, rules"},
     {"\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
@@ -98,18 +98,15 @@ static const struct refuse refuse_unknown[] = {
      "`\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6...`;"
-     " expected one of node, http, auth, limits, log, streams, rules"},
+     " expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
 };
 
 /* Names that this version does not have. */
 static const struct refuse refuse_later[] = {
     {"results: { retain: 30d }\n", "f:1:1: `results`: known, not in this version"},
     {"cluster: {}\n", "f:1:1: `cluster`: known, not in this version"},
-    {"checkpoint: { every: 30s }\n", "f:1:1: `checkpoint`: known, not in this version"},
     {"stores: {}\n", "f:1:1: `stores`: known, not in this version"},
     {"sinks: {}\n", "f:1:1: `sinks`: known, not in this version"},
-    {"log: { retain: 48h }\n", "f:1:8: `retain`: known, not in this version"},
-    {"log: { retain_bytes: 50GiB }\n", "f:1:8: `retain_bytes`: known, not in this version"},
     {"http: { redirects: true }\n", "f:1:9: `redirects`: known, not in this version"},
     {TOKEN("quota: 1"), "f:1:24: `quota`: known, not in this version"},
     {STREAM("dedup: { mode: redis }"), "f:1:48: `mode: redis`: known, not in this version"},
@@ -225,6 +222,25 @@ static const struct refuse refuse_types[] = {
     {"limits: { event: 63 }\n", "f:1:18: `event: 63`; expected a size, 64 to 1GiB"},
     {"log: { sync: on }\n", "f:1:14: `sync: on`; expected group or off"},
     {"log: { segment: 1KiB }\n", "f:1:17: `segment: 1KiB`; expected a size, 1MiB to 16GiB"},
+    {"log: { retain: 59s }\n", "f:1:16: `retain: 59s`; expected off, or a duration, 1m to 3650d"},
+    {"log: { retain: 3651d }\n",
+     "f:1:16: `retain: 3651d`; expected off, or a duration, 1m to 3650d"},
+    {"log: { retain: 0 }\n", "f:1:16: `retain: 0`; expected off, or a duration, 1m to 3650d"},
+    {"log: { retain: never }\n",
+     "f:1:16: `retain: never`; expected off, or a duration, 1m to 3650d"},
+    {"log: { retain_bytes: 2097151 }\n",
+     "f:1:22: `retain_bytes: 2097151`; expected off, or a size, 2MiB to 64TiB"},
+    {"log: { retain_bytes: 65TiB }\n",
+     "f:1:22: `retain_bytes: 65TiB`; expected off, or a size, 2MiB to 64TiB"},
+    {"log: { retain_bytes: of }\n",
+     "f:1:22: `retain_bytes: of`; expected off, or a size, 2MiB to 64TiB"},
+    {"log: { retain_bytes: 18446744073709551615 }\n",
+     "f:1:22: `retain_bytes: 18446744073709551615`; expected off, or a size, 2MiB to 64TiB"},
+    {"log: { reserve: off }\n", "f:1:17: `reserve: off`; expected a size, 0 to 64TiB"},
+    {"checkpoint: { every: 99ms }\n", "f:1:22: `every: 99ms`; expected a duration, 100ms to 1d"},
+    {"checkpoint: { every: 25h }\n", "f:1:22: `every: 25h`; expected a duration, 100ms to 1d"},
+    {"checkpoint: { every: off }\n", "f:1:22: `every: off`; expected a duration, 100ms to 1d"},
+    {"checkpoint: 30s\n", "f:1:13: `checkpoint`: found `30s`; expected a mapping"},
     {"limits: { memory: 15MiB }\n", "f:1:19: `memory: 15MiB`; expected a size, 16MiB to 64TiB"},
 };
 
@@ -446,6 +462,15 @@ static const struct refuse refuse_cross[] = {
     {"limits: { in_flight: 5GiB }\n", "f:1:22: `memory` 4GiB is less than `in_flight` 5GiB"},
     {"log: { segment: 64MiB }\n", "f:1:17: `log.segment` 64MiB has no room for one largest record; "
                                   "expected at least `limits.inflated` + 1MiB, 65MiB"},
+    {"log: { retain_bytes: 255MiB }\n",
+     "f:1:22: `log.retain_bytes` 255MiB has no room for two segments; expected at least 2 x "
+     "`log.segment`, 256MiB, or off"},
+    {"log: { retain_bytes: 268435455 }\n",
+     "f:1:22: `log.retain_bytes` 268435455 has no room for two segments; expected at least 2 x "
+     "`log.segment`, 256MiB, or off"},
+    {"limits: { body: 1MiB, inflated: 1MiB }\nlog: { segment: 4MiB, retain_bytes: 7MiB }\n",
+     "f:2:37: `log.retain_bytes` 7MiB has no room for two segments; expected at least 2 x "
+     "`log.segment`, 8MiB, or off"},
     {"limits: { inflated: 128MiB }\n",
      "f:1:21: `log.segment` 128MiB has no room for one largest record; expected at least "
      "`limits.inflated` + 1MiB, 129MiB"},
@@ -521,7 +546,7 @@ static const struct refuse refuse_environment[] = {
      "f:1:17: `shards: 2\\x0ahttp: { threads: 3 }`; expected auto, or 1 to 64"},
     {"node: { id: \"${BINARY}\" }\n", "f:1:13: environment variable `BINARY` is not UTF-8 text"},
     {"\"${NAME}\": 1\n",
-     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, streams, rules"},
+     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
     {"node: { id: ${MISSING:-other} }\n",
      "f:1:14: not YAML: while parsing a flow mapping, did not find expected ',' or '}' (inside { } "
      "or [ ], quote \"${...}\")"},

@@ -69,6 +69,16 @@ static const struct accept must_accept[] = {
     {"limits: { memory: 64TiB }\n", "  memory: 64TiB\n"},
     {"log: { sync: off, reserve: 0 }\n", "  sync: off\n  segment: 128MiB\n  reserve: 0\n"},
     {"log: { segment: 65MiB }\n", "  segment: 65MiB\n"},
+    {"log: { retain: 1m, retain_bytes: 256MiB }\n",
+     "  retain: 1m\n  retain_bytes: 256MiB\ncheckpoint:\n  every: 30s\n"},
+    {"log: { retain: off, retain_bytes: off }\n", "  retain: off\n  retain_bytes: off\n"},
+    {"log: { retain: 3650d, retain_bytes: 64TiB }\n", "  retain: 3650d\n  retain_bytes: 64TiB\n"},
+    {"limits: { body: 512KiB, inflated: 1MiB }\nlog: { segment: 2MiB, retain_bytes: 4MiB }\n",
+     "  retain_bytes: 4MiB\n"},
+    {"log: { segment: 16GiB }\n", "  retain_bytes: 50GiB\n"},
+    {"checkpoint: { every: 100ms }\n", "checkpoint:\n  every: 100ms\nstreams:\n"},
+    {"checkpoint: { every: 24h }\n", "  every: 1d\n"},
+    {"checkpoint:\n", "  every: 30s\n"},
     {"http: { header_timeout: 10ms, idle_timeout: 1h }\n", "  header_timeout: 10ms\n"},
     {"streams: { s: { id: [a.b, c, d, e.f.g], time: t } }\n", "    id: [a.b, c, d, e.f.g]\n"},
     {"streams: { s: { id: a.b.c.d.e.f.g.h, time: t } }\n", "    id: [a.b.c.d.e.f.g.h]\n"},
@@ -165,6 +175,9 @@ static void assert_default_process(const struct mr_config *c) {
     assert_true(c->log.sync);
     assert_int_equal(c->log.segment_bytes, 128 << 20);
     assert_int_equal(c->log.reserve_bytes, 64 << 20);
+    assert_int_equal(c->log.retain_ms, 48 * 3600000);
+    assert_int_equal(c->log.retain_bytes, UINT64_C(50) << 30);
+    assert_int_equal(c->checkpoint.every_ms, 30000);
 }
 
 static void assert_default_stream(const struct mr_config_stream *s) {
@@ -217,6 +230,15 @@ static void defaults_are_the_documented_ones(void **state_) {
     assert_round_trip(c);
     mr_config_close(c);
     mr_config_close(NULL);
+}
+
+/* off is the largest value of the field: whatever is compared with it is less. */
+static void off_is_without_end(void **state_) {
+    (void)state_;
+    struct mr_config *c = parse("log: { retain: off, retain_bytes: off }\n");
+    assert_true(c->log.retain_ms == INT64_MAX);
+    assert_true(c->log.retain_bytes == UINT64_MAX);
+    mr_config_close(c);
 }
 
 static struct mr_config *load_example(const char *name) {
@@ -542,6 +564,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts),
         cmocka_unit_test(defaults_are_the_documented_ones),
+        cmocka_unit_test(off_is_without_end),
         cmocka_unit_test(every_example_loads),
         cmocka_unit_test(the_default_example_is_built_in),
         cmocka_unit_test(the_git_example_says_what_the_tests_expect),

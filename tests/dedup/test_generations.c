@@ -17,12 +17,23 @@
 
 #include <cmocka.h>
 
+/* What holds of all generations that no start has found. */
+static void check(const struct mr_generations *gens) {
+    mr_generations_check(gens);
+    for (uint64_t i = gens->first; i < gens->end; i++) {
+        const struct mr_generation *gen = mr_generations_at(gens, i);
+        assert_true(gen->to_ms - gen->from_ms <= gens->generation_ms);
+        assert_true(gen->ids <= gens->ids_each_max);
+        assert_int_equal(mr_generations_name(gens, i), i);
+    }
+}
+
 static uint64_t add_one(struct mr_generations *gens) {
     if (mr_generations_room(gens) == 0) {
         (void)mr_generations_open_next(gens);
     }
     mr_generations_add(gens, 1);
-    mr_generations_check(gens);
+    check(gens);
     return gens->end - 1;
 }
 
@@ -33,7 +44,7 @@ static void advance(struct mr_generations *gens, int64_t now_ms) {
         (void)mr_generations_pop_oldest(gens);
     }
     assert_int_equal(gens->live_ids, expected);
-    mr_generations_check(gens);
+    check(gens);
 }
 
 static void remembers_for_the_horizon_and_not_longer(void **state) {

@@ -20,8 +20,39 @@ void virtual_disk_fail(struct virtual_disk *vd, uint64_t nth, unsigned kinds,
     vd->fail_status = status;
 }
 
+static void set_text(char **to, const char *text) {
+    char *copy = text == NULL ? NULL : virtual_tidy(text);
+    free(*to);
+    *to = copy;
+}
+
+void virtual_disk_fail_under(struct virtual_disk *vd, const char *prefix) {
+    set_text(&vd->fail_prefix, prefix);
+}
+
+void virtual_disk_slow(struct virtual_disk *vd, unsigned kinds, uint64_t one_in,
+                       void (*wait)(void *ctx, enum virtual_disk_op op), void *ctx) {
+    MR_ASSERT(kinds == 0 || (one_in > 0 && wait != NULL));
+    vd->slow_kinds = kinds;
+    vd->slow_one_in = one_in;
+    vd->slow_wait = wait;
+    vd->slow_ctx = ctx;
+}
+
+void virtual_disk_set_fates(struct virtual_disk *vd, unsigned fates) {
+    MR_ASSERT(fates != 0 && (fates & ~VIRTUAL_DISK_FATES_ALL) == 0);
+    vd->fates = fates;
+}
+
 void virtual_disk_cut_power(struct virtual_disk *vd, uint64_t nth) {
+    virtual_disk_cut_power_where(vd, nth, VIRTUAL_DISK_CHANGES, NULL);
+}
+
+void virtual_disk_cut_power_where(struct virtual_disk *vd, uint64_t nth, unsigned kinds,
+                                  const char *prefix) {
     vd->cut_nth = nth;
+    vd->cut_kinds = kinds;
+    set_text(&vd->cut_prefix, prefix);
 }
 
 bool virtual_disk_power(const struct virtual_disk *vd) {
@@ -40,6 +71,7 @@ static void crash_names(struct virtual_disk *vd) {
         *stopped = *stopped || virtual_below(&vd->random, 3) == 0;
         if (*stopped) {
             vd->probes[VIRTUAL_DISK_PROBE_NAME_DROPPED]++;
+            vd->probes[VIRTUAL_DISK_PROBE_RENAME_LOST] += c->from != NULL;
         } else {
             virtual_change_name(&vd->durable, c);
             vd->probes[VIRTUAL_DISK_PROBE_NAME_KEPT]++;
@@ -54,7 +86,7 @@ static void crash_names(struct virtual_disk *vd) {
 void virtual_disk_crash(struct virtual_disk *vd) {
     crash_names(vd);
     for (struct inode *inode = vd->inodes; inode != NULL; inode = inode->next) {
-        virtual_inode_persist_some(inode, &vd->random, vd->probes);
+        virtual_inode_persist_some(inode, vd);
         virtual_inode_forget_seen(inode);
         inode->handles = 0;
         inode->locked = false;
@@ -67,26 +99,34 @@ void virtual_disk_crash(struct virtual_disk *vd) {
     virtual_mix(vd, &vd->epoch, sizeof vd->epoch);
 }
 
-uint64_t virtual_disk_op_count(const struct virtual_disk *vd, unsigned kinds) {
+static uint64_t sum_of(const uint64_t counts[VIRTUAL_DISK_OP_COUNT], unsigned kinds) {
     uint64_t sum = 0;
     for (unsigned op = 0; op < VIRTUAL_DISK_OP_COUNT; op++) {
-        sum += (kinds & (1u << op)) != 0 ? vd->counts[op] : 0;
+        sum += (kinds & (1u << op)) != 0 ? counts[op] : 0;
     }
     return sum;
 }
 
+uint64_t virtual_disk_op_count(const struct virtual_disk *vd, unsigned kinds) {
+    return sum_of(vd->counts, kinds);
+}
+
+uint64_t virtual_disk_failed_count(const struct virtual_disk *vd, unsigned kinds) {
+    return sum_of(vd->failed_counts, kinds);
+}
+
 uint64_t virtual_disk_probe(const struct virtual_disk *vd, enum virtual_disk_probe which) {
-    MR_ASSERT((unsigned)which < VIRTUAL_DISK_PROBE_COUNT);
+    MR_ASSERT((unsigned)which < VIRTUAL_DISK_PROBE_ALL);
     return vd->probes[which];
 }
 
 const char *virtual_disk_probe_text(enum virtual_disk_probe which) {
-    static const char *const texts[VIRTUAL_DISK_PROBE_COUNT] = {
+    static const char *const texts[VIRTUAL_DISK_PROBE_ALL] = {
 #define X(name, text) [VIRTUAL_DISK_PROBE_##name] = text,
-        VIRTUAL_DISK_PROBES(X)
+        VIRTUAL_DISK_PROBES(X) VIRTUAL_DISK_MORE_PROBES(X)
 #undef X
     };
-    MR_ASSERT((unsigned)which < VIRTUAL_DISK_PROBE_COUNT);
+    MR_ASSERT((unsigned)which < VIRTUAL_DISK_PROBE_ALL);
     return texts[which];
 }
 
@@ -120,9 +160,20 @@ void virtual_disk_flip(struct virtual_disk *vd, const char *path, uint64_t offse
     }
 }
 
+uint64_t virtual_disk_rot(struct virtual_disk *vd, const char *path, uint64_t from, uint64_t to,
+                          uint8_t *ret_mask) {
+    MR_ASSERT(from < to);
+    uint64_t offset = from + virtual_below(&vd->random, to - from);
+    *ret_mask = (uint8_t)(1u << virtual_below(&vd->random, 8));
+    virtual_disk_flip(vd, path, offset, *ret_mask);
+    vd->probes[VIRTUAL_DISK_PROBE_ROTTED]++;
+    return offset;
+}
+
 struct virtual_disk *virtual_disk_clone(const struct virtual_disk *vd, uint64_t seed) {
     struct virtual_disk *clone = virtual_disk_open(seed);
     clone->capacity = vd->capacity;
+    clone->fates = vd->fates;
     for (size_t i = 0; i < vd->dirs.count; i++) {
         virtual_names_set(&clone->dirs, vd->dirs.items[i].path, NULL);
     }
@@ -134,4 +185,25 @@ struct virtual_disk *virtual_disk_clone(const struct virtual_disk *vd, uint64_t 
     }
     virtual_names_copy(&clone->durable, &clone->seen);
     return clone;
+}
+
+void virtual_disk_keep_unlinked(struct virtual_disk *vd, const char *prefix) {
+    set_text(&vd->keep_prefix, prefix);
+}
+
+bool virtual_disk_has_unlinked(const struct virtual_disk *vd) {
+    return vd->kept.count > 0;
+}
+
+void virtual_disk_put_back(struct virtual_disk *vd, const struct virtual_disk *from) {
+    for (size_t i = 0; i < from->kept.count; i++) {
+        const struct name *name = &from->kept.items[i];
+        if (virtual_names_find(&vd->seen, name->path) != NULL) {
+            continue;
+        }
+        struct inode *copy = virtual_add_inode(vd);
+        virtual_inode_set(copy, name->inode->seen, name->inode->seen_size);
+        virtual_names_set(&vd->seen, name->path, copy);
+        virtual_names_set(&vd->durable, name->path, copy);
+    }
 }

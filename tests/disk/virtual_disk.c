@@ -9,6 +9,7 @@
 struct virtual_file {
     struct mr_file file;
     struct inode *inode;
+    char *path; /* when it was opened */
     uint32_t epoch;
     bool writable;
     bool holds_lock;
@@ -50,7 +51,7 @@ static void add_name_change(struct virtual_disk *vd, const char *path, const cha
     virtual_change_name(&vd->seen, c);
 }
 
-static uint64_t used_bytes(const struct virtual_disk *vd) {
+uint64_t virtual_disk_used(const struct virtual_disk *vd) {
     uint64_t used = 0;
     for (const struct inode *inode = vd->inodes; inode != NULL; inode = inode->next) {
         used += inode->seen_size;
@@ -58,9 +59,15 @@ static uint64_t used_bytes(const struct virtual_disk *vd) {
     return used;
 }
 
+/* The size the file may have at most. */
+static uint64_t size_max(const struct virtual_disk *vd, const struct inode *inode) {
+    uint64_t others = virtual_disk_used(vd) - inode->seen_size;
+    uint64_t left = vd->capacity > others ? vd->capacity - others : 0;
+    return left > inode->seen_size ? left : inode->seen_size;
+}
+
 static bool has_space(struct virtual_disk *vd, const struct inode *inode, uint64_t size) {
-    if (vd->capacity == 0 || size <= inode->seen_size ||
-        used_bytes(vd) - inode->seen_size + size <= vd->capacity) {
+    if (vd->capacity == 0 || size <= inode->seen_size || size <= size_max(vd, inode)) {
         return true;
     }
     probe(vd, VIRTUAL_DISK_PROBE_FULL);
@@ -69,21 +76,29 @@ static bool has_space(struct virtual_disk *vd, const struct inode *inode, uint64
 
 /* ---- failures ---- */
 
+static bool is_meant(enum virtual_disk_op op, const char *path, unsigned kinds, const char *prefix) {
+    return (kinds & (1u << op)) != 0 && (prefix == NULL || virtual_begins(path, prefix));
+}
+
 /* Every operation comes through here first. MR_OK: do it. Anything else: return that, having done
  * as much as a failed one does. */
-static enum mr_status admit(struct virtual_disk *vd, enum virtual_disk_op op) {
+static enum mr_status admit(struct virtual_disk *vd, enum virtual_disk_op op, const char *path) {
     if (!vd->power) {
         return MR_IO;
+    }
+    if ((vd->slow_kinds & (1u << op)) != 0 && virtual_below(&vd->random, vd->slow_one_in) == 0) {
+        probe(vd, VIRTUAL_DISK_PROBE_SLOW);
+        vd->slow_wait(vd->slow_ctx, op);
     }
     vd->counts[op]++;
     uint8_t kind = (uint8_t)op;
     virtual_mix(vd, &kind, 1);
-    if (vd->cut_nth > 0 && (VIRTUAL_DISK_CHANGES & (1u << op)) != 0 && --vd->cut_nth == 0) {
+    if (vd->cut_nth > 0 && is_meant(op, path, vd->cut_kinds, vd->cut_prefix) && --vd->cut_nth == 0) {
         vd->power = false;
         probe(vd, VIRTUAL_DISK_PROBE_POWER_CUT);
         return MR_IO;
     }
-    if (vd->fail_nth == 0 || (vd->fail_kinds & (1u << op)) == 0) {
+    if (vd->fail_nth == 0 || !is_meant(op, path, vd->fail_kinds, vd->fail_prefix)) {
         return MR_OK;
     }
     if (vd->fail_nth > 1) {
@@ -93,13 +108,15 @@ static enum mr_status admit(struct virtual_disk *vd, enum virtual_disk_op op) {
     if (vd->fail_times == VIRTUAL_DISK_ONCE) {
         vd->fail_nth = 0;
     }
+    vd->failed_counts[op]++;
     return vd->fail_status;
 }
 
 /* The same for an operation on a file; MR_IO for one of before the crash. */
 static enum mr_status admit_file(struct mr_file *file, enum virtual_disk_op op) {
     struct virtual_disk *vd = disk_of(file->disk);
-    return ((struct virtual_file *)file)->epoch == vd->epoch ? admit(vd, op) : MR_IO;
+    const struct virtual_file *vf = (const struct virtual_file *)file;
+    return vf->epoch == vd->epoch ? admit(vd, op, vf->path) : MR_IO;
 }
 
 static struct inode *inode_of(struct mr_file *file) {
@@ -111,7 +128,7 @@ static struct inode *inode_of(struct mr_file *file) {
 static enum mr_status op_open(struct mr_disk *disk, const char *path, enum mr_file_mode mode,
                               struct mr_file **ret) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_OPEN);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_OPEN, path);
     if (status != MR_OK) {
         return status;
     }
@@ -131,7 +148,12 @@ static enum mr_status op_open(struct mr_disk *disk, const char *path, enum mr_fi
         }
         struct virtual_file *file = virtual_need(malloc(sizeof *file));
         *file = (struct virtual_file){
-            .file = {disk}, .inode = inode, .epoch = vd->epoch, .writable = mode != MR_FILE_READ};
+            .file = {disk},
+            .inode = inode,
+            .path = virtual_copy_text(tidied),
+            .epoch = vd->epoch,
+            .writable = mode != MR_FILE_READ,
+        };
         inode->handles++;
         vd->files_open++;
         *ret = &file->file;
@@ -153,6 +175,7 @@ static void op_close(struct mr_file *file) {
             virtual_collect(vd);
         }
     }
+    free(vf->path);
     free(vf);
 }
 
@@ -194,10 +217,11 @@ static enum mr_status op_pwritev(struct mr_file *file, const struct iovec *iov, 
         }
     }
     if (status == MR_OK && !has_space(vd, inode, offset + len)) {
+        uint64_t end = size_max(vd, inode);
         status = MR_NO_SPACE;
-        len = 0;
-    }
-    if (status != MR_OK && len > 0) {
+        len = end > offset ? (size_t)(end - offset) : 0;
+        vd->probes[VIRTUAL_DISK_PROBE_SHORT_FULL] += len > 0;
+    } else if (status != MR_OK && len > 0) {
         len = virtual_below(&vd->random, len + 1);
         probe(vd, VIRTUAL_DISK_PROBE_SHORT_WRITE);
     }
@@ -223,7 +247,7 @@ static enum mr_status op_sync(struct mr_file *file) {
     if (inode->change_count > 0) {
         probe(vd, VIRTUAL_DISK_PROBE_SYNC_FAILED);
     }
-    virtual_inode_persist_some(inode, &vd->random, vd->probes);
+    virtual_inode_persist_some(inode, vd);
     return status;
 }
 
@@ -274,7 +298,7 @@ static enum mr_status op_lock(struct mr_file *file) {
 
 static enum mr_status op_rename(struct mr_disk *disk, const char *from, const char *to) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_RENAME);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_RENAME, to);
     if (status != MR_OK) {
         return status;
     }
@@ -287,6 +311,7 @@ static enum mr_status op_rename(struct mr_disk *disk, const char *from, const ch
     if (name == NULL) {
         status = MR_NOT_FOUND;
     } else {
+        virtual_keep(vd, b);
         add_name_change(vd, b, a, name->inode);
     }
     free(a);
@@ -296,7 +321,7 @@ static enum mr_status op_rename(struct mr_disk *disk, const char *from, const ch
 
 static enum mr_status op_unlink(struct mr_disk *disk, const char *path) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_UNLINK);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_UNLINK, path);
     if (status != MR_OK) {
         return status;
     }
@@ -305,6 +330,7 @@ static enum mr_status op_unlink(struct mr_disk *disk, const char *path) {
     if (virtual_names_find(&vd->seen, tidied) == NULL) {
         status = MR_NOT_FOUND;
     } else {
+        virtual_keep(vd, tidied);
         add_name_change(vd, tidied, NULL, NULL);
     }
     free(tidied);
@@ -313,7 +339,7 @@ static enum mr_status op_unlink(struct mr_disk *disk, const char *path) {
 
 static enum mr_status op_mkdir(struct mr_disk *disk, const char *path) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_MKDIR);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_MKDIR, path);
     if (status != MR_OK) {
         return status;
     }
@@ -333,7 +359,7 @@ static enum mr_status op_mkdir(struct mr_disk *disk, const char *path) {
 static enum mr_status op_sync_dir(struct mr_disk *disk, const char *path) {
     struct virtual_disk *vd = disk_of(disk);
     bool had_power = vd->power;
-    enum mr_status status = admit(vd, VIRTUAL_DISK_SYNC_DIR);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_SYNC_DIR, path);
     if (!had_power) {
         return status;
     }
@@ -368,7 +394,7 @@ static int by_path(const void *a, const void *b) {
 static enum mr_status op_list(struct mr_disk *disk, const char *path,
                               enum mr_status (*visit)(void *ctx, const char *name), void *ctx) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_LIST);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_LIST, path);
     if (status != MR_OK) {
         return status;
     }
@@ -395,10 +421,10 @@ static enum mr_status op_list(struct mr_disk *disk, const char *path,
 
 static enum mr_status op_free_bytes(struct mr_disk *disk, const char *path, uint64_t *ret) {
     struct virtual_disk *vd = disk_of(disk);
-    enum mr_status status = admit(vd, VIRTUAL_DISK_FREE_BYTES);
+    enum mr_status status = admit(vd, VIRTUAL_DISK_FREE_BYTES, path);
     (void)path; /* one file system */
     if (status == MR_OK) {
-        uint64_t used = used_bytes(vd);
+        uint64_t used = virtual_disk_used(vd);
         *ret = vd->capacity == 0 ? UINT64_MAX / 2 : vd->capacity > used ? vd->capacity - used : 0;
     }
     return status;
@@ -428,6 +454,7 @@ struct virtual_disk *virtual_disk_open(uint64_t seed) {
     vd->disk.ops = &ops;
     vd->random = seed;
     vd->power = true;
+    vd->fates = VIRTUAL_DISK_FATES_USUAL;
     return vd;
 }
 
@@ -444,7 +471,14 @@ void virtual_disk_close(struct virtual_disk *vd) {
     virtual_names_finish(&vd->dirs);
     virtual_collect(vd);
     MR_ASSERT(vd->inodes == NULL);
+    for (size_t i = 0; i < vd->kept.count; i++) {
+        virtual_inode_free(vd->kept.items[i].inode);
+    }
+    virtual_names_finish(&vd->kept);
     free(vd->name_changes);
+    free(vd->fail_prefix);
+    free(vd->cut_prefix);
+    free(vd->keep_prefix);
     free(vd);
 }
 

@@ -49,6 +49,13 @@ bool virtual_same_dir(const char *a, const char *b) {
     return virtual_dir_len(a) == virtual_dir_len(b) && memcmp(a, b, virtual_dir_len(a)) == 0;
 }
 
+bool virtual_begins(const char *path, const char *prefix) {
+    char *tidied = virtual_tidy(path);
+    bool begins = strncmp(tidied, prefix, strlen(prefix)) == 0;
+    free(tidied);
+    return begins;
+}
+
 struct name *virtual_names_find(const struct names *names, const char *path) {
     for (size_t i = 0; i < names->count; i++) {
         if (strcmp(names->items[i].path, path) == 0) {
@@ -136,6 +143,7 @@ void virtual_inode_write(struct inode *inode, uint64_t offset, const uint8_t *by
     }
     inode_reserve(inode, offset + len);
     put(inode->seen, &inode->seen_size, offset, bytes, len);
+    inode->differs = true;
     struct change *c = add_change(inode);
     *c = (struct change){true, offset, len, virtual_need(malloc(len))};
     memcpy(c->bytes, bytes, len);
@@ -143,6 +151,7 @@ void virtual_inode_write(struct inode *inode, uint64_t offset, const uint8_t *by
 
 void virtual_inode_resize(struct inode *inode, uint64_t size) {
     inode_reserve(inode, size);
+    inode->differs = true;
     resize(inode->seen, &inode->seen_size, size);
     *add_change(inode) = (struct change){false, size, 0, NULL};
 }
@@ -166,6 +175,7 @@ void virtual_inode_persist(struct inode *inode) {
     for (size_t i = 0; i < inode->change_count; i++) {
         persist(inode, &inode->changes[i]);
     }
+    inode->differs = inode->differs && inode->lost;
     forget_changes(inode);
 }
 
@@ -182,30 +192,97 @@ static void persist_torn(struct inode *inode, const struct change *c, uint64_t *
     }
 }
 
-void virtual_inode_persist_some(struct inode *inode, uint64_t *random,
-                                uint64_t probes[VIRTUAL_DISK_PROBE_COUNT]) {
+static bool all_zero(const uint8_t *bytes, size_t len) {
+    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+/* The blocks are there, as delayed allocation leaves them: those never written before hold zeros. */
+static bool persist_zeroed(struct inode *inode, const struct change *c) {
+    bool zeroed = false;
+    for (size_t done = 0; done < c->len;) {
+        uint64_t at = c->offset + done;
+        size_t len = SECTOR - at % SECTOR;
+        len = len < c->len - done ? len : c->len - done;
+        if (all_zero(inode->durable + at, len)) {
+            inode->durable_size = at + len > inode->durable_size ? at + len : inode->durable_size;
+            zeroed = zeroed || !all_zero(c->bytes + done, len);
+        } else {
+            put(inode->durable, &inode->durable_size, at, c->bytes + done, len);
+        }
+        done += len;
+    }
+    return zeroed;
+}
+
+/* Only of bytes that the write changes: a disk that damages what was there before is another disk. */
+static bool persist_flipped(struct inode *inode, const struct change *c, uint64_t *random) {
+    size_t first = virtual_below(random, c->len);
+    for (size_t i = 0; i < c->len; i++) {
+        size_t at = (first + i) % c->len;
+        if (inode->durable[c->offset + at] != c->bytes[at]) {
+            persist(inode, c);
+            inode->durable[c->offset + at] ^= (uint8_t)(1u << virtual_below(random, 8));
+            return true;
+        }
+    }
+    persist(inode, c);
+    return false;
+}
+
+static enum virtual_disk_fate choose_fate(struct virtual_disk *vd) {
+    uint64_t n = virtual_below(&vd->random, (uint64_t)__builtin_popcount(vd->fates));
+    unsigned fate = 0;
+    while ((vd->fates & (1u << fate)) == 0 || n-- > 0) {
+        fate++;
+    }
+    return (enum virtual_disk_fate)fate;
+}
+
+static enum virtual_disk_probe persist_fated(struct inode *inode, const struct change *c,
+                                             enum virtual_disk_fate fate, uint64_t *random) {
+    if (fate == VIRTUAL_DISK_KEPT) {
+        persist(inode, c);
+        return VIRTUAL_DISK_PROBE_WRITE_KEPT;
+    }
+    if (!c->is_write) {
+        return VIRTUAL_DISK_PROBE_SIZE_DROPPED;
+    }
+    switch (fate) {
+    case VIRTUAL_DISK_TORN:
+        persist_torn(inode, c, random);
+        return VIRTUAL_DISK_PROBE_WRITE_TORN;
+    case VIRTUAL_DISK_ZEROED:
+        return persist_zeroed(inode, c) ? VIRTUAL_DISK_PROBE_WRITE_ZEROED
+                                        : VIRTUAL_DISK_PROBE_WRITE_KEPT;
+    case VIRTUAL_DISK_FLIPPED:
+        return persist_flipped(inode, c, random) ? VIRTUAL_DISK_PROBE_WRITE_FLIPPED
+                                                 : VIRTUAL_DISK_PROBE_WRITE_KEPT;
+    default:
+        return VIRTUAL_DISK_PROBE_WRITE_DROPPED;
+    }
+}
+
+void virtual_inode_persist_some(struct inode *inode, struct virtual_disk *vd) {
+    bool dropped = false;
+    inode->lost = inode->lost || inode->change_count > 0;
     for (size_t i = 0; i < inode->change_count; i++) {
         const struct change *c = &inode->changes[i];
-        uint64_t fate = virtual_below(random, 3);
-        if (fate == 0) {
-            persist(inode, c);
-            probes[VIRTUAL_DISK_PROBE_WRITE_KEPT]++;
-        } else if (fate == 1 && c->is_write) {
-            persist_torn(inode, c, random);
-            probes[VIRTUAL_DISK_PROBE_WRITE_TORN]++;
-        } else {
-            probes[c->is_write ? VIRTUAL_DISK_PROBE_WRITE_DROPPED
-                               : VIRTUAL_DISK_PROBE_SIZE_DROPPED]++;
-        }
+        enum virtual_disk_probe met = persist_fated(inode, c, choose_fate(vd), &vd->random);
+        vd->probes[met]++;
+        bool reordered = dropped && c->is_write && met == VIRTUAL_DISK_PROBE_WRITE_KEPT;
+        vd->probes[VIRTUAL_DISK_PROBE_WRITES_REORDERED] += reordered;
+        dropped = dropped || met == VIRTUAL_DISK_PROBE_WRITE_DROPPED;
     }
     forget_changes(inode);
 }
 
 void virtual_inode_forget_seen(struct inode *inode) {
-    if (inode->cap > 0) {
+    if (inode->differs && inode->cap > 0) {
         memcpy(inode->seen, inode->durable, inode->cap);
     }
     inode->seen_size = inode->durable_size;
+    inode->differs = false;
+    inode->lost = false;
 }
 
 void virtual_inode_set(struct inode *inode, const uint8_t *bytes, uint64_t size) {
@@ -255,6 +332,20 @@ struct inode *virtual_add_inode(struct virtual_disk *vd) {
     inode->next = vd->inodes;
     vd->inodes = inode;
     return inode;
+}
+
+void virtual_keep(struct virtual_disk *vd, const char *path) {
+    const struct name *name = virtual_names_find(&vd->seen, path);
+    if (name == NULL || vd->keep_prefix == NULL || !virtual_begins(path, vd->keep_prefix)) {
+        return;
+    }
+    struct name *kept = virtual_names_find(&vd->kept, path);
+    if (kept == NULL) {
+        virtual_names_set(&vd->kept, path, virtual_need(calloc(1, sizeof(struct inode))));
+        kept = virtual_names_find(&vd->kept, path);
+    }
+    virtual_inode_set(kept->inode, name->inode->seen, name->inode->seen_size);
+    vd->probes[VIRTUAL_DISK_PROBE_UNLINKED_KEPT]++;
 }
 
 static void mark(const struct names *names) {

@@ -26,6 +26,8 @@ struct inode {
     struct change *changes;
     size_t change_count;
     size_t change_cap;
+    bool differs; /* seen and durable may: something was changed since they were made equal */
+    bool lost;    /* a failed sync forgot changes, so that no sync makes them equal */
     uint32_t handles; /* of this epoch */
     bool locked;
     bool reached; /* mark of collect */
@@ -68,12 +70,23 @@ struct virtual_disk {
     size_t name_change_count;
     size_t name_change_cap;
     uint64_t counts[VIRTUAL_DISK_OP_COUNT];
-    uint64_t probes[VIRTUAL_DISK_PROBE_COUNT];
+    uint64_t probes[VIRTUAL_DISK_PROBE_ALL];
     uint64_t fail_nth; /* 0: off */
     unsigned fail_kinds;
     enum virtual_disk_times fail_times;
     enum mr_status fail_status;
+    char *fail_prefix; /* NULL: any path */
+    uint64_t failed_counts[VIRTUAL_DISK_OP_COUNT];
     uint64_t cut_nth; /* 0: off */
+    unsigned cut_kinds;
+    char *cut_prefix; /* NULL: any path */
+    unsigned fates;
+    unsigned slow_kinds;
+    uint64_t slow_one_in;
+    void (*slow_wait)(void *ctx, enum virtual_disk_op op);
+    void *slow_ctx;
+    char *keep_prefix;  /* NULL: nothing is kept aside */
+    struct names kept;  /* their inodes are in no list */
 };
 
 /* malloc's answer, which must not be NULL. */
@@ -83,6 +96,7 @@ char *virtual_copy_text(const char *text);
 char *virtual_tidy(const char *path);
 size_t virtual_dir_len(const char *path);
 bool virtual_same_dir(const char *a, const char *b);
+bool virtual_begins(const char *path, const char *prefix);
 /* A number below bound, from splitmix64. */
 uint64_t virtual_below(uint64_t *random, uint64_t bound);
 
@@ -96,8 +110,7 @@ void virtual_inode_write(struct inode *inode, uint64_t offset, const uint8_t *by
 void virtual_inode_resize(struct inode *inode, uint64_t size);
 void virtual_inode_persist(struct inode *inode); /* all changes: a sync */
 /* What a power cut or a failed sync leaves of the changes; none is left to sync. */
-void virtual_inode_persist_some(struct inode *inode, uint64_t *random,
-                                uint64_t probes[VIRTUAL_DISK_PROBE_COUNT]);
+void virtual_inode_persist_some(struct inode *inode, struct virtual_disk *vd);
 void virtual_inode_forget_seen(struct inode *inode); /* seen becomes durable */
 void virtual_inode_set(struct inode *inode, const uint8_t *bytes, uint64_t size);
 void virtual_inode_free(struct inode *inode);
@@ -106,5 +119,7 @@ void virtual_mix(struct virtual_disk *vd, const void *bytes, size_t len); /* int
 void virtual_change_name(struct names *names, const struct name_change *c);
 void virtual_forget_name_change(struct virtual_disk *vd, size_t i);
 struct inode *virtual_add_inode(struct virtual_disk *vd);
+/* Keeps a copy aside when the test asked for it: the path is about to name something else. */
+void virtual_keep(struct virtual_disk *vd, const char *path);
 /* Frees the files that have no name, no coming name and no handle. */
 void virtual_collect(struct virtual_disk *vd);

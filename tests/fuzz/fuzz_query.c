@@ -22,8 +22,11 @@ static void check_error(enum mr_status status, const struct mr_error *error) {
 }
 
 static struct mr_rule make_rule(void) {
-    struct mr_rule rule = {
-        .name = MR_BYTES("r"), .key_count = 2, .metric_count = 2, .window_size_ms = 1000};
+    struct mr_rule rule = {.name = MR_BYTES("r"),
+                           .key_count = 2,
+                           .metric_count = 2,
+                           .window_size_ms = 1000,
+                           .final_floor_ms = INT64_MIN};
     rule.key_names[0] = MR_BYTES("country");
     rule.key_names[1] = MR_BYTES("data.kind");
     rule.metrics[0] = (struct mr_metric){.name = MR_BYTES("views"), .kind = MR_METRIC_COUNT};

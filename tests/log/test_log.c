@@ -6,7 +6,8 @@
  *   3. a reader starts at a seq, at an lsn, stops at its limit, and goes on behind the end when
  *      more was appended, over segments and after a failed write;
  *   4. on the machine's own disk, a reader on another thread beside the appender gets every record
- *   once; 5. a second log, or another version's file, in the directory is refused;
+ *      once; one that is too slow for retention is told so, and begins anew with what is there;
+ *   5. a second log, or another version's file, in the directory is refused;
  *   6. list and dump print what is there.
  */
 #include "base/hash.h"
@@ -66,6 +67,29 @@ static void begins_and_goes_on(void **state) {
     assert_int_equal(mr_counter_read(&mr_log_stats(w.log)->torn_bytes), 0);
     assert_int_equal(mr_log_incarnation(w.log), 0x1234567890abcdef);
     world_check(&w);
+    world_finish(&w);
+}
+
+static void knows_the_last_config(void **state) {
+    (void)state;
+    struct world w;
+    struct mr_error error;
+    struct mr_log_entry entries[3] = {
+        {.type = MR_RECORD_CONFIG}, {.type = MR_RECORD_CONFIG}, {.type = MR_RECORD_TICK}};
+    world_init(&w, 8, 8192);
+    open_world(&w);
+    assert_int_equal(mr_log_config_lsn(w.log), 0);
+    assert_int_equal(mr_log_append(w.log, 2, 1, entries, 3, &error), MR_OK);
+    assert_int_equal(mr_log_config_lsn(w.log), 3);
+    append_some(&w, 30, 600);
+    assert_int_equal(mr_log_config_lsn(w.log), 3);
+    world_close(&w);
+    open_world(&w);
+    assert_int_equal(mr_log_config_lsn(w.log), 3);
+    w.from_lsn = mr_log_last_lsn(w.log);
+    world_close(&w);
+    open_world(&w);
+    assert_int_equal(mr_log_config_lsn(w.log), 0); /* what is not read is not known */
     world_finish(&w);
 }
 
@@ -232,6 +256,7 @@ struct follower {
     const struct mr_log_stats *stats;
     uint64_t until;
     uint64_t read;
+    bool trimmed; /* the log may begin later than what is next, when the reader begins (anew) */
     bool failed;
 };
 
@@ -241,6 +266,7 @@ static void *follow(void *ctx) {
     struct mr_record record;
     struct mr_error error;
     uint8_t payload[512];
+    bool anew = f->trimmed;
     if (mr_log_reader_open(mr_disk_system(), f->dir, 0, &reader, &error) != MR_OK) {
         f->failed = true;
         return NULL;
@@ -252,6 +278,15 @@ static void *follow(void *ctx) {
         enum mr_status status = mr_log_reader_next(reader, &record, &error);
         if (status == MR_END) {
             continue;
+        }
+        if (status == MR_NOT_FOUND && f->trimmed && !anew) {
+            f->failed = mr_log_reader_seek(reader, f->read + 1, &error) != MR_OK;
+            anew = true;
+            continue;
+        }
+        if (status == MR_OK && anew && record.lsn > f->read) {
+            f->read = record.lsn - 1;
+            anew = false;
         }
         f->failed = status != MR_OK || record.lsn != f->read + 1 || record.payload.len > 512;
         if (!f->failed && record.type == MR_RECORD_EVENTS) {
@@ -336,6 +371,39 @@ static void readers_on_other_threads(void **state) {
     log = open_system(dir, 32768);
     assert_int_equal(mr_log_last_lsn(log), 2 + BUNDLES * 4);
     assert_true(mr_log_incarnation(log) != 0);
+    mr_log_close(log);
+    remove_dir(dir);
+}
+
+/* They read while the segments they are at, and those behind, go. */
+static void readers_beside_retention(void **state) {
+    (void)state;
+    enum { BUNDLES = 150 };
+    char *dir = temporary_dir();
+    struct mr_log *log = open_system(dir, 8192);
+    struct follower followers[2] = {
+        {.dir = dir, .stats = mr_log_stats(log), .until = 1 + BUNDLES * 4, .trimmed = true},
+        {.dir = dir, .until = 1 + BUNDLES * 4, .trimmed = true},
+    };
+    pthread_t threads[2];
+    struct mr_error error;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, follow, &followers[i]), 0);
+    }
+    for (uint32_t i = 0; i < BUNDLES; i++) {
+        const struct mr_log_retention retention = {
+            .needed_lsn = mr_log_last_lsn(log), .before_ms = INT64_MIN, .bytes_max = 3 * 8192};
+        bool removed;
+        append_system(log, 4, (i * 37) % 512);
+        assert_int_equal(mr_log_trim(log, &retention, &removed, &error), MR_OK);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_false(followers[i].failed);
+        assert_int_equal(followers[i].read, 1 + BUNDLES * 4);
+    }
+    assert_true(mr_counter_read(&mr_log_stats(log)->segments) <= 4);
+    assert_true(mr_log_first_lsn(log) > BUNDLES);
     mr_log_close(log);
     remove_dir(dir);
 }
@@ -429,12 +497,14 @@ static void list_and_dump_print(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(begins_and_goes_on),
+        cmocka_unit_test(knows_the_last_config),
         cmocka_unit_test(a_bundle_lies_in_one_segment),
         cmocka_unit_test(readers_start_where_asked),
         cmocka_unit_test(a_reader_follows),
         cmocka_unit_test(an_empty_directory_reads_as_empty),
         cmocka_unit_test(another_version_is_refused),
         cmocka_unit_test(readers_on_other_threads),
+        cmocka_unit_test(readers_beside_retention),
         cmocka_unit_test(list_and_dump_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,8 @@
  *   2. every bit of a header flipped: refused;
  *   3. sound checksums over fields no encoder writes: refused;
  *   4. the payload's check does not depend on how the payload is cut into parts;
- *   5. the bytes of one record, so that the format does not change by accident.
+ *   5. the bytes of one record, so that the format does not change by accident;
+ *   6. a GAP says how many lsns it stands for, and no other payload does.
  */
 #include "base/hash.h"
 #include "log/record.h"
@@ -167,6 +168,48 @@ static void the_format_stays(void **state) {
     assert_int_equal(mr_wire_u64(header + 64), 0);
 }
 
+static void a_gap_says_how_many(void **state) {
+    (void)state;
+    static const uint8_t fixed[] = {0x67, 0x12, 0, 0, 0, 0, 0, 0, 5, 1, 0, 0, 0, 0, 0, 0};
+    static const struct {
+        uint64_t lsn;
+        uint64_t lsn_count;
+        size_t len;
+        uint32_t bundle_count;
+    } must_refuse[] = {
+        {4711, 261, 15, 1},
+        {4711, 261, 17, 1},
+        {4711, 261, 16, 2},
+        {4710, 261, 16, 1},
+        {4711, 0, 16, 1},
+        {4711, MR_LSN_MAX - 4710, 16, 1},
+        {4711, MR_LSN_MAX + 1, 16, 1},
+        {4711, UINT64_MAX, 16, 1},
+    };
+    struct mr_record gap = sample();
+    uint8_t payload[MR_RECORD_GAP_LEN + 1] = {0};
+    gap.type = MR_RECORD_GAP;
+    gap.bundle_count = 1;
+    gap.payload = mr_bytes_of(payload, MR_RECORD_GAP_LEN);
+    mr_record_gap_encode(gap.lsn, 261, payload);
+    assert_memory_equal(payload, fixed, sizeof fixed);
+    assert_int_equal(mr_record_gap_decode(&gap), MR_OK);
+    assert_int_equal(gap.lsn_count, 261);
+    mr_record_gap_encode(gap.lsn, MR_LSN_MAX - 4711, payload);
+    assert_int_equal(mr_record_gap_decode(&gap), MR_OK);
+    assert_true(gap.lsn + gap.lsn_count == MR_LSN_MAX);
+    for (size_t i = 0; i < sizeof must_refuse / sizeof must_refuse[0]; i++) {
+        mr_wire_put_u64(payload, must_refuse[i].lsn);
+        mr_wire_put_u64(payload + 8, must_refuse[i].lsn_count);
+        gap.payload.len = must_refuse[i].len;
+        gap.bundle_count = must_refuse[i].bundle_count;
+        assert_int_equal(mr_record_gap_decode(&gap), MR_CORRUPT);
+    }
+    for (int type = 1; type < MR_RECORD_TYPE_END; type++) {
+        assert_non_null(mr_record_type_name((enum mr_record_type)type));
+    }
+}
+
 static void names_and_headers_of_segments(void **state) {
     (void)state;
     static const char *const must_refuse[] = {
@@ -225,6 +268,7 @@ int main(void) {
         cmocka_unit_test(fields_no_encoder_writes_are_refused),
         cmocka_unit_test(parts_do_not_change_the_check),
         cmocka_unit_test(the_format_stays),
+        cmocka_unit_test(a_gap_says_how_many),
         cmocka_unit_test(names_and_headers_of_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,6 +49,7 @@ enum mr_status world_open(struct world *w, struct mr_error *error) {
         .reserve_bytes = w->reserve_bytes,
         .sync = w->sync,
         .incarnation = 0x1234567890abcdef,
+        .from_lsn = w->from_lsn,
     };
     assert_null(w->log);
     enum mr_status status = mr_log_open(&options, &w->log, error);

@@ -33,6 +33,7 @@ struct world {
     struct mr_log *log; /* NULL: closed */
     uint64_t segment_bytes;
     uint64_t reserve_bytes;
+    uint64_t from_lsn;
     bool sync;
     uint64_t random;
     int64_t now_ms;

@@ -52,22 +52,35 @@ static void open_config(struct node *node) {
     }
 }
 
+static enum mr_status lend_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
+                                   struct mr_error *error) {
+    (void)data;
+    (void)error;
+    *ret = ((struct node *)ctx)->results;
+    return MR_OK;
+}
+
+static void take_back(void *ctx, struct mr_results *results) {
+    (void)ctx;
+    (void)results;
+}
+
+static enum mr_status open_data(struct node *node, struct mr_data *data, struct mr_error *error) {
+    struct mr_data_options options = {.disk = mr_disk_system(),
+                                      .clock = mr_clock_system(),
+                                      .config = node->config,
+                                      .open_results = lend_results,
+                                      .close_results = take_back,
+                                      .ctx = node};
+    return mr_data_open(&options, data, error);
+}
+
 static void start(struct node *node) {
     struct mr_error error;
-    if (mr_data_open(mr_disk_system(), mr_clock_system(), node->config, &node->data, &error) != MR_OK) {
+    if (open_data(node, &node->data, &error) != MR_OK) {
         fail_msg("%s", error.text);
     }
-    struct mr_pipeline_options options = {
-        .plan = node->data.plan,
-        .clock = mr_clock_system(),
-        .log = node->data.log,
-        .dead = node->data.dead,
-        .replay = node->data.replay,
-        .dead_seq = node->data.dead_seq,
-        .results = node->results,
-    };
-    node->data.replay = NULL;
-    assert_int_equal(mr_pipeline_open(&options, &node->pipeline, &error), MR_OK);
+    assert_int_equal(mr_data_pipeline(&node->data, &node->pipeline, &error), MR_OK);
     assert_int_equal(mr_pipeline_start(node->pipeline), MR_OK);
     while (!mr_pipeline_live(node->pipeline)) {
         (void)usleep(1000); /* replay is a thing of milliseconds here; there is nothing to wait on */
@@ -320,22 +333,20 @@ static void one_process_a_directory(void **state) {
     start(node);
     struct mr_data other;
     struct mr_error error;
-    assert_int_equal(
-        mr_data_open(mr_disk_system(), mr_clock_system(), node->config, &other, &error), MR_BUSY);
+    assert_int_equal(open_data(node, &other, &error), MR_BUSY);
     assert_non_null(strstr(error.text, "in use by another millrace process"));
     stop(node);
 }
 
-static void other_rules_are_refused(void **state) {
+static void another_id_is_refused(void **state) {
     struct node *node = *state;
     start(node);
     stop(node);
-    node->config->rules[0].allowed_lateness_ms = 2000;
+    node->config->streams[0].id[0] = MR_BYTES("key");
     struct mr_data data;
     struct mr_error error;
-    assert_int_equal(mr_data_open(mr_disk_system(), mr_clock_system(), node->config, &data, &error),
-                     MR_MISMATCH);
-    assert_non_null(strstr(error.text, "streams or rules differ"));
+    assert_int_equal(open_data(node, &data, &error), MR_MISMATCH);
+    assert_non_null(strstr(error.text, "id"));
 }
 
 int main(void) {
@@ -343,7 +354,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_NODE(many_producers_are_counted_once), WITH_NODE(an_answer_holds_what_was_acknowledged),
         WITH_NODE(stop_refuses_what_comes_later),   WITH_NODE(one_process_a_directory),
-        WITH_NODE(other_rules_are_refused),
+        WITH_NODE(another_id_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

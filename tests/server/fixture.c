@@ -104,6 +104,10 @@ bool mr_pipeline_submit(struct mr_pipeline *p, struct mr_batch *batch) {
     return judge != JUDGE_FULL;
 }
 
+bool mr_pipeline_checkpoint(struct mr_pipeline *p, struct mr_ask *ask) {
+    return mr_pipeline_ask(p, ask);
+}
+
 bool mr_pipeline_ask(struct mr_pipeline *p, struct mr_ask *ask) {
     (void)p;
     pthread_mutex_lock(&pipeline.lock);

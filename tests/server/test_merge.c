@@ -80,6 +80,7 @@ static void add(struct world *w, uint32_t source, int64_t window, struct mr_byte
 static void init(struct world *w, uint64_t seed) {
     *w = (struct world){.seed = seed * 2 + 1};
     w->rule.key_count = 1;
+    w->rule.final_floor_ms = INT64_MIN;
     w->rule.metrics[0] = (struct mr_metric){
         .name = MR_BYTES("n"), .kind = MR_METRIC_COUNT, .column = MR_METRIC_NO_COLUMN};
     w->rule.metric_count = 1;

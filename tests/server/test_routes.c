@@ -167,7 +167,7 @@ static void test_random_paths(void **state) {
 
 static void test_later_and_problem(void **state) {
     (void)state;
-    struct mr_request request = {.path = MR_BYTES("/v1/checkpoint")};
+    struct mr_request request = {.path = MR_BYTES("/v1/rules/r/top")};
     struct mr_response response = {.status = 200};
     mr_buf_init(&response.body, 1 << 16);
     mr_buf_append_text(&response.body, "half an answer");
@@ -177,7 +177,7 @@ static void test_later_and_problem(void **state) {
     assert_true(mr_bytes_equal(
         mr_buf_bytes(&response.body),
         MR_BYTES("{\"type\":\"about:blank\",\"title\":\"Not Implemented\",\"status\":501,"
-                 "\"detail\":\"/v1/checkpoint is known, but not in this version\"}")));
+                 "\"detail\":\"/v1/rules/r/top is known, but not in this version\"}")));
     mr_problem_limit(&response, 413, 77, "%s\n", "too \"long\"");
     assert_true(mr_bytes_equal(
         mr_buf_bytes(&response.body),

@@ -40,7 +40,7 @@ static void add_metric(struct mr_rule *rule, const char *name, enum mr_metric_ki
 
 /* Keys country and paid; metrics views, spend, lowest, highest, mean. */
 static void fixture_init(struct fixture *f) {
-    *f = (struct fixture){.rule = {.key_count = 2}};
+    *f = (struct fixture){.rule = {.key_count = 2, .final_floor_ms = INT64_MIN}};
     f->rule.key_names[0] = MR_BYTES("country");
     f->rule.key_names[1] = MR_BYTES("paid");
     add_metric(&f->rule, "views", MR_METRIC_COUNT);

@@ -21,7 +21,11 @@
 #define NOW INT64_C(1795326840123)
 
 static struct mr_rule rule(void) {
-    struct mr_rule r = {.name = MR_BYTES("views"), .index = 3, .key_count = 2, .metric_count = 3};
+    struct mr_rule r = {.name = MR_BYTES("views"),
+                        .index = 3,
+                        .key_count = 2,
+                        .metric_count = 3,
+                        .final_floor_ms = INT64_MIN};
     r.key_names[0] = MR_BYTES("country");
     r.key_names[1] = MR_BYTES("data.kind");
     static const char *const names[] = {"views", "spend", "mean"};

@@ -1,10 +1,52 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Model: what must have come out, computed from the log in the plainest way: one event after the other, a set of
+ * Model: what must have come out, computed from the log in the plainest way: one event after the other, a memory of
  * ids, a watermark, a table.
  */
+#include "tests/sim/ids.h"
 #include "tests/sim/world.h"
 
-/* Compares everything a client can see with the model; aborts, saying what differs. */
-void sim_model_check(struct sim_world *w);
+struct sim_cell {
+    uint32_t rule;
+    uint32_t key;
+    int64_t window_ms;
+    uint64_t events;
+    int64_t sum;
+    bool found; /* in what the program says */
+};
+
+/* One EVENTS record. */
+struct sim_record {
+    uint64_t lsn;
+    uint32_t count;
+    uint8_t verdicts[SIM_EVENTS_MAX];
+    bool dead[SIM_EVENTS_MAX]; /* must be among the dead letters */
+    bool dead_found[SIM_EVENTS_MAX];
+};
+
+struct sim_model {
+    struct sim_world *world;
+    struct sim_ids ids;
+    int64_t watermark_ms;
+    int64_t last_event_ms; /* recorded time */
+    int64_t recorded_ms;
+    struct sim_cell *cells;
+    uint32_t cell_count;
+    uint32_t cell_cap;
+    uint32_t *index; /* of cells by hash, cell + 1; 2 x cell_cap slots */
+    struct sim_record *records;
+    uint32_t record_count;
+    uint32_t record_cap;
+    uint64_t verdicts[256];
+};
+
+/* From the log's durable records up to bundle last_seq. */
+void sim_model_open(struct sim_world *w, uint64_t last_seq, struct sim_model *ret);
+void sim_model_close(struct sim_model *m);
+/* NULL: nothing was counted there. */
+struct sim_cell *sim_model_cell(const struct sim_model *m, uint32_t rule, int64_t window_ms,
+                                uint32_t key);
+const struct sim_record *sim_model_record(const struct sim_model *m, uint64_t lsn);
+/* Whether the window takes no more events. */
+bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t window_ms);

@@ -3,29 +3,17 @@
 /*
  * World: one node on one thread: virtual clock, virtual disk, results in memory, the real pipeline, and clients
  * that repeat what was not answered. Everything follows from the seed.
+ *
+ *     settings ──▶ world ── step ──▶ faults   what goes wrong (faults.h)
+ *                    │               clients  requests and answers (clients.h)
+ *                    │               queries  questions, compared with the model (queries.h)
+ *                    ▼               invariants (invariants.h)
+ *                  life: start, stop, crash (life.h)
  */
 #include "pipeline/data.h"
 #include "tests/disk/virtual_disk.h"
-#include "tests/sim/random.h"
+#include "tests/sim/settings.h"
 #include "tests/sink/memory_results.h"
-
-#define SIM_RULES 2
-#define SIM_REQUESTS_MAX 120
-#define SIM_EVENTS_MAX 24
-
-struct sim_settings {
-    uint32_t shards;
-    int64_t window_ms[SIM_RULES];
-    int64_t lateness_ms[SIM_RULES];
-    int64_t out_of_orderness_ms;
-    int64_t idle_timeout_ms;
-    int64_t max_future_ms;
-    uint32_t segment_bytes;
-    uint32_t keys;
-    uint32_t requests;
-    uint32_t crash_one_in; /* steps; 0: never */
-    uint32_t fault_one_in;
-};
 
 /* What one event is, so that the model need not read JSON. */
 struct sim_event {
@@ -36,15 +24,16 @@ struct sim_event {
     bool broken; /* not JSON: will be rejected */
 };
 
-enum sim_request_state { SIM_WAITING, SIM_UNDER_WAY, SIM_ANSWERED };
-
 struct sim_request {
     struct sim_event events[SIM_EVENTS_MAX];
-    uint32_t count;
-    enum sim_request_state state;
+    uint32_t count;     /* 0: not made yet */
+    uint64_t body_hash; /* what the log must hold */
+    uint32_t under_way;
+    bool answered;
+    uint64_t wait_until_ns; /* as a refusal asks for */
 };
 
-/* An answer as a client saw it. */
+/* An answer as the node gave it, heard or not. */
 struct sim_answer {
     uint32_t request;
     uint64_t lsn;
@@ -57,6 +46,30 @@ struct sim_clock {
     uint64_t mono_ns;
 };
 
+/* The failure planned for the disk or the store, and how many had come when it was planned. */
+struct sim_plan {
+    enum sim_fault fault;
+    uint64_t failures_before;
+};
+
+struct sim_row {
+    uint32_t rule;
+    uint32_t key_hash;
+    int64_t window_ms;
+    uint64_t revision;
+    uint64_t events;
+    bool final;
+};
+
+/* What was seen once and must hold from then on (invariants.c). */
+struct sim_floor {
+    int64_t watermark_ms;
+    uint64_t flushed_seq;
+    struct sim_row *rows; /* of the results store, in its order */
+    uint32_t row_count;
+    uint32_t row_cap;
+};
+
 struct sim_world {
     struct sim_random random;
     struct sim_settings settings;
@@ -67,20 +80,51 @@ struct sim_world {
     struct mr_results_rule *results_rules; /* outlives restarts */
     struct mr_plan *rules_plan;
     struct mr_results *results;
-    struct mr_pipeline *pipeline;
+    struct mr_pipeline *pipeline; /* NULL: not started */
     struct mr_decoder *decoder;
+
+    /* clients */
     struct sim_request requests[SIM_REQUESTS_MAX];
+    struct sim_sent *sent; /* under way */
     struct sim_answer *answers;
     uint32_t answer_count;
     uint32_t answer_cap;
     uint32_t next_id;
+    uint8_t id_shards[SIM_IDS_MAX]; /* which shard remembers an id; known where oldest ids are evicted */
+    struct sim_query *queries; /* not answered, or not looked at */
+    uint32_t compared; /* answers compared with the model so far: it costs */
+
+    /* faults under way */
+    uint64_t step;
+    struct sim_plan disk_plan;
+    struct sim_plan store_plan;
+    uint64_t full_until;     /* step; 0: the disk is not full */
+    uint32_t full_restarts;  /* w->restarts when it became full */
+    bool full_refused;
+    uint64_t stopped_until;  /* step */
+    uint32_t stopped_station;
+    bool cut_in_checkpoint;  /* the next loss of power is planned there */
+    uint32_t no_memory_steps; /* so many more in which an allocation may fail */
+
+    struct sim_floor floor;
+    bool store_ahead; /* of what power left of the log */
+    bool log_lost; /* log.sync: off, and power took some of it */
+    uint64_t probes[SIM_PROBE_COUNT];
     uint32_t crashes;
     uint32_t restarts;
     uint32_t refusals;
+    bool verbose;
     uint64_t trace; /* hash of everything observed */
 };
 
-void sim_world_open(struct sim_world *w, uint64_t seed);
+#define SIM_FAILS(...)                                                                             \
+    do {                                                                                           \
+        (void)fprintf(stderr, "sim: " __VA_ARGS__);                                                \
+        (void)fputc('\n', stderr);                                                                 \
+        abort();                                                                                   \
+    } while (0)
+
+void sim_world_open(struct sim_world *w, uint64_t seed, bool checkpoints);
 void sim_world_close(struct sim_world *w);
 
 /* One random thing: a station's step, a client's request, time passing, a fault, a crash. */
@@ -89,10 +133,16 @@ void sim_world_step(struct sim_world *w, bool faults);
 void sim_world_drain(struct sim_world *w);
 /* Steps, without time passing, until replay is over and no station has anything to do. */
 void sim_world_settle(struct sim_world *w);
-/* Power loss (or only the process dies) and start; retried until it comes up. */
-void sim_world_crash(struct sim_world *w, bool power);
-/* Whether the disk holds a record whose append failed: a start may find it there and take it, as it may. */
-bool sim_world_has_unacknowledged_record(struct sim_world *w);
+/* One step of a station. */
+bool sim_world_run(struct sim_world *w, uint32_t station);
+/* The process cannot go on as it is. */
+bool sim_world_must_restart(const struct sim_world *w);
+void sim_world_pass_time(struct sim_world *w, uint64_t ms);
 void sim_trace(struct sim_world *w, uint64_t value);
+static inline void sim_hit(struct sim_world *w, enum sim_probe probe) {
+    w->probes[probe]++;
+}
+/* With --verbose: what happened, with the step and the log's end. */
+void sim_say(const struct sim_world *w, const char *what, uint64_t number);
 /* Sends a question and steps until it is answered. */
 void sim_world_ask(struct sim_world *w, struct mr_ask *ask);

@@ -251,6 +251,46 @@ static uint64_t memory_flushed_seq(struct mr_results *results) {
     return memory_of(results)->flushed_seq;
 }
 
+static void rewind_table(struct row_list *list, uint64_t seq) {
+    size_t left = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        if (list->rows[i]->pane.revision > seq) {
+            free(list->rows[i]);
+        } else {
+            list->rows[left++] = list->rows[i];
+        }
+    }
+    list->count = left;
+}
+
+static void rewind_outbox(struct memory *m, uint64_t seq) {
+    size_t left = 0;
+    for (size_t i = 0; i < m->outbox_count; i++) {
+        if (m->outbox[i].row->pane.revision > seq) {
+            free(m->outbox[i].row);
+        } else {
+            m->outbox[left++] = m->outbox[i];
+        }
+    }
+    m->outbox_count = left;
+}
+
+static enum mr_status memory_rewind(struct mr_results *results, uint64_t seq) {
+    struct memory *m = memory_of(results);
+    MR_ASSERT(!m->in_transaction);
+    bool fails = fails_now(m, MR_MEMORY_REWIND);
+    if (fails && !m->failure.after) {
+        return m->failure.status;
+    }
+    for (uint32_t r = 0; r < m->rule_count; r++) {
+        rewind_table(&m->tables[r], seq);
+    }
+    rewind_outbox(m, seq);
+    m->flushed_seq = seq;
+    mr_memory_results_check(results);
+    return fails ? m->failure.status : MR_OK;
+}
+
 static const char *memory_error_text(struct mr_results *results) {
     return memory_of(results)->failures == 0 ? "" : "failed by plan";
 }
@@ -390,6 +430,7 @@ static const struct mr_results_ops memory_ops = {
     .commit = memory_commit,
     .rollback = memory_rollback,
     .flushed_seq = memory_flushed_seq,
+    .rewind = memory_rewind,
     .reader_open = memory_reader_open,
     .reader_close = memory_reader_close,
     .read = memory_read,

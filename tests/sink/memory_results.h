@@ -10,8 +10,8 @@
  * Crash       mr_memory_results_crash: what was committed stays, an open transaction is gone, as after
  *             kill -9 and a new open. Readers are to be closed and opened again.
  * Failures    One plan at a time: the k-th operation from now, of the kinds named, once or from then on for
- *             ever. It fails before it has an effect, and the transaction is over; or, for commit, after
- *             it: the rows are there, the caller is told of a failure.
+ *             ever. It fails before it has an effect, and the transaction is over; or, for commit and rewind,
+ *             after it: the rows are there (or gone), the caller is told of a failure.
  * Threads     One. Memory comes from malloc, so that mr_alloc_fail_at reaches only what is tested.
  */
 #include "sink/results.h"
@@ -33,14 +33,16 @@ enum mr_memory_op {
     MR_MEMORY_FINALIZE = 4,
     MR_MEMORY_COMMIT = 8,
     MR_MEMORY_READ = 16, /* also of the outbox */
-    MR_MEMORY_WRITES = MR_MEMORY_BEGIN | MR_MEMORY_PUT | MR_MEMORY_FINALIZE | MR_MEMORY_COMMIT,
+    MR_MEMORY_REWIND = 32,
+    MR_MEMORY_WRITES = MR_MEMORY_BEGIN | MR_MEMORY_PUT | MR_MEMORY_FINALIZE | MR_MEMORY_COMMIT |
+                       MR_MEMORY_REWIND,
 };
 
 struct mr_memory_failure {
     uint32_t ops; /* of enum mr_memory_op: what counts */
     uint64_t nth; /* 1 is the next; 0: nothing fails */
     bool forever;
-    bool after;   /* commit takes effect before it fails; others fail before in any case */
+    bool after;   /* commit and rewind take effect before they fail; others fail before in any case */
     enum mr_status status;
 };
 

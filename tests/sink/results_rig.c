@@ -2,12 +2,16 @@
 #include "tests/sink/results_rig.h"
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/key.h"
 
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -22,9 +26,9 @@ static const struct mr_bytes panes_metrics[] = {NAME("Events"), NAME("_key")};
 static const struct mr_bytes total_metrics[] = {NAME("n")};
 
 const struct mr_results_rule rig_rules[RIG_RULES] = {
-    {NAME("ad_views"), views_keys, 2, views_metrics, 3, 10000},
-    {NAME("panes"), panes_keys, 2, panes_metrics, 2, 60000},
-    {NAME("total"), NULL, 0, total_metrics, 1, 1000},
+    {NAME("ad_views"), views_keys, 2, views_metrics, 3, 10000, 0},
+    {NAME("panes"), panes_keys, 2, panes_metrics, 2, 60000, 0},
+    {NAME("total"), NULL, 0, total_metrics, 1, 1000, 0},
 };
 
 uint64_t rig_random(uint64_t *state) { /* splitmix64, Sebastiano Vigna */
@@ -144,14 +148,52 @@ void rig_dir_init(struct rig_dir *dir) {
     (void)snprintf(dir->path, sizeof dir->path, "%s/results.db", dir->dir);
 }
 
-void rig_dir_finish(struct rig_dir *dir) {
+static void remove_files(const struct rig_dir *dir) {
     static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
     for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
         char path[200];
         (void)snprintf(path, sizeof path, "%s%s", dir->path, ends[i]);
         (void)unlink(path); /* most are not there */
     }
+}
+
+void rig_dir_finish(struct rig_dir *dir) {
+    remove_files(dir);
     assert_int_equal(rmdir(dir->dir), 0);
+}
+
+void rig_file_read(const struct rig_dir *dir, struct mr_buf *ret) {
+    assert_int_equal(mr_disk_read_all(mr_disk_system(), dir->path, ret), MR_OK);
+}
+
+void rig_file_write(const struct rig_dir *dir, struct mr_bytes bytes) {
+    struct mr_file *file = NULL;
+    remove_files(dir);
+    assert_int_equal(mr_file_open(mr_disk_system(), dir->path, MR_FILE_CREATE, &file), MR_OK);
+    assert_int_equal(mr_file_pwrite(file, bytes, 0), MR_OK);
+    mr_file_close(file);
+}
+
+void rig_limit_files(uint64_t bytes, bool kills) {
+    struct rlimit limit;
+    MR_ASSERT(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    limit.rlim_cur = bytes == 0 ? limit.rlim_max : bytes;
+    (void)signal(SIGXFSZ, kills ? SIG_DFL : SIG_IGN);
+    MR_ASSERT(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
+bool rig_survives(bool (*run)(void *ctx), void *ctx) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        bool fine = setrlimit(RLIMIT_CORE, &none) == 0 && run(ctx);
+        _exit(fine ? 0 : 1);
+    }
+    int result = 0;
+    assert_int_equal(waitpid(child, &result, 0), child);
+    assert_true(WIFSIGNALED(result) ? WTERMSIG(result) == SIGXFSZ : WEXITSTATUS(result) == 0);
+    return !WIFSIGNALED(result);
 }
 
 struct mr_results_sqlite_options rig_options(const struct rig_dir *dir) {
@@ -234,6 +276,41 @@ void rig_read_outbox(struct mr_results *results, uint64_t after_id, struct rig_r
     }
     mr_results_reader_close(reader);
     assert_false(read->rows.failed);
+}
+
+void rig_read_everything(struct mr_results *results, struct rig_read *read) {
+    struct rig_read part;
+    rig_read_init(&part);
+    mr_buf_clear(&read->rows);
+    read->count = 0;
+    for (uint32_t rule = 0; rule <= RIG_RULES; rule++) {
+        if (rule < RIG_RULES) {
+            rig_read(results, rig_query_all(rule, &part), &part);
+        } else {
+            rig_read_outbox(results, 0, &part);
+        }
+        mr_buf_append_bytes(&read->rows, mr_buf_bytes(&part.rows));
+        read->count += part.count;
+    }
+    rig_read_finish(&part);
+    assert_false(read->rows.failed);
+}
+
+void rig_assert_same(const struct rig_read *a, const struct rig_read *b) {
+    assert_int_equal(a->count, b->count);
+    assert_true(mr_bytes_equal(mr_buf_bytes(&a->rows), mr_buf_bytes(&b->rows)));
+}
+
+void rig_assert_query(const struct rig_dir *dir, const char *sql, const char *want) {
+    struct mr_buf rows;
+    struct mr_error error = {0};
+    mr_buf_init(&rows, 1 << 20);
+    if (mr_results_sqlite_query(dir->path, sql, &rows, &error) != MR_OK) {
+        fail_msg("%s: %s", sql, error.text);
+    }
+    mr_buf_append_char(&rows, 0);
+    assert_string_equal((const char *)rows.ptr, want);
+    mr_buf_finish(&rows);
 }
 
 struct mr_pane rig_row(const struct rig_read *read, uint64_t i) {

@@ -39,6 +39,16 @@ struct rig_dir {
 void rig_dir_init(struct rig_dir *dir);
 void rig_dir_finish(struct rig_dir *dir);
 
+/* The store's file, closed; writing it removes what SQLite left beside the old one. */
+void rig_file_read(const struct rig_dir *dir, struct mr_buf *ret);
+void rig_file_write(const struct rig_dir *dir, struct mr_bytes bytes);
+
+/* From now on no file may grow beyond so many bytes: the write that would fails (EFBIG, which SQLite takes for a broken
+ * disk), or kills the process. 0: no bound. */
+void rig_limit_files(uint64_t bytes, bool kills);
+/* Runs it in a process of its own; false when that was killed by a file's bound. A `false` of it fails the test. */
+bool rig_survives(bool (*run)(void *ctx), void *ctx);
+
 /* The SQLite store in that directory, with the rig's rules and an outbox of 1000 panes; without syncs. */
 struct mr_results_sqlite_options rig_options(const struct rig_dir *dir);
 /* A failure fails the test. */
@@ -58,6 +68,11 @@ struct mr_results_query rig_query_all(uint32_t rule, struct rig_read *read);
 void rig_read(struct mr_results *results, struct mr_results_query query, struct rig_read *read);
 /* Ids, too, are written down. */
 void rig_read_outbox(struct mr_results *results, uint64_t after_id, struct rig_read *read);
+/* The rows of all of the rig's rules, and the outbox. */
+void rig_read_everything(struct mr_results *results, struct rig_read *read);
+void rig_assert_same(const struct rig_read *a, const struct rig_read *b);
+/* What sqlite3 -list says. */
+void rig_assert_query(const struct rig_dir *dir, const char *sql, const char *want);
 /* The i-th row of a read; borrows from it. */
 struct mr_pane rig_row(const struct rig_read *read, uint64_t i);
 uint64_t rig_count(struct mr_results *results, uint32_t rule);

@@ -83,20 +83,6 @@ static uint64_t flush_all(struct mr_results *results, const struct mr_memory_fai
     return refused;
 }
 
-static void read_everything(struct mr_results *results, struct rig_read *all) {
-    struct rig_read read;
-    rig_read_init(&read);
-    for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
-        rig_read(results, rig_query_all(rule, &read), &read);
-        mr_buf_append_bytes(&all->rows, mr_buf_bytes(&read.rows));
-        all->count += read.count;
-    }
-    rig_read_outbox(results, 0, &read);
-    mr_buf_append_bytes(&all->rows, mr_buf_bytes(&read.rows));
-    all->count += read.count;
-    rig_read_finish(&read);
-}
-
 static void fail_and_compare(const struct mr_memory_failure *failure, const struct rig_read *want) {
     const struct mr_memory_failure heals = {.nth = 0};
     struct mr_results *results = open_memory();
@@ -107,9 +93,8 @@ static void fail_and_compare(const struct mr_memory_failure *failure, const stru
     assert_int_equal(mr_results_flushed_seq(results), BUNDLES);
     struct rig_read have;
     rig_read_init(&have);
-    read_everything(results, &have);
-    assert_int_equal(have.count, want->count);
-    assert_true(mr_bytes_equal(mr_buf_bytes(&have.rows), mr_buf_bytes(&want->rows)));
+    rig_read_everything(results, &have);
+    rig_assert_same(&have, want);
     rig_read_finish(&have);
     mr_results_close(results);
 }
@@ -121,7 +106,7 @@ static void every_failure_heals(void **state) {
     assert_int_equal(flush_all(healthy, &none), 0);
     struct rig_read want;
     rig_read_init(&want);
-    read_everything(healthy, &want);
+    rig_read_everything(healthy, &want);
     assert_true(want.count > BUNDLES * PANES);
     for (uint64_t nth = 1; nth <= OPERATIONS; nth++) {
         for (int forever = 0; forever < 2; forever++) {

@@ -81,13 +81,40 @@ static void columns_keep_out_of_the_way(void **state) {
     mr_buf_finish(&sql);
 }
 
+static void other_statements_name_their_table(void **state) {
+    (void)state;
+    struct mr_results_rule rule = rule_of("sqlite_\"x", NULL, 0, NULL, 0);
+    struct mr_buf sql;
+    mr_buf_init(&sql, 4096);
+    mr_results_sql_rename(&sql, &rule, INT64_MAX);
+    assert_string_equal(mr_results_sql_end(&sql), "ALTER TABLE \"rule:sqlite_\"\"x\" RENAME TO "
+                                                  "\"rule:sqlite_\"\"x:9223372036854775807\"");
+    mr_buf_clear(&sql);
+    mr_results_sql_rewind(&sql, &rule);
+    assert_string_equal(mr_results_sql_end(&sql),
+                        "DELETE FROM \"rule:sqlite_\"\"x\" WHERE revision>?");
+    static const char *const outbox[] = {"DELETE FROM panes WHERE revision>? AND rule IN()",
+                                         "DELETE FROM panes WHERE revision>? AND rule IN(?)",
+                                         "DELETE FROM panes WHERE revision>? AND rule IN(?,?)"};
+    for (uint32_t count = 0; count < COUNT(outbox); count++) {
+        mr_buf_clear(&sql);
+        mr_results_sql_rewind_outbox(&sql, count);
+        assert_string_equal(mr_results_sql_end(&sql), outbox[count]);
+    }
+    mr_buf_finish(&sql);
+}
+
 static void impossible_names_are_refused(void **state) {
     (void)state;
     struct mr_bytes fine[] = {MR_BYTES("a")};
     struct mr_bytes nul[] = {MR_BYTES("a\0b")};
     struct mr_error error = {0};
-    struct mr_results_rule ok[] = {rule_of("a", fine, 1, fine, 1), rule_of("b", NULL, 0, NULL, 0)};
-    assert_int_equal(mr_results_sql_check(ok, 2, &error), MR_OK);
+    struct mr_results_rule ok[] = {
+        rule_of("a", fine, 1, fine, 1),  rule_of("b", NULL, 0, NULL, 0),
+        rule_of("7", NULL, 0, NULL, 0),  rule_of("a7", NULL, 0, NULL, 0),
+        rule_of("a:", NULL, 0, NULL, 0), rule_of("a:7b", NULL, 0, NULL, 0),
+    };
+    assert_int_equal(mr_results_sql_check(ok, COUNT(ok), &error), MR_OK);
     struct mr_results_rule bad[][2] = {
         {rule_of("a", NULL, 0, NULL, 0), rule_of("a", NULL, 0, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("A", NULL, 0, NULL, 0)},
@@ -95,6 +122,9 @@ static void impossible_names_are_refused(void **state) {
         {rule_of("a", NULL, 0, NULL, 0), rule_of("b", nul, 1, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("b", NULL, 0, nul, 1)},
         {rule_of("a", NULL, 0, NULL, 0), {.name = nul[0], .window_size_ms = 1}},
+        {rule_of("a", NULL, 0, NULL, 0), rule_of("a:0", NULL, 0, NULL, 0)},
+        {rule_of("a", NULL, 0, NULL, 0), rule_of("rule:x:18446744073709551615", NULL, 0, NULL, 0)},
+        {rule_of("a", NULL, 0, NULL, 0), rule_of(":7", NULL, 0, NULL, 0)},
     };
     for (size_t i = 0; i < COUNT(bad); i++) {
         error = (struct mr_error){0};
@@ -173,6 +203,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_keep_out_of_the_way),
         cmocka_unit_test(columns_keep_out_of_the_way),
+        cmocka_unit_test(other_statements_name_their_table),
         cmocka_unit_test(impossible_names_are_refused),
         cmocka_unit_test(the_shape_tells_rules_apart),
         cmocka_unit_test(selects_say_what_is_asked),

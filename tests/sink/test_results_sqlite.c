@@ -15,10 +15,8 @@
 #include "base/key.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,19 +33,6 @@ static void must_refuse(const struct mr_results_sqlite_options *options, enum mr
     if (strstr(error.text, part) == NULL) {
         fail_msg("no \"%s\" in \"%s\"", part, error.text);
     }
-}
-
-/* What sqlite3 -list says. */
-static void assert_query(const struct rig_dir *dir, const char *sql, const char *want) {
-    struct mr_buf rows;
-    struct mr_error error = {0};
-    mr_buf_init(&rows, 1 << 20);
-    if (mr_results_sqlite_query(dir->path, sql, &rows, &error) != MR_OK) {
-        fail_msg("%s: %s", sql, error.text);
-    }
-    mr_buf_append_char(&rows, 0);
-    assert_string_equal((const char *)rows.ptr, want);
-    mr_buf_finish(&rows);
 }
 
 static void write_file(const char *path, const void *bytes, size_t len) {
@@ -107,14 +92,14 @@ static void key_columns_are_what_was_sent(void **state) {
         (void)snprintf(
             sql, sizeof sql,
             "SELECT typeof(campaign_id),hex(campaign_id) FROM ad_views WHERE revision=%zu", i + 1);
-        assert_query(&dir, sql, key_values[i].seen);
+        rig_assert_query(&dir, sql, key_values[i].seen);
     }
     struct rig_pane other;
     rig_pane_simple(&other, 0, RIG_KEYS - 1, 99, 1);
     rig_store(results, &other.pane, 1, 99);
     rig_pane_finish(&other);
-    assert_query(&dir, "SELECT campaign_id,\"data.country\" FROM ad_views WHERE revision=99",
-                 "(other)|(other)\n");
+    rig_assert_query(&dir, "SELECT campaign_id,\"data.country\" FROM ad_views WHERE revision=99",
+                     "(other)|(other)\n");
     mr_results_close(results);
     rig_dir_finish(&dir);
 }
@@ -130,7 +115,7 @@ static void a_person_sees_rows_and_panes(void **state) {
     pane.numbers[1] = (struct mr_number){.kind = MR_NUMBER_OVERFLOW, .d = 1e19};
     pane.numbers[2] = (struct mr_number){.kind = MR_NUMBER_NULL};
     rig_store(results, &pane.pane, 1, 7);
-    assert_query(
+    rig_assert_query(
         &dir,
         "SELECT window_start,window_end,window_start_ms,window_end_ms,campaign_id,"
         "\"data.country\",views,typeof(views),typeof(spend),spend=1e19,\"avg-price\",events,"
@@ -142,26 +127,27 @@ static void a_person_sees_rows_and_panes(void **state) {
     pane.pane.final = true;
     pane.numbers[0].i = 13;
     rig_store(results, &pane.pane, 1, 9);
-    assert_query(&dir, "SELECT views,revision,final FROM ad_views", "13|8|1\n");
-    assert_query(&dir,
-                 "SELECT id,rule,window_start_ms,window_end_ms,hex(key),hex(state),events,revision,"
-                 "timing,final FROM panes",
-                 "1|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|7|"
-                 "on_time|0\n"
-                 "2|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|8|"
-                 "late|1\n");
-    assert_query(
+    rig_assert_query(&dir, "SELECT views,revision,final FROM ad_views", "13|8|1\n");
+    rig_assert_query(
+        &dir,
+        "SELECT id,rule,window_start_ms,window_end_ms,hex(key),hex(state),events,revision,"
+        "timing,final FROM panes",
+        "1|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|7|"
+        "on_time|0\n"
+        "2|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|8|"
+        "late|1\n");
+    rig_assert_query(
         &dir,
         "SELECT value FROM millrace_meta WHERE name IN('flushed_seq','format','incarnation')"
         " ORDER BY name",
-        "9\n1\n0000000000000abc\n");
+        "9\n2\n0000000000000abc\n");
     rig_pane_finish(&pane);
     rig_pane_simple(&pane, 1, 3, 10, 4); /* the rule named panes, with columns events and Events */
     rig_store(results, &pane.pane, 1, 10);
-    assert_query(&dir,
-                 "SELECT \"key0:events\",\"metric0:Events\",\"metric1:_key\",events FROM "
-                 "\"rule:panes\"",
-                 "17|4|4|1\n");
+    rig_assert_query(&dir,
+                     "SELECT \"key0:events\",\"metric0:Events\",\"metric1:_key\",events FROM "
+                     "\"rule:panes\"",
+                     "17|4|4|1\n");
     rig_pane_finish(&pane);
     mr_results_close(results);
     rig_dir_finish(&dir);
@@ -178,7 +164,7 @@ static void years_without_a_text_are_null(void **state) {
     pane.pane.window_start_ms = INT64_C(253402300799999);
     pane.pane.window_end_ms = pane.pane.window_start_ms + 1000;
     rig_store(results, &pane.pane, 1, 1);
-    assert_query(&dir, "SELECT window_start,window_end,n FROM total", "NULL|NULL|4\n");
+    rig_assert_query(&dir, "SELECT window_start,window_end,n FROM total", "NULL|NULL|4\n");
     rig_pane_finish(&pane);
     mr_results_close(results);
     rig_dir_finish(&dir);
@@ -363,15 +349,9 @@ static void a_failing_disk_refuses_and_goes_on(void **state) {
     struct mr_results *results = rig_open(&options);
     uint64_t last = 0;
     assert_int_equal(fill(results, 1, 4, &last), MR_OK);
-    /* Writing over this size fails with EFBIG, which SQLite takes for a broken disk. */
-    struct rlimit before;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
-    struct rlimit small = {.rlim_cur = 500000, .rlim_max = before.rlim_max};
-    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    rig_limit_files(500000, false);
     enum mr_status status = fill(results, 4, 100, &last);
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
-    (void)signal(SIGXFSZ, handler);
+    rig_limit_files(0, false);
     assert_int_equal(status, MR_IO);
     assert_true(last > 3 && last < 50);
     assert_int_equal(mr_results_flushed_seq(results), last);
@@ -462,7 +442,7 @@ static void the_outbox_is_pruned_in_steps(void **state) {
     }
     assert_int_equal(mr_results_commit(results, 1), MR_OK);
     mr_results_close(results);
-    assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", "1|2500|2500\n");
+    rig_assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", "1|2500|2500\n");
     options.outbox_panes_max = 10; /* lowered: the way there is taken in steps */
     results = rig_open(&options);
     static const char *const want[] = {"1027|2501|1475\n", "2053|2502|450\n", "2494|2503|10\n",
@@ -470,22 +450,22 @@ static void the_outbox_is_pruned_in_steps(void **state) {
     for (uint64_t i = 0; i < COUNT(want); i++) {
         pane.pane.revision = i + 2;
         rig_store(results, &pane.pane, 1, i + 2);
-        assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", want[i]);
+        rig_assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", want[i]);
     }
     rig_store(results, &pane.pane, 1, 9); /* the guard refuses it: no pane either */
-    assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", "2495|2504|10\n");
+    rig_assert_query(&dir, "SELECT min(id),max(id),count(*) FROM panes", "2495|2504|10\n");
     mr_results_close(results);
     options.outbox_panes_max = 0;
     results = rig_open(&options);
     rig_store(results, NULL, 0, 10);
     mr_results_close(results);
-    assert_query(&dir, "SELECT count(*) FROM panes", "0\n");
+    rig_assert_query(&dir, "SELECT count(*) FROM panes", "0\n");
     options.outbox_panes_max = 10;
     results = rig_open(&options);
     pane.pane.revision = 20;
     rig_store(results, &pane.pane, 1, 20);
     mr_results_close(results);
-    assert_query(&dir, "SELECT id FROM panes", "2505\n");
+    rig_assert_query(&dir, "SELECT id FROM panes", "2505\n");
     rig_pane_finish(&pane);
     rig_dir_finish(&dir);
 }

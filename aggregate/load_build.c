@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Loading, the end: windows are built of what was gathered. */
+#include "aggregate/loading.h"
+#include "base/alloc.h"
+#include "base/hash.h"
+
+#include <inttypes.h>
+
+enum { SLOT_AHEAD = 8 }; /* groups: index slots are prefetched this far ahead */
+
+/* A saved group and its place in the order of first appearance: by shard, then ref. */
+struct place {
+    uint64_t order;
+    const uint8_t *group;
+};
+
+/* The window being built. */
+struct build {
+    struct mr_combine *combine;
+    struct mr_combine_rule *rule;
+    struct mr_load_window *from;
+    struct mr_combine_window *window; /* NULL: not opened yet */
+    struct place *places;
+    struct mr_error *error;
+};
+
+static void fill_places(const struct build *b) {
+    uint32_t state_len = b->rule->rule->state_len;
+    size_t n = 0;
+    for (const struct mr_load_piece *piece = b->from->first; piece != NULL; piece = piece->next) {
+        for (size_t at = 0; at < piece->len; n++) {
+            struct mr_saved_group head;
+            memcpy(&head, piece->groups + at, sizeof head);
+            b->places[n] = (struct place){piece->shard << 32 | head.ref, piece->groups + at};
+            at += (size_t)mr_saved_group_size(state_len, head.key_len);
+        }
+    }
+    MR_ASSERT(n == b->from->count);
+}
+
+static bool is_sorted(const struct place *places, size_t count) {
+    for (size_t k = 1; k < count; k++) {
+        if (places[k].order < places[k - 1].order) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void merge_places(const struct place *left, const struct place *middle,
+                         const struct place *end, struct place *to) {
+    const struct place *right = middle;
+    if (right == end || middle[-1].order <= middle->order) { /* in order: nearly always */
+        memcpy(to, left, (size_t)(end - left) * sizeof *to);
+        return;
+    }
+    while (left < middle && right < end) {
+        *to++ = right->order < left->order ? *right++ : *left++;
+    }
+    memcpy(to, left, (size_t)(middle - left) * sizeof *to);
+    memcpy(to + (middle - left), right, (size_t)(end - right) * sizeof *to);
+}
+
+/* Merge sort: reads memory in order, and what the walk wrote is in order already. */
+static enum mr_status sort_places(struct build *b) {
+    size_t count = b->from->count;
+    if (is_sorted(b->places, count)) {
+        return MR_OK;
+    }
+    struct place *to = mr_alloc(count * sizeof *to);
+    if (to == NULL) {
+        return mr_loading_no_memory(b->error);
+    }
+    for (size_t width = 1; width < count; width *= 2) {
+        for (size_t at = 0; at < count; at += 2 * width) {
+            size_t middle = count - at < width ? count : at + width;
+            size_t end = count - at < 2 * width ? count : at + 2 * width;
+            merge_places(b->places + at, b->places + middle, b->places + end, to + at);
+        }
+        struct place *sorted = to;
+        to = b->places;
+        b->places = sorted;
+    }
+    mr_free(to);
+    return MR_OK;
+}
+
+static bool is_same(const uint8_t *a, const uint8_t *b, uint32_t state_len) {
+    size_t size = (size_t)mr_saved_group_size(state_len, mr_load_key_len(a));
+    return mr_load_key_len(a) == mr_load_key_len(b) && memcmp(a, b, size) == 0;
+}
+
+static enum mr_status two_values(const struct build *b) {
+    return mr_error_set(
+        b->error, MR_CORRUPT,
+        "groups of a checkpoint: two values for one group of rule %.*s, window %" PRId64,
+        (int)b->rule->rule->name.len, (const char *)b->rule->rule->name.ptr, b->from->start_ms);
+}
+
+static struct mr_bytes key_of(const struct build *b, const uint8_t *group) {
+    const uint8_t *key = group + sizeof(struct mr_saved_group) + b->rule->rule->state_len;
+    return mr_bytes_of(key, mr_load_key_len(group));
+}
+
+static enum mr_status add_group(struct build *b, const uint8_t *saved, uint32_t hash) {
+    uint32_t state_len = b->rule->rule->state_len;
+    struct mr_bytes key = key_of(b, saved);
+    struct mr_saved_group head;
+    uint32_t ref;
+    memcpy(&head, saved, sizeof head);
+    if (b->window != NULL && mr_groups_find(&b->window->groups, hash, key, &ref) != NULL) {
+        return two_values(b);
+    }
+    struct mr_group *group =
+        mr_combine_add_group(b->combine, b->rule, &b->window, b->from->start_ms, hash, key, &ref);
+    if (group == NULL) {
+        return mr_loading_no_memory(b->error);
+    }
+    group->events = head.events;
+    group->revision = head.revision;
+    memcpy(mr_group_state(group), saved + sizeof head, state_len);
+    return MR_OK;
+}
+
+static enum mr_status add_groups(struct build *b) {
+    const struct mr_rule *rule = b->rule->rule;
+    uint32_t hashes[SLOT_AHEAD] = {0};
+    for (size_t k = 0; k < b->from->count + SLOT_AHEAD; k++) {
+        if (k >= SLOT_AHEAD) {
+            const struct place *place = &b->places[k - SLOT_AHEAD];
+            bool again = k > SLOT_AHEAD && place[-1].order == place->order;
+            enum mr_status status = MR_OK;
+            if (!again) {
+                status = add_group(b, place->group, hashes[k % SLOT_AHEAD]);
+            } else if (!is_same(place[-1].group, place->group, rule->state_len)) {
+                status = two_values(b);
+            }
+            if (status != MR_OK) {
+                return status;
+            }
+        }
+        if (k < b->from->count) {
+            struct mr_bytes key = key_of(b, b->places[k].group);
+            hashes[k % SLOT_AHEAD] = mr_group_hash(mr_hash64(key, rule->key_seed));
+            if (b->window != NULL) {
+                mr_groups_prefetch_slot(&b->window->groups, hashes[k % SLOT_AHEAD]);
+            }
+        }
+    }
+    b->window->closed_seq = b->from->closed_seq;
+    return MR_OK;
+}
+
+static enum mr_status build_window(struct build *b) {
+    b->places = mr_alloc(b->from->count * sizeof *b->places);
+    if (b->places == NULL) {
+        return mr_loading_no_memory(b->error);
+    }
+    fill_places(b);
+    enum mr_status status = sort_places(b);
+    if (status == MR_OK) {
+        status = add_groups(b);
+    }
+    mr_free(b->places);
+    mr_load_free_pieces(b->from);
+    return status;
+}
+
+static enum mr_status check_all_seen(const struct mr_combine_loading *loading,
+                                     struct mr_error *error) {
+    for (uint32_t s = 0; s < MR_SHARDS_MAX; s++) {
+        if (loading->saved[s].seen != loading->saved[s].all) {
+            return mr_error_set(error, MR_CORRUPT,
+                                "groups of shard %" PRIu32 ": %" PRIu32
+                                " slices are there, not all and each once",
+                                s, loading->saved[s].seen);
+        }
+    }
+    return MR_OK;
+}
+
+enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) {
+    struct mr_combine_loading *loading = combine->loading;
+    MR_ASSERT(loading != NULL);
+    enum mr_status status = check_all_seen(loading, error);
+    for (uint32_t r = 0; r < combine->rule_count && status == MR_OK; r++) {
+        const struct mr_timeline *windows = &loading->windows[r];
+        struct mr_load_window *from = mr_timeline_ceil(windows, INT64_MIN);
+        for (; from != NULL && status == MR_OK;
+             from = mr_load_window_after(windows, from->start_ms)) {
+            struct build b = {
+                .combine = combine, .rule = &combine->rules[r], .from = from, .error = error};
+            status = build_window(&b);
+        }
+    }
+    if (status == MR_OK) {
+        mr_combine_set_gauges(combine);
+        mr_combine_load_stop(combine);
+    }
+    return status;
+}

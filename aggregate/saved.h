@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Saved: how groups look in a slice of a save: what save.c writes and load.c reads. Nobody else
+ * includes it.
+ *
+ * Shape       Little-endian, everything a multiple of 8 bytes long:
+ *
+ *                 | slice 48 B | run | run | … | in the last slice: counters of each rule, 32 B |
+ *                 run:   | run 40 B | group | group | …       groups of one window
+ *                 group: | group 24 B | state | key | padding to 8 |
+ *
+ *             A group lies there as it lies in memory (aggregate/groups.h), but for ref: its place
+ *             in the window's order of first appearance. Its slice says on which shard.
+ * Invariants  I1 the checksum covers all of a slice behind itself.  I2 of one save, slices have the
+ *             indexes 0, 1, 2 … and only the last one is marked so.
+ */
+#include "aggregate/groups.h"
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are written as they are");
+
+#define MR_SAVED_MAGIC UINT32_C(0x3147726D) /* "mrG1" */
+
+struct mr_saved_slice {
+    uint64_t checksum; /* mr_checksum */
+    uint32_t magic;
+    uint32_t index;
+    uint64_t len; /* of the slice, this header included */
+    uint64_t seq; /* the save's */
+    uint32_t shard;
+    uint32_t rule_count; /* of the saving plan */
+    uint32_t last;       /* 0 or 1 */
+    uint32_t zero;
+};
+
+struct mr_saved_run {
+    uint32_t rule; /* index in the saving plan */
+    uint32_t state_len;
+    int64_t start_ms;
+    uint64_t closed_seq; /* 0: the window was open, or was first seen when its end had passed */
+    uint32_t closed;     /* 0 or 1 */
+    uint32_t count;      /* groups, at least 1 */
+    uint64_t len;        /* bytes of them */
+};
+
+struct mr_saved_group {
+    uint64_t events;
+    uint64_t revision;
+    uint32_t key_len;
+    uint32_t ref;
+};
+
+/* Of one rule, as they were when the save began. */
+struct mr_saved_counters {
+    uint64_t applied;
+    uint64_t dropped;
+    uint64_t overflow;
+    uint64_t panes;
+};
+
+static_assert(sizeof(struct mr_saved_slice) == 48, "no padding inside");
+static_assert(sizeof(struct mr_saved_run) == 40, "no padding inside");
+static_assert(sizeof(struct mr_saved_group) == sizeof(struct mr_group), "copied as a whole");
+static_assert(offsetof(struct mr_saved_group, ref) == offsetof(struct mr_group, zero) &&
+                  offsetof(struct mr_saved_group, key_len) == offsetof(struct mr_group, key_len) &&
+                  offsetof(struct mr_saved_group, events) == offsetof(struct mr_group, events) &&
+                  offsetof(struct mr_saved_group, revision) == offsetof(struct mr_group, revision),
+              "copied as a whole");
+static_assert(sizeof(struct mr_saved_counters) == 32, "no padding inside");
+
+static inline uint64_t mr_saved_group_size(uint32_t state_len, uint32_t key_len) {
+    return (sizeof(struct mr_saved_group) + (uint64_t)state_len + key_len + 7) & ~UINT64_C(7);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Change: two settings are equal when they print the same, so the option table says what is compared, and a table
+ * beside it what a difference does.
+ */
+#include "config/change.h"
+
+#include "base/check.h"
+#include "config/node.h"
+#include "config/print.h"
+
+enum { LINES_MAX = 1 << 20 }; /* of one option: 64 metrics, or 8 paths, each with escapes */
+
+enum effect {
+    LIVE,
+    ANEW,
+    REFUSED,
+    IDS,  /* refused where ids are remembered before and after */
+    MODE, /* by the two modes */
+};
+
+struct row {
+    enum mr_scope scope;
+    const char *key;
+    enum effect effect;
+    const char *why; /* it is refused */
+};
+
+/* Each option of streams and rules: an option without a row fails the first comparison. Of a mapping, its options
+ * have the rows. */
+static const struct row rows[] = {
+    {MR_SCOPE_STREAM, "id", IDS, "ids remembered by the one are not found by the other"},
+    {MR_SCOPE_STREAM, "time", LIVE, NULL}, /* its options, too: they print in it */
+    {MR_SCOPE_STREAM, "missing_id", LIVE, NULL},
+    {MR_SCOPE_STREAM, "missing_time", LIVE, NULL},
+    {MR_SCOPE_DEDUP, "mode", MODE, "what the one remembers cannot be moved to the other"},
+    {MR_SCOPE_DEDUP, "horizon", LIVE, NULL},
+    {MR_SCOPE_DEDUP, "ids", LIVE, NULL},
+    {MR_SCOPE_DEDUP, "when_full", LIVE, NULL},
+    {MR_SCOPE_DEDUP, "error", REFUSED, "filters that are filled cannot be made anew"},
+    {MR_SCOPE_WATERMARK, "out_of_orderness", LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "idle_timeout", LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "max_future", LIVE, NULL},
+    {MR_SCOPE_RULE, "from", ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", ANEW, NULL},
+    {MR_SCOPE_RULE, "allowed_lateness", LIVE, NULL},
+    {MR_SCOPE_RULE, "metrics", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "type", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "size", ANEW, NULL},
+    {MR_SCOPE_TRIGGER, "late", ANEW, NULL}, /* one value only in this version, as `panes` */
+    {MR_SCOPE_TRIGGER, "panes", ANEW, NULL},
+    {MR_SCOPE_GROUPS, "max", LIVE, NULL},
+    {MR_SCOPE_GROUPS, "bytes", LIVE, NULL},
+    {MR_SCOPE_GROUPS, "when_full", LIVE, NULL},
+};
+
+struct compare {
+    struct mr_print before; /* each prints into a buffer of its own */
+    struct mr_print now;
+    struct mr_error *error;
+};
+
+/* The two holders of one name, and what is known of their difference. */
+struct pair {
+    struct mr_bytes name;
+    const void *before;
+    const void *now;
+    enum mr_change change;
+};
+
+static const struct row *find_row(const struct mr_option *option) {
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].scope == option->scope && strcmp(rows[i].key, option->key) == 0) {
+            return &rows[i];
+        }
+    }
+    MR_UNREACHABLE();
+}
+
+static enum effect effect_of(const struct row *row, const struct pair *pair) {
+    if (row->effect != IDS && row->effect != MODE) {
+        return row->effect;
+    }
+    enum mr_config_dedup before = ((const struct mr_config_stream *)pair->before)->dedup.mode;
+    enum mr_config_dedup now = ((const struct mr_config_stream *)pair->now)->dedup.mode;
+    bool none = before == MR_CONFIG_NONE || now == MR_CONFIG_NONE;
+    if (row->effect == IDS) {
+        return none ? LIVE : REFUSED;
+    }
+    if (none) {
+        return ANEW;
+    }
+    return (before == MR_CONFIG_BLOOM) == (now == MR_CONFIG_BLOOM) ? LIVE : REFUSED;
+}
+
+/* "1d" of "horizon: 1d\n". */
+static struct mr_shown show_value(const struct mr_buf *line, const char *key) {
+    size_t skip = strlen(key) + 2;
+    MR_ASSERT(line->len > skip && line->ptr[line->len - 1] == '\n');
+    return mr_show(mr_bytes_of(line->ptr + skip, line->len - skip - 1));
+}
+
+static enum mr_status refuse(struct compare *c, const struct pair *pair,
+                             const struct mr_option *option, const char *why) {
+    static const char stream[] = "streams.NAME";
+    const char *where = mr_scope_where(option->scope);
+    MR_ASSERT(strncmp(where, stream, sizeof stream - 1) == 0);
+    struct mr_shown before = show_value(c->before.out, option->key);
+    return mr_error_set(c->error, MR_MISMATCH,
+                        "%s: `streams.%s%s.%s: %s`: so far it was %s, and %s; go back to %s, or "
+                        "begin empty with another node.data_dir",
+                        mr_show(c->now.config->source).text, mr_show(pair->name).text,
+                        where + sizeof stream - 1, option->key,
+                        show_value(c->now.out, option->key).text, before.text, why, before.text);
+}
+
+static void print_alone(struct mr_print *print, const struct mr_option *option,
+                        const void *holder) {
+    mr_buf_clear(print->out);
+    mr_print_option(print, option, holder);
+}
+
+static enum mr_status compare_option(struct compare *c, struct pair *pair,
+                                     const struct mr_option *option) {
+    const struct row *row = find_row(option);
+    const char *only;
+    if (!mr_option_applies(option, pair->before, &only) ||
+        !mr_option_applies(option, pair->now, &only)) {
+        return MR_OK; /* the mode differs, and says it all */
+    }
+    print_alone(&c->before, option, pair->before);
+    print_alone(&c->now, option, pair->now);
+    if (c->before.out->failed || c->now.out->failed) {
+        return mr_error_set(c->error, MR_NO_MEMORY, "%s: out of memory",
+                            mr_show(c->now.config->source).text);
+    }
+    if (mr_bytes_equal(mr_buf_bytes(c->before.out), mr_buf_bytes(c->now.out))) {
+        return MR_OK;
+    }
+    enum effect effect = effect_of(row, pair);
+    if (effect == REFUSED) {
+        return refuse(c, pair, option, row->why);
+    }
+    if (effect == ANEW || pair->change == MR_CHANGE_NONE) {
+        pair->change = effect == ANEW ? MR_CHANGE_ANEW : MR_CHANGE_LIVE;
+    }
+    return MR_OK;
+}
+
+/* As deep as scopes lie in each other: two. */
+static enum mr_status compare_scope(struct compare *c, struct pair *pair, enum mr_scope scope) {
+    enum mr_status status = MR_OK;
+    for (const struct mr_option *o = mr_option_next(scope, NULL); o != NULL && status == MR_OK;
+         o = mr_option_next(scope, o)) {
+        if (o->type == MR_OPTION_SCOPE) {
+            status = compare_scope(c, pair, o->inner);
+        } else if (o->type != MR_OPTION_LATER) {
+            status = compare_option(c, pair, o);
+        }
+    }
+    return status;
+}
+
+static enum mr_status compare_streams(struct compare *c, struct mr_config_change *ret) {
+    const struct mr_config *before = c->before.config;
+    const struct mr_config *now = c->now.config;
+    ret->streams_gone = before->stream_count;
+    for (uint32_t i = 0; i < now->stream_count; i++) {
+        uint32_t old = mr_config_stream_index(before, now->streams[i].name);
+        ret->stream_of[i] = old;
+        ret->streams[i] = MR_CHANGE_NEW;
+        if (old != UINT32_MAX) {
+            struct pair pair = {.name = now->streams[i].name,
+                                .before = &before->streams[old],
+                                .now = &now->streams[i]};
+            enum mr_status status = compare_scope(c, &pair, MR_SCOPE_STREAM);
+            if (status != MR_OK) {
+                return status;
+            }
+            ret->streams[i] = pair.change;
+            ret->streams_gone--; /* names are unique */
+        }
+        ret->any = ret->any || ret->streams[i] != MR_CHANGE_NONE || old != i;
+    }
+    ret->any = ret->any || ret->streams_gone > 0;
+    return MR_OK;
+}
+
+static enum mr_status compare_rules(struct compare *c, struct mr_config_change *ret) {
+    const struct mr_config *before = c->before.config;
+    const struct mr_config *now = c->now.config;
+    ret->rules_gone = before->rule_count;
+    for (uint32_t i = 0; i < now->rule_count; i++) {
+        uint32_t old = mr_config_rule_index(before, now->rules[i].name);
+        ret->rule_of[i] = old;
+        ret->rules[i] = MR_CHANGE_NEW;
+        if (old != UINT32_MAX) {
+            struct pair pair = {
+                .name = now->rules[i].name, .before = &before->rules[old], .now = &now->rules[i]};
+            enum mr_status status = compare_scope(c, &pair, MR_SCOPE_RULE);
+            if (status != MR_OK) {
+                return status;
+            }
+            ret->rules[i] = pair.change;
+            ret->rules_gone--;
+        }
+        ret->any = ret->any || ret->rules[i] != MR_CHANGE_NONE || old != i;
+    }
+    ret->any = ret->any || ret->rules_gone > 0;
+    return MR_OK;
+}
+
+enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
+                                 struct mr_config_change *ret, struct mr_error *error) {
+    struct mr_buf text_before;
+    struct mr_buf text_now;
+    mr_buf_init(&text_before, LINES_MAX);
+    mr_buf_init(&text_now, LINES_MAX);
+    struct compare c = {.before = {.config = before, .out = &text_before},
+                        .now = {.config = now, .out = &text_now},
+                        .error = error};
+    struct mr_config_change change = {.any = false};
+    enum mr_status status = compare_streams(&c, &change);
+    if (status == MR_OK) {
+        status = compare_rules(&c, &change);
+    }
+    if (status == MR_OK) {
+        *ret = change;
+    }
+    mr_buf_finish(&text_now);
+    mr_buf_finish(&text_before);
+    return status;
+}
+
+void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret) {
+    static const char *const keys[] = {"streams", "rules"};
+    MR_ASSERT(config->stream_count > 0);
+    struct mr_print print = {.config = config, .out = ret};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        const struct mr_option *option = mr_option_find(MR_SCOPE_ROOT, mr_bytes_text(keys[i]));
+        MR_ASSERT(option != NULL);
+        mr_print_option(&print, option, config);
+    }
+    MR_ASSERT(print.depth == 0);
+}

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restore: from a checkpoint's files into the stations.
+ *
+ *     manifest ─┬─ sequencer, flusher, rules, counters       by name of stream and rule
+ *               ├─ dedup blobs ──▶ generations, then ids from the parts
+ *               └─ group parts ──▶ windows
+ *
+ * With as many shards as before each shard takes its own blobs and parts. With another number every shard reads all of
+ * them and takes what is its own by hash; then the ids are also written anew, for the old parts are divided otherwise.
+ */
+#include "pipeline/restore.h"
+
+#include "aggregate/window.h"
+#include "base/alloc.h"
+#include "base/bug.h"
+#include "base/check.h"
+#include "base/pack.h"
+#include "base/report.h"
+#include "pipeline/stations.h"
+
+enum { PENDING_BYTES_MAX = 16 << 20 }; /* of ids written anew, not yet synced */
+
+struct loading {
+    struct mr_pipeline *pipeline;
+    const struct mr_restored *from;
+    const struct mr_manifest *manifest;
+    uint32_t old_streams;
+    uint32_t old_rules;
+    bool moved; /* another number of shards */
+    uint32_t stream_now[MR_STREAMS_MAX]; /* old index -> new; UINT32_MAX: gone, or begins anew */
+    uint32_t rule_now[MR_RULES_MAX];
+    uint32_t shard; /* the one being loaded */
+    uint32_t stream; /* new index */
+    uint32_t saved;  /* which blob the ids being read belong to */
+    uint64_t dropped_events;
+    struct mr_fingerprint *mine; /* scratch: ids of a block that belong to the shard */
+    struct mr_error *error;
+};
+
+static enum mr_status unreadable(struct loading *l, const char *what) {
+    return mr_error_set(l->error, MR_CORRUPT, "%s/manifest-%016llu: %s cannot be read", l->from->dir,
+                        (unsigned long long)l->manifest->number, what);
+}
+
+static struct mr_unpack unpack_blob(const struct loading *l, enum mr_blob_kind kind, uint32_t shard) {
+    const struct mr_buf *blob = mr_manifest_blob(l->manifest, kind, shard, 0);
+    return (struct mr_unpack){.rest = blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob),
+                              .failed = blob == NULL};
+}
+
+/* ---- what is small ---- */
+
+static void map_names(struct loading *l) {
+    const struct mr_config_change *change = &l->from->change;
+    const struct mr_plan *plan = l->pipeline->plan;
+    memset(l->stream_now, 0xff, sizeof l->stream_now);
+    memset(l->rule_now, 0xff, sizeof l->rule_now);
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        if (change->stream_of[i] != UINT32_MAX) {
+            l->stream_now[change->stream_of[i]] = i;
+        }
+    }
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        if (change->rule_of[i] != UINT32_MAX && change->rules[i] != MR_CHANGE_ANEW) {
+            l->rule_now[change->rule_of[i]] = i;
+        }
+    }
+}
+
+static enum mr_status load_sequencer(struct loading *l) {
+    struct mr_sequencer *s = &l->pipeline->sequencer;
+    struct mr_unpack u = unpack_blob(l, MR_BLOB_SEQUENCER, 0);
+    mr_counter_set(&s->bundles, mr_unpack_u64(&u));
+    mr_counter_set(&s->batches, mr_unpack_u64(&u));
+    for (uint32_t i = 0; i < l->old_streams; i++) {
+        struct mr_watermark w;
+        w.watermark_ms = mr_unpack_i64(&u) - (MR_BUG(WATERMARK_BACK) ? 1500 : 0);
+        w.time_max_ms = mr_unpack_i64(&u);
+        w.last_event_recorded_ms = mr_unpack_i64(&u);
+        uint64_t received = mr_unpack_u64(&u);
+        uint64_t rejected = mr_unpack_u64(&u);
+        uint32_t now = l->stream_now[i];
+        if (now != UINT32_MAX) {
+            s->watermarks[now] = w;
+            atomic_store_explicit(&s->watermark_ms[now], w.watermark_ms, memory_order_relaxed);
+            mr_counter_set(&s->received[now], received);
+            mr_counter_set(&s->rejected[now], rejected);
+        }
+    }
+    s->seq = l->manifest->seq;
+    s->lsn = l->manifest->lsn;
+    s->recorded_ms = l->manifest->recorded_ms;
+    atomic_store_explicit(&s->last_seq, s->seq, memory_order_relaxed);
+    return mr_unpack_end(&u) ? MR_OK : unreadable(l, "the sequencer's part");
+}
+
+/* Counters of old shards that are no more are added to those of shard 0. */
+static enum mr_status load_counters(struct loading *l, uint32_t old_shard) {
+    struct mr_shard *shard = &l->pipeline->shards[l->moved ? 0 : old_shard];
+    struct mr_unpack u = unpack_blob(l, MR_BLOB_SHARD, old_shard);
+    for (uint32_t i = 0; i < l->old_streams; i++) {
+        struct mr_shard_stream none;
+        bool gone = l->stream_now[i] == UINT32_MAX;
+        struct mr_shard_stream *s = gone ? &none : &shard->streams[l->stream_now[i]];
+        mr_counter *counters[] = {&s->accepted, &s->duplicate, &s->late, &s->future, &s->observed};
+        for (uint32_t k = 0; k < sizeof counters / sizeof counters[0]; k++) {
+            uint64_t value = mr_unpack_u64(&u);
+            if (!gone) {
+                mr_counter_add(counters[k], value);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < l->old_rules; i++) {
+        uint64_t filtered = mr_unpack_u64(&u);
+        uint64_t late = mr_unpack_u64(&u);
+        if (l->rule_now[i] != UINT32_MAX) {
+            mr_counter_add(&shard->rules[l->rule_now[i]].filtered, filtered);
+            mr_counter_add(&shard->rules[l->rule_now[i]].late, late);
+        }
+    }
+    return mr_unpack_end(&u) ? MR_OK : unreadable(l, "a shard's part");
+}
+
+/* ---- ids ---- */
+
+/* Ids that are divided anew are written anew, as they come. */
+static enum mr_status write_ids(struct loading *l, bool all) {
+    struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
+    struct mr_dedup_chunk *chunk = mr_dedup_take(dedup, all);
+    enum mr_status status = MR_OK;
+    while (chunk != NULL) {
+        struct mr_dedup_chunk *rest = chunk->next;
+        chunk->next = NULL;
+        bool mine = status != MR_OK;
+        if (status == MR_OK) {
+            status = mr_lane_append(&l->pipeline->checkpointer, l->shard, l->stream, chunk, l->error);
+            mine = status == MR_NO_SPACE;
+        }
+        if (mine) {
+            mr_free(chunk);
+        }
+        chunk = rest;
+    }
+    if (status == MR_OK && l->pipeline->checkpointer.pending_bytes > PENDING_BYTES_MAX) {
+        status = mr_lanes_sync(&l->pipeline->checkpointer, l->error);
+    }
+    return status;
+}
+
+static enum mr_status load_block(void *ctx, uint64_t tag, struct mr_bytes payload) {
+    struct loading *l = ctx;
+    uint32_t shards = l->pipeline->plan->shards;
+    struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
+    const struct mr_fingerprint *ids = (const struct mr_fingerprint *)(const void *)payload.ptr;
+    size_t count = payload.len / sizeof *ids;
+    if (payload.len % sizeof *ids != 0 || count > MR_DEDUP_CHUNK_IDS) {
+        return unreadable(l, "a block of ids");
+    }
+    uint32_t mine = 0;
+    for (size_t i = 0; i < count && l->moved; i++) {
+        if (mr_fingerprint_shard(ids[i], shards) == l->shard) {
+            l->mine[mine++] = ids[i];
+        }
+    }
+    enum mr_status status = mr_dedup_load_ids(dedup, l->saved, tag, l->moved ? l->mine : ids,
+                                              l->moved ? mine : (uint32_t)count, l->error);
+    return status == MR_OK && l->moved ? write_ids(l, false) : status;
+}
+
+/* The blobs of the old shards that this shard needs: its own, or all. */
+static enum mr_status begin_dedup(struct loading *l, uint32_t old_stream, uint32_t *ret_count) {
+    struct mr_bytes saved[MR_SHARDS_MAX];
+    uint32_t count = l->moved ? l->manifest->shards : 1;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t old_shard = l->moved ? i : l->shard;
+        const struct mr_buf *blob =
+            mr_manifest_blob(l->manifest, MR_BLOB_DEDUP, old_shard, old_stream);
+        if (blob == NULL) {
+            return unreadable(l, "a dedup part");
+        }
+        saved[i] = mr_buf_bytes(blob);
+    }
+    *ret_count = count;
+    return mr_dedup_load_begin(l->pipeline->shards[l->shard].dedup[l->stream], saved, count,
+                               l->error);
+}
+
+static enum mr_status load_dedup(struct loading *l, uint32_t old_stream) {
+    struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
+    uint32_t blobs = 0;
+    enum mr_status status = begin_dedup(l, old_stream, &blobs);
+    if (status == MR_OK && l->moved) {
+        mr_dedup_journal(dedup, true);
+    }
+    for (uint32_t i = 0; status == MR_OK && i < l->manifest->part_count; i++) {
+        const struct mr_manifest_part *part = &l->manifest->parts[i];
+        bool wanted = part->id.kind == MR_PART_IDS && part->stream == old_stream &&
+                      (l->moved || part->shard == l->shard);
+        if (!wanted) {
+            continue;
+        }
+        l->saved = l->moved ? part->shard : 0;
+        status = mr_part_read(l->from->disk, l->from->dir, &part->id, 0, part->len, load_block, l,
+                              l->error);
+        if (status == MR_OK && !l->moved) {
+            status = mr_lane_adopt(&l->pipeline->checkpointer, l->shard, l->stream, part);
+        }
+    }
+    if (status == MR_OK) {
+        status = mr_dedup_load_end(dedup, l->moved, l->error);
+    }
+    if (status == MR_OK && l->moved) {
+        status = write_ids(l, true);
+    }
+    return status;
+}
+
+static enum mr_status load_dedups(struct loading *l) {
+    enum mr_status status = MR_OK;
+    for (uint32_t old = 0; old < l->old_streams; old++) {
+        l->stream = l->stream_now[old];
+        if (l->stream == UINT32_MAX || l->from->change.streams[l->stream] == MR_CHANGE_ANEW) {
+            continue;
+        }
+        for (l->shard = 0; l->shard < l->pipeline->plan->shards; l->shard++) {
+            status = load_dedup(l, old);
+            if (status != MR_OK) {
+                return status;
+            }
+        }
+    }
+    return status;
+}
+
+/* ---- groups ---- */
+
+static enum mr_status load_slice(void *ctx, uint64_t tag, struct mr_bytes payload) {
+    struct loading *l = ctx;
+    (void)tag;
+    uint64_t dropped = 0;
+    bool counters = !l->moved || l->shard == 0;
+    enum mr_status status = mr_combine_load_slice(l->pipeline->shards[l->shard].combine, payload,
+                                                  counters, &dropped, l->error);
+    l->dropped_events += counters ? dropped : 0;
+    return status;
+}
+
+static enum mr_status load_groups(struct loading *l, const int64_t *watermarks_ms) {
+    struct mr_combine *combine = l->pipeline->shards[l->shard].combine;
+    struct mr_combine_load load = {
+        .seq = l->manifest->seq,
+        .watermarks_ms = watermarks_ms,
+        .rule_map = l->rule_now,
+        .rule_map_len = l->old_rules,
+        .shards = l->pipeline->plan->shards,
+    };
+    enum mr_status status = mr_combine_load_begin(combine, &load, l->error);
+    for (uint32_t i = 0; status == MR_OK && i < l->manifest->part_count; i++) {
+        const struct mr_manifest_part *part = &l->manifest->parts[i];
+        if (part->id.kind == MR_PART_GROUPS && (l->moved || part->shard == l->shard)) {
+            status = mr_part_read(l->from->disk, l->from->dir, &part->id, 0, part->len, load_slice,
+                                  l, l->error);
+        }
+    }
+    return status == MR_OK ? mr_combine_load_end(combine, l->error) : status;
+}
+
+static enum mr_status load_windows(struct loading *l) {
+    const struct mr_plan *plan = l->pipeline->plan;
+    int64_t watermarks_ms[MR_STREAMS_MAX];
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        watermarks_ms[i] = l->pipeline->sequencer.watermarks[i].watermark_ms;
+    }
+    enum mr_status status = MR_OK;
+    for (l->shard = 0; status == MR_OK && l->shard < plan->shards; l->shard++) {
+        status = load_groups(l, watermarks_ms);
+    }
+    if (status == MR_OK && l->dropped_events > 0) {
+        mr_report(MR_LEVEL_WARN, "windows_dropped",
+                  "events=%llu reason=\"their rule is gone or begins anew\" "
+                  "action=\"the log has the events: replay makes the results again\"",
+                  (unsigned long long)l->dropped_events);
+    }
+    return status;
+}
+
+static void settle_shards(struct loading *l) {
+    const struct mr_plan *plan = l->pipeline->plan;
+    for (uint32_t i = 0; i < plan->shards; i++) {
+        struct mr_shard *shard = &l->pipeline->shards[i];
+        atomic_store_explicit(&shard->done_seq, l->manifest->seq, memory_order_relaxed);
+        for (uint32_t k = 0; k < plan->stream_count; k++) {
+            uint64_t room = mr_dedup_room(shard->dedup[k], l->manifest->recorded_ms);
+            atomic_store_explicit(&shard->streams[k].room, room, memory_order_relaxed);
+        }
+    }
+}
+
+enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored *restored,
+                          struct mr_error *error) {
+    struct mr_fingerprint *mine = mr_alloc(MR_DEDUP_CHUNK_IDS * sizeof *mine);
+    if (mine == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory loading the checkpoint");
+    }
+    struct loading l = {
+        .pipeline = pipeline,
+        .from = restored,
+        .manifest = &restored->newest,
+        .old_streams = restored->old_streams,
+        .old_rules = restored->old_rules,
+        .moved = restored->newest.shards != pipeline->plan->shards,
+        .mine = mine,
+        .error = error,
+    };
+    map_names(&l);
+    enum mr_status status = load_sequencer(&l);
+    for (uint32_t i = 0; status == MR_OK && i < restored->newest.shards; i++) {
+        status = load_counters(&l, i);
+    }
+    if (status == MR_OK) {
+        status = load_dedups(&l);
+    }
+    if (status == MR_OK) {
+        status = load_windows(&l);
+    }
+    if (status == MR_OK) {
+        settle_shards(&l);
+    }
+    mr_free(mine);
+    return status;
+}
+
+/* ---- finding it ---- */
+
+static enum mr_status verify_parts(const struct mr_restored *r, const struct mr_manifest *m,
+                                   struct mr_error *error) {
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < m->part_count; i++) {
+        status = mr_part_verify(r->disk, r->dir, &m->parts[i].id, 0, m->parts[i].len, error);
+    }
+    return status;
+}
+
+static enum mr_status read_flusher(struct mr_restored *r, struct mr_error *error) {
+    const struct mr_buf *blob = mr_manifest_blob(&r->newest, MR_BLOB_FLUSHER, 0, 0);
+    struct mr_unpack u = {.rest = blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob),
+                          .failed = blob == NULL};
+    r->dead_seq = mr_unpack_u64(&u);
+    r->dead_lsn = mr_unpack_u64(&u);
+    return mr_unpack_end(&u) ? MR_OK
+                             : mr_error_set(error, MR_CORRUPT, "%s: the flusher's part cannot be read",
+                                            r->dir);
+}
+
+/* One manifest from the list, newest first, into the first free place; a damaged one is passed over. The parts of the
+ * one before are read only when it is needed. */
+static enum mr_status consider(struct mr_restored *r, uint64_t number, uint32_t *damaged,
+                               struct mr_error *error) {
+    struct mr_manifest *m = r->newest.number == 0 ? &r->newest : &r->before;
+    enum mr_status status = mr_manifest_read(r->disk, r->dir, number, m, error);
+    if (status == MR_OK && m == &r->newest) {
+        status = verify_parts(r, m, error);
+    }
+    if (status != MR_CORRUPT) {
+        return status;
+    }
+    mr_manifest_finish(m);
+    mr_manifest_init(m);
+    *damaged += 1;
+    char quoted[MR_ERROR_TEXT_MAX];
+    mr_report(MR_LEVEL_ERROR, "checkpoint_damaged", "number=%llu reason=%s action=\"the one before it is taken\"",
+              (unsigned long long)number, mr_report_value(error->text, quoted, sizeof quoted));
+    return MR_OK;
+}
+
+enum mr_status mr_restored_open(struct mr_disk *disk, const char *dir, struct mr_restored *ret,
+                                struct mr_error *error) {
+    *ret = (struct mr_restored){.disk = disk, .dir = dir, .next_manifest = 1, .next_part = 1};
+    mr_manifest_init(&ret->newest);
+    mr_manifest_init(&ret->before);
+    struct mr_manifest_list list;
+    enum mr_status status = mr_disk_mkdir(disk, dir);
+    if (status != MR_OK) {
+        return mr_error_set(error, status, "cannot make %s: %s", dir, mr_status_text(status));
+    }
+    status = mr_manifest_list(disk, dir, &list, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    uint32_t damaged = 0;
+    for (uint32_t i = list.manifest_count; status == MR_OK && i-- > 0 && ret->before.number == 0;) {
+        status = consider(ret, list.manifests[i], &damaged, error);
+    }
+    if (list.manifest_count > 0) {
+        ret->next_manifest = list.manifests[list.manifest_count - 1] + 1;
+    }
+    if (list.part_count > 0) {
+        ret->next_part = list.parts[list.part_count - 1] + 1;
+    }
+    mr_manifest_list_finish(&list);
+    if (status == MR_OK && ret->newest.number != 0) {
+        status = read_flusher(ret, error);
+    }
+    if (status != MR_OK) {
+        mr_restored_finish(ret);
+    }
+    return status;
+}
+
+void mr_restored_finish(struct mr_restored *restored) {
+    mr_manifest_finish(&restored->newest);
+    mr_manifest_finish(&restored->before);
+}
+
+static bool names(const struct mr_manifest *m, uint64_t part) {
+    for (uint32_t i = 0; i < m->part_count; i++) {
+        if (m->parts[i].id.number == part) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum mr_status mr_restored_tidy(const struct mr_restored *restored, struct mr_error *error) {
+    struct mr_manifest_list list;
+    enum mr_status status = mr_manifest_list(restored->disk, restored->dir, &list, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    for (uint32_t i = 0; status == MR_OK && i < list.manifest_count; i++) {
+        uint64_t number = list.manifests[i];
+        if (number != restored->newest.number && number != restored->before.number) {
+            status = mr_manifest_remove(restored->disk, restored->dir, number);
+        }
+    }
+    for (uint32_t i = 0; status == MR_OK && i < list.part_count; i++) {
+        if (!names(&restored->newest, list.parts[i]) && !names(&restored->before, list.parts[i])) {
+            status = mr_part_remove(restored->disk, restored->dir, list.parts[i]);
+        }
+    }
+    mr_manifest_list_finish(&list);
+    return status == MR_OK ? MR_OK
+                           : mr_error_set(error, status, "%s: cannot remove what is not needed: %s",
+                                          restored->dir, mr_status_text(status));
+}
+
+struct mr_bytes mr_restored_config(const struct mr_restored *restored) {
+    const struct mr_buf *blob = mr_manifest_blob(&restored->newest, MR_BLOB_CONFIG, 0, 0);
+    return blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob);
+}
+
+/* Windows that were final under the settings before stay final. */
+static int64_t floor_of(const struct mr_config_rule *before, int64_t floor_ms, int64_t watermark_ms) {
+    struct mr_rule rule = {.window_size_ms = before->window_size_ms,
+                           .allowed_lateness_ms = before->allowed_lateness_ms,
+                           .final_floor_ms = floor_ms};
+    int64_t end_ms = mr_window_final_end(&rule, watermark_ms);
+    return end_ms > floor_ms ? end_ms : floor_ms;
+}
+
+enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_config *before,
+                                uint64_t anew_seq, struct mr_plan *plan, struct mr_error *error) {
+    const struct mr_buf *rules = mr_manifest_blob(&restored->newest, MR_BLOB_RULES, 0, 0);
+    const struct mr_buf *sequencer = mr_manifest_blob(&restored->newest, MR_BLOB_SEQUENCER, 0, 0);
+    struct mr_unpack u = {.rest = rules == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(rules)};
+    struct mr_unpack w = {.rest = sequencer == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(sequencer)};
+    uint64_t generations[MR_RULES_MAX];
+    int64_t floors_ms[MR_RULES_MAX];
+    int64_t watermarks_ms[MR_STREAMS_MAX];
+    for (uint32_t i = 0; i < before->rule_count; i++) {
+        generations[i] = mr_unpack_u64(&u);
+        floors_ms[i] = mr_unpack_i64(&u);
+    }
+    (void)mr_unpack_u64(&w); /* bundles */
+    (void)mr_unpack_u64(&w); /* batches */
+    for (uint32_t i = 0; i < before->stream_count; i++) {
+        watermarks_ms[i] = mr_unpack_i64(&w);
+        for (uint32_t k = 0; k < 4; k++) {
+            (void)mr_unpack_u64(&w); /* what load_sequencer takes */
+        }
+    }
+    if (!mr_unpack_end(&u) || !mr_unpack_end(&w)) {
+        return mr_error_set(error, MR_CORRUPT, "%s: the rules' part cannot be read", restored->dir);
+    }
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        uint32_t old = restored->change.rule_of[i];
+        restored->finals_ms[i] = INT64_MIN;
+        if (old == UINT32_MAX || restored->change.rules[i] == MR_CHANGE_ANEW) {
+            plan->generations[i] = anew_seq;
+            continue;
+        }
+        plan->generations[i] = generations[old];
+        plan->rules[i].final_floor_ms = floors_ms[old];
+        if (restored->change.rules[i] != MR_CHANGE_NONE) {
+            int64_t watermark_ms = watermarks_ms[before->rules[old].stream];
+            plan->rules[i].final_floor_ms =
+                floor_of(&before->rules[old], floors_ms[old], watermark_ms);
+            restored->finals_ms[i] = mr_window_final_end(&plan->rules[i], watermark_ms);
+        }
+    }
+    return MR_OK;
+}

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves what becomes of the state when the configuration changes.
+ *
+ * 1. Every option of streams and rules has its class: a table by hand, and no option without a line in it.
+ * 2. Every change that is refused says so in the words of a second table.
+ * 3. Streams and rules are found by name: new, gone, in another order.
+ * 4. Every allocation failing in turn.
+ *
+ * test_change_model.c has random pairs, test_state.c the text that both sides are read from.
+ */
+#include "support.h"
+
+#include "base/alloc.h"
+#include "config/options.h"
+
+#define STREAM(more) "streams: { s: { id: i, time: t, " more " } }\n"
+#define ID(more)     "streams: { s: { time: t, " more " } }\n"
+#define RULE(keys)                                                                                 \
+    "streams: { s: { id: i, time: t }, u: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
+#define FROM_S "from: s, window: { size: 1m }, metrics: { n: count }"
+
+/* One setting differs: what that does to stream or rule 0. text: it is refused with these words. */
+struct change {
+    enum mr_scope scope;
+    const char *key;
+    const char *before;
+    const char *now;
+    enum mr_change change;
+    const char *text;
+};
+
+static const struct change changes[] = {
+    {MR_SCOPE_STREAM, "id", ID("id: a"), ID("id: [a, b]"), 0,
+     "f: `streams.s.id: [a, b]`: so far it was [a], and ids remembered by the one are not found by "
+     "the other; go "
+     "back to [a], or begin empty with another node.data_dir"},
+    {MR_SCOPE_STREAM, "id", ID("id: [a, b]"), ID("id: [b, a]"), 0,
+     "f: `streams.s.id: [b, a]`: so far it was [a, b], and ids remembered by the one are not found "
+     "by the other; go "
+     "back to [a, b], or begin empty with another node.data_dir"},
+    {MR_SCOPE_STREAM, "id", ID("id: a, dedup: { mode: bloom }"),
+     ID("id: \"x y\", dedup: { mode: bloom }"), 0,
+     "f: `streams.s.id: [\"x y\"]`: so far it was [a], and ids remembered by the one are not found "
+     "by the other; go "
+     "back to [a], or begin empty with another node.data_dir"},
+    {MR_SCOPE_STREAM, "id", ID("id: a, dedup: { mode: exact }"),
+     ID("id: b, dedup: { mode: observe }"), 0,
+     "f: `streams.s.id: [b]`: so far it was [a], and ids remembered by the one are not found by "
+     "the other; go "
+     "back to [a], or begin empty with another node.data_dir"},
+    {MR_SCOPE_STREAM, "id", ID("id: a, dedup: { mode: none }"), ID("id: b, dedup: { mode: none }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "id", ID("dedup: { mode: none }"), ID("id: b, dedup: { mode: none }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "id", ID("id: a, dedup: { mode: none }"), ID("id: b"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_STREAM, "id", ID("id: a"), ID("dedup: { mode: none }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_STREAM, "id", ID("id: a"), ID("id: [a]"), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_STREAM, "time", STREAM(""), "streams: { s: { id: i, time: u } }\n", MR_CHANGE_LIVE,
+     NULL},
+    {MR_SCOPE_TIME, "field", STREAM(""), "streams: { s: { id: i, time: { field: u } } }\n",
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_TIME, "format", STREAM(""),
+     "streams: { s: { id: i, time: { field: t, format: s } } }\n", MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_TIME, "format", STREAM(""),
+     "streams: { s: { id: i, time: { field: t, format: ms } } }\n", MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_STREAM, "missing_id", STREAM(""), STREAM("missing_id: accept"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "missing_time", STREAM(""), STREAM("missing_time: reject"), MR_CHANGE_LIVE,
+     NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM(""), STREAM("dedup: { mode: observe }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: observe }"), STREAM(""), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM(""), STREAM("dedup: { mode: none }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: none }"), STREAM(""), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: observe }"), STREAM("dedup: { mode: none }"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: bloom }"), STREAM("dedup: { mode: none }"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: none }"),
+     STREAM("dedup: { mode: bloom, horizon: 1h, ids: 5, error: 1e-3 }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", STREAM(""), STREAM("dedup: { mode: bloom }"), 0,
+     "f: `streams.s.dedup.mode: bloom`: so far it was exact, and what the one remembers cannot be "
+     "moved to the "
+     "other; go back to exact, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: bloom }"), STREAM(""), 0,
+     "f: `streams.s.dedup.mode: exact`: so far it was bloom, and what the one remembers cannot be "
+     "moved to the "
+     "other; go back to bloom, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: observe }"),
+     STREAM("dedup: { mode: bloom, error: 0.1 }"), 0,
+     "f: `streams.s.dedup.mode: bloom`: so far it was observe, and what the one remembers cannot "
+     "be moved to the "
+     "other; go back to observe, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: bloom }"), STREAM("dedup: { mode: observe }"),
+     0,
+     "f: `streams.s.dedup.mode: observe`: so far it was bloom, and what the one remembers cannot "
+     "be moved to the "
+     "other; go back to bloom, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "horizon", STREAM(""), STREAM("dedup: { horizon: 1h }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "horizon", STREAM(""), STREAM("dedup: { horizon: 1440m }"), MR_CHANGE_NONE,
+     NULL},
+    {MR_SCOPE_DEDUP, "ids", STREAM(""), STREAM("dedup: { ids: 5 }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "ids", STREAM("dedup: { mode: bloom }"),
+     STREAM("dedup: { mode: bloom, ids: 5 }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "when_full", STREAM(""), STREAM("dedup: { when_full: evict_oldest }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "error", STREAM("dedup: { mode: bloom }"),
+     STREAM("dedup: { mode: bloom, error: 1e-3 }"), 0,
+     "f: `streams.s.dedup.error: 0.001`: so far it was 0.0001, and filters that are filled cannot "
+     "be made anew; go "
+     "back to 0.0001, or begin empty with another node.data_dir"},
+    {MR_SCOPE_WATERMARK, "out_of_orderness", STREAM(""),
+     STREAM("watermark: { out_of_orderness: 1s }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "idle_timeout", STREAM(""), STREAM("watermark: { idle_timeout: off }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "max_future", STREAM(""), STREAM("watermark: { max_future: 0s }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_RULE, "from", RULE(FROM_S),
+     RULE("from: u, window: { size: 1m }, metrics: { n: count }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", RULE(FROM_S), RULE(FROM_S ", group_by: a"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", RULE(FROM_S ", group_by: [a, b]"),
+     RULE(FROM_S ", group_by: [b, a]"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", RULE(FROM_S ", group_by: a"), RULE(FROM_S ", group_by: [a]"),
+     MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_RULE, "allowed_lateness", RULE(FROM_S), RULE(FROM_S ", allowed_lateness: 6m"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_RULE, "metrics", RULE(FROM_S),
+     RULE("from: s, window: { size: 1m }, metrics: { m: count }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "metrics", RULE("from: s, window: { size: 1m }, metrics: { n: { sum: x } }"),
+     RULE("from: s, window: { size: 1m }, metrics: { n: { sum: y } }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "metrics", RULE("from: s, window: { size: 1m }, metrics: { n: { sum: x } }"),
+     RULE("from: s, window: { size: 1m }, metrics: { n: { max: x } }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "metrics",
+     RULE("from: s, window: { size: 1m }, metrics: { n: count, m: count }"),
+     RULE("from: s, window: { size: 1m }, metrics: { m: count, n: count }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "size", RULE(FROM_S),
+     RULE("from: s, window: { size: 2m }, metrics: { n: count }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "size", RULE(FROM_S ", allowed_lateness: 6m"),
+     RULE("from: s, window: { size: 2m }, metrics: { n: count }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "size", RULE(FROM_S),
+     RULE("from: s, window: { size: 60s }, metrics: { n: count }"), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_GROUPS, "max", RULE(FROM_S), RULE(FROM_S ", groups: { max: 2 }"), MR_CHANGE_LIVE,
+     NULL},
+    {MR_SCOPE_GROUPS, "bytes", RULE(FROM_S), RULE(FROM_S ", groups: { bytes: 1MiB }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_GROUPS, "when_full", RULE(FROM_S), RULE(FROM_S ", groups: { when_full: drop }"),
+     MR_CHANGE_LIVE, NULL},
+};
+
+enum { CHANGES = sizeof changes / sizeof changes[0] };
+
+static bool is_of_rule(enum mr_scope scope) {
+    return strncmp(mr_scope_where(scope), "rules.NAME", 10) == 0;
+}
+
+static bool is_of_stream(enum mr_scope scope) {
+    return strncmp(mr_scope_where(scope), "streams.NAME", 12) == 0;
+}
+
+static void assert_change(const struct change *want) {
+    struct mr_config *before = parse(want->before);
+    struct mr_config *now = parse(want->now);
+    struct mr_config_change change = {.streams_gone = 77};
+    struct mr_error error = {0};
+    enum mr_status status = mr_config_compare(before, now, &change, &error);
+    if (want->text != NULL) {
+        assert_int_equal(status, MR_MISMATCH);
+        assert_int_equal(error.status, MR_MISMATCH);
+        assert_string_equal(error.text, want->text);
+        assert_int_equal(change.streams_gone, 77); /* nothing is written */
+    } else {
+        assert_int_equal(status, MR_OK);
+        enum mr_change found = is_of_rule(want->scope) ? change.rules[0] : change.streams[0];
+        if (found != want->change) {
+            print_error("%s\n->\n%s\n", want->before, want->now);
+        }
+        assert_int_equal(found, want->change);
+        assert_int_equal(change.any, want->change != MR_CHANGE_NONE);
+        assert_int_equal(change.any, texts_differ(before, now));
+        assert_int_equal(change.streams_gone + change.rules_gone, 0);
+    }
+    assert_int_equal(mr_config_compare(now, now, &change, &error), MR_OK);
+    assert_false(change.any);
+    mr_config_close(before);
+    mr_config_close(now);
+}
+
+static void every_change_has_its_class(void **state_) {
+    (void)state_;
+    for (int i = 0; i < CHANGES; i++) {
+        assert_change(&changes[i]);
+    }
+}
+
+/* A new option of a stream or rule must say what its change does, here and in config/change.c. */
+static void every_option_has_its_class(void **state_) {
+    (void)state_;
+    size_t count;
+    const struct mr_option *options = mr_options(&count);
+    int seen = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct mr_option *o = &options[i];
+        bool of_state = is_of_rule(o->scope) || is_of_stream(o->scope);
+        if (!of_state || o->type == MR_OPTION_LATER || o->type == MR_OPTION_SCOPE) {
+            continue;
+        }
+        bool found = false;
+        for (int k = 0; k < CHANGES; k++) {
+            found = found || (changes[k].scope == o->scope && strcmp(changes[k].key, o->key) == 0);
+        }
+        if (!found && o->type == MR_OPTION_CHOICE) { /* nothing to change to */
+            int choices = 0;
+            for (const struct mr_choice *c = o->choices; c->text != NULL; c++) {
+                choices += c->value != MR_CHOICE_LATER;
+            }
+            found = choices == 1;
+        }
+        if (!found) {
+            print_error("%s.%s has no line in `changes`\n", mr_scope_where(o->scope), o->key);
+        }
+        assert_true(found);
+        seen++;
+    }
+    assert_true(seen > 20);
+}
+
+static void names_are_what_counts(void **state_) {
+    (void)state_;
+    struct mr_config *before =
+        parse("streams: { a: { id: i, time: t }, b: { id: i, time: t }, c: { id: i, time: t } }\n"
+              "rules:\n"
+              "  x: { from: a, window: { size: 1m }, metrics: { n: count } }\n"
+              "  y: { from: b, window: { size: 1m }, metrics: { n: count } }\n"
+              "  z: { from: b, window: { size: 1m }, metrics: { n: count } }\n");
+    struct mr_config *now =
+        parse("streams: { c: { id: i, time: t }, d: { id: q, time: t }, a: { id: i, time: u } }\n"
+              "rules:\n"
+              "  z: { from: d, window: { size: 1m }, metrics: { n: count } }\n"
+              "  x: { from: a, window: { size: 1m }, metrics: { n: count } }\n"
+              "  v: { from: a, window: { size: 1m }, metrics: { n: count } }\n");
+    struct mr_config_change change;
+    assert_int_equal(mr_config_compare(before, now, &change, NULL), MR_OK);
+    assert_true(change.any);
+    assert_int_equal(change.stream_of[0], 2);
+    assert_int_equal(change.streams[0], MR_CHANGE_NONE);
+    assert_int_equal(change.stream_of[1], UINT32_MAX);
+    assert_int_equal(change.streams[1], MR_CHANGE_NEW);
+    assert_int_equal(change.stream_of[2], 0);
+    assert_int_equal(change.streams[2], MR_CHANGE_LIVE);
+    assert_int_equal(change.streams_gone, 1);
+    assert_int_equal(change.rule_of[0], 2);
+    assert_int_equal(change.rules[0], MR_CHANGE_ANEW);
+    assert_int_equal(change.rule_of[1], 0);
+    assert_int_equal(change.rules[1], MR_CHANGE_NONE);
+    assert_int_equal(change.rule_of[2], UINT32_MAX);
+    assert_int_equal(change.rules[2], MR_CHANGE_NEW);
+    assert_int_equal(change.rules_gone, 1);
+    mr_config_close(now);
+
+    now = parse("streams: { a: { id: i, time: t }, c: { id: i, time: t }, b: { id: i, time: t } }\n"
+                "rules:\n"
+                "  x: { from: a, window: { size: 1m }, metrics: { n: count } }\n"
+                "  y: { from: b, window: { size: 1m }, metrics: { n: count } }\n"
+                "  z: { from: b, window: { size: 1m }, metrics: { n: count } }\n");
+    assert_int_equal(mr_config_compare(before, now, &change, NULL), MR_OK);
+    assert_true(change.any); /* their numbers in the log are others */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(change.streams[i], MR_CHANGE_NONE);
+        assert_int_equal(change.rules[i], MR_CHANGE_NONE);
+    }
+    mr_config_close(now);
+    mr_config_close(before);
+}
+
+#define YAML                                                                                       \
+    "streams:\n"                                                                                   \
+    "  s: { id: [a, 'b\"c'], time: { field: t, format: us } }\n"                                   \
+    "  u: { time: $t, missing_id: accept, missing_time: reject, dedup: { mode: none },\n"          \
+    "       watermark: { idle_timeout: off } }\n"                                                  \
+    "  v: { id: i, time: t, dedup: { mode: bloom, when_full: evict_oldest } }\n"                   \
+    "rules:\n"                                                                                     \
+    "  r: { from: u, group_by: [x, y.z], window: { size: 10s },\n"                                 \
+    "       metrics: { n: count, m: { avg: p } }, groups: { when_full: drop } }\n"
+
+static void memory_may_end_anywhere(void **state_) {
+    (void)state_;
+    struct mr_config *before = parse(YAML);
+    struct mr_config *now = parse(STREAM(""));
+    struct mr_config_change change = {.rules_gone = 77};
+    struct mr_error error = {0};
+    enum mr_status status = MR_NO_MEMORY;
+    size_t failures = 0;
+    while (status == MR_NO_MEMORY) {
+        assert_int_equal(change.rules_gone, 77);
+        mr_alloc_fail_at(failures + 1, 1);
+        status = mr_config_compare(before, before, &change, &error);
+        mr_alloc_fail_at(0, 0);
+        assert_true(status == MR_OK || error.status == MR_NO_MEMORY);
+        failures += status != MR_OK;
+    }
+    assert_int_equal(status, MR_OK);
+    assert_true(failures >= 2);
+    assert_string_equal(error.text, "f: out of memory");
+    assert_int_equal(mr_config_compare(before, now, &change, &error),
+                     MR_MISMATCH); /* and refusals are no leaks */
+    mr_config_close(now);
+    mr_config_close(before);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_change_has_its_class),
+        cmocka_unit_test(every_option_has_its_class),
+        cmocka_unit_test(names_are_what_counts),
+        cmocka_unit_test(memory_may_end_anywhere),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

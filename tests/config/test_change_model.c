@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves what a change of the configuration does, over pairs of random configurations that differ in a few settings,
+ * against a model that knows the settings by name; and that `any` is whether the state texts differ.
+ */
+#include "support.h"
+
+#include "config/options.h"
+
+#include <stdio.h>
+
+/* The model: settings by name, each a number below its domain; 0 is the default where there is one. */
+
+enum {
+    ID,
+    TIME,
+    FORMAT,
+    MISSING_ID,
+    MISSING_TIME,
+    MODE,
+    HORIZON,
+    IDS,
+    WHEN_FULL,
+    ERROR,
+    LATE_BY,
+    IDLE,
+    FUTURE,
+    STREAM_SETTINGS
+};
+enum { FROM, GROUP_BY, SIZE, LATENESS, METRICS, MAX, BYTES, GROUPS_FULL, RULE_SETTINGS };
+enum { NAMES = 3, VALUES = 4 };
+enum { EXACT, OBSERVE, BLOOM, NONE };
+
+static const char *const stream_values[STREAM_SETTINGS][VALUES] = {
+    [ID] = {"[i]", "[j]", "[i, j]", "[j, i]"},
+    [TIME] = {"t", "u"},
+    [FORMAT] = {"ms", "rfc3339", "ns"},
+    [MISSING_ID] = {"reject", "accept"},
+    [MISSING_TIME] = {"arrival", "reject"},
+    [MODE] = {"exact", "observe", "bloom", "none"},
+    [HORIZON] = {"24h", "1h"},
+    [IDS] = {"10000000", "7"},
+    [WHEN_FULL] = {"reject", "evict_oldest"},
+    [ERROR] = {"1e-4", "0.02"},
+    [LATE_BY] = {"30s", "0s"},
+    [IDLE] = {"1m", "off", "2m"},
+    [FUTURE] = {"5m", "0s"},
+};
+
+static const char *const rule_values[RULE_SETTINGS][VALUES] = {
+    [FROM] = {"a", "b", "c"},
+    [GROUP_BY] = {"[]", "[x]", "[x, y]", "[y, x]"},
+    [SIZE] = {"1m", "1s"},
+    [LATENESS] = {"5m", "0s"},
+    [METRICS] = {"{ n: count }", "{ n: { sum: p } }", "{ n: { min: p } }",
+                 "{ n: count, m: count }"},
+    [MAX] = {"1000000", "1"},
+    [BYTES] = {"256MiB", "64KiB"},
+    [GROUPS_FULL] = {"other", "drop"},
+};
+
+struct spec {
+    bool has_stream[NAMES];
+    bool has_rule[NAMES];
+    uint8_t stream[NAMES][STREAM_SETTINGS];
+    uint8_t rule[NAMES][RULE_SETTINGS];
+    bool turned; /* the last comes first */
+};
+
+static uint64_t random_state = 7;
+
+static uint32_t below(uint32_t bound) {
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (uint32_t)(random_state >> 33) % bound;
+}
+
+static uint8_t any_value(const char *const *values) {
+    uint32_t count = 0;
+    while (count < VALUES && values[count] != NULL) {
+        count++;
+    }
+    return (uint8_t)below(count);
+}
+
+/* A rule's stream is there; one stream is. */
+static void spec_mend(struct spec *s) {
+    bool one = s->has_stream[0] || s->has_stream[1] || s->has_stream[2];
+    s->has_stream[0] = s->has_stream[0] || !one;
+    for (int i = 0; i < NAMES; i++) {
+        s->has_rule[i] = s->has_rule[i] && s->has_stream[s->rule[i][FROM]];
+    }
+}
+
+static struct spec spec_random(void) {
+    struct spec s = {.turned = below(8) == 0};
+    for (int i = 0; i < NAMES; i++) {
+        s.has_stream[i] = below(5) > 0;
+        s.has_rule[i] = below(5) > 0;
+        for (int k = 0; k < STREAM_SETTINGS; k++) {
+            s.stream[i][k] = any_value(stream_values[k]);
+        }
+        for (int k = 0; k < RULE_SETTINGS; k++) {
+            s.rule[i][k] = any_value(rule_values[k]);
+        }
+    }
+    spec_mend(&s);
+    return s;
+}
+
+static struct spec spec_changed(const struct spec *before) {
+    struct spec s = *before;
+    for (uint32_t n = below(6); n > 0; n--) {
+        uint32_t i = below(NAMES);
+        uint32_t what = below(16);
+        if (what == 0) {
+            s.has_stream[i] = !s.has_stream[i];
+        } else if (what == 1) {
+            s.has_rule[i] = !s.has_rule[i];
+        } else if (what == 2) {
+            s.turned = !s.turned;
+        } else if (what < 10) {
+            uint32_t k = below(STREAM_SETTINGS);
+            s.stream[i][k] = any_value(stream_values[k]);
+        } else {
+            uint32_t k = below(RULE_SETTINGS);
+            s.rule[i][k] = any_value(rule_values[k]);
+        }
+    }
+    spec_mend(&s);
+    return s;
+}
+
+static int place(const struct spec *s, int i) {
+    return s->turned ? (i + NAMES - 1) % NAMES : i;
+}
+
+static void write_dedup(struct mr_buf *yaml, const uint8_t *v) {
+    mr_buf_printf(yaml, ", dedup: { mode: %s", stream_values[MODE][v[MODE]]);
+    if (v[MODE] != NONE) {
+        mr_buf_printf(yaml, ", horizon: %s, ids: %s, when_full: %s",
+                      stream_values[HORIZON][v[HORIZON]], stream_values[IDS][v[IDS]],
+                      stream_values[WHEN_FULL][v[WHEN_FULL]]);
+    }
+    if (v[MODE] == BLOOM && (v[ERROR] != 0 || below(2) == 0)) {
+        mr_buf_printf(yaml, ", error: %s", stream_values[ERROR][v[ERROR]]);
+    }
+    mr_buf_append_text(yaml, " }");
+}
+
+/* Defaults are now and then left out. */
+static struct mr_config *spec_parse(const struct spec *s) {
+    struct mr_buf yaml;
+    mr_buf_init(&yaml, PRINT_MAX);
+    mr_buf_append_text(&yaml, "streams:\n");
+    for (int n = 0; n < NAMES; n++) {
+        int i = place(s, n);
+        const uint8_t *v = s->stream[i];
+        if (!s->has_stream[i]) {
+            continue;
+        }
+        mr_buf_printf(&yaml, "  %c: { id: %s, time: { field: %s, format: %s }", 'a' + i,
+                      stream_values[ID][v[ID]], stream_values[TIME][v[TIME]],
+                      stream_values[FORMAT][v[FORMAT]]);
+        if (v[MISSING_ID] != 0 || below(2) == 0) {
+            mr_buf_printf(&yaml, ", missing_id: %s", stream_values[MISSING_ID][v[MISSING_ID]]);
+        }
+        mr_buf_printf(&yaml, ", missing_time: %s", stream_values[MISSING_TIME][v[MISSING_TIME]]);
+        write_dedup(&yaml, v);
+        mr_buf_printf(&yaml,
+                      ", watermark: { out_of_orderness: %s, idle_timeout: %s, max_future: %s } }\n",
+                      stream_values[LATE_BY][v[LATE_BY]], stream_values[IDLE][v[IDLE]],
+                      stream_values[FUTURE][v[FUTURE]]);
+    }
+    mr_buf_append_text(&yaml, "rules:\n");
+    for (int n = 0; n < NAMES; n++) {
+        int i = place(s, n);
+        const uint8_t *v = s->rule[i];
+        if (!s->has_rule[i]) {
+            continue;
+        }
+        mr_buf_printf(&yaml,
+                      "  r%d: { from: %s, window: { size: %s }, metrics: %s, allowed_lateness: %s",
+                      i, rule_values[FROM][v[FROM]], rule_values[SIZE][v[SIZE]],
+                      rule_values[METRICS][v[METRICS]], rule_values[LATENESS][v[LATENESS]]);
+        if (v[GROUP_BY] != 0 || below(2) == 0) {
+            mr_buf_printf(&yaml, ", group_by: %s", rule_values[GROUP_BY][v[GROUP_BY]]);
+        }
+        mr_buf_printf(&yaml, ", groups: { max: %s, bytes: %s, when_full: %s } }\n",
+                      rule_values[MAX][v[MAX]], rule_values[BYTES][v[BYTES]],
+                      rule_values[GROUPS_FULL][v[GROUPS_FULL]]);
+    }
+    mr_buf_append_char(&yaml, 0);
+    struct mr_config *config = parse((const char *)yaml.ptr);
+    mr_buf_finish(&yaml);
+    return config;
+}
+
+static bool model_refuses(const uint8_t *before, const uint8_t *now) {
+    if (before[MODE] == NONE || now[MODE] == NONE) {
+        return false;
+    }
+    bool was_bloom = before[MODE] == BLOOM;
+    bool is_bloom = now[MODE] == BLOOM;
+    return before[ID] != now[ID] || was_bloom != is_bloom ||
+           (is_bloom && before[ERROR] != now[ERROR]);
+}
+
+static enum mr_change model_stream(const uint8_t *before, const uint8_t *now) {
+    if ((before[MODE] == NONE) != (now[MODE] == NONE)) {
+        return MR_CHANGE_ANEW;
+    }
+    bool differs = false;
+    for (int k = 0; k < STREAM_SETTINGS; k++) {
+        bool of_ids = k == HORIZON || k == IDS || k == WHEN_FULL;
+        bool counts = k == ERROR ? now[MODE] == BLOOM : !of_ids || now[MODE] != NONE;
+        differs = differs || (counts && before[k] != now[k]);
+    }
+    return differs ? MR_CHANGE_LIVE : MR_CHANGE_NONE;
+}
+
+static enum mr_change model_rule(const uint8_t *before, const uint8_t *now) {
+    if (before[FROM] != now[FROM] || before[GROUP_BY] != now[GROUP_BY] ||
+        before[SIZE] != now[SIZE] || before[METRICS] != now[METRICS]) {
+        return MR_CHANGE_ANEW;
+    }
+    return memcmp(before, now, RULE_SETTINGS) == 0 ? MR_CHANGE_NONE : MR_CHANGE_LIVE;
+}
+
+/* Whether found agrees with the model, by the names of the configurations. */
+static void assert_as_model(const struct spec *before, const struct spec *now,
+                            const struct mr_config *config_before,
+                            const struct mr_config *config_now,
+                            const struct mr_config_change *found) {
+    uint32_t streams_gone = 0;
+    uint32_t rules_gone = 0;
+    for (int i = 0; i < NAMES; i++) {
+        char name[3] = {(char)('a' + i), 0, 0};
+        uint32_t k = mr_config_stream_index(config_now, mr_bytes_text(name));
+        streams_gone += before->has_stream[i] && !now->has_stream[i];
+        if (now->has_stream[i]) {
+            assert_int_equal(found->stream_of[k],
+                             mr_config_stream_index(config_before, mr_bytes_text(name)));
+            assert_int_equal(found->streams[k],
+                             !before->has_stream[i]
+                                 ? MR_CHANGE_NEW
+                                 : model_stream(before->stream[i], now->stream[i]));
+        }
+        (void)snprintf(name, sizeof name, "r%d", i);
+        k = mr_config_rule_index(config_now, mr_bytes_text(name));
+        rules_gone += before->has_rule[i] && !now->has_rule[i];
+        if (now->has_rule[i]) {
+            assert_int_equal(found->rule_of[k],
+                             mr_config_rule_index(config_before, mr_bytes_text(name)));
+            assert_int_equal(found->rules[k], !before->has_rule[i]
+                                                  ? MR_CHANGE_NEW
+                                                  : model_rule(before->rule[i], now->rule[i]));
+        }
+    }
+    assert_int_equal(found->streams_gone, streams_gone);
+    assert_int_equal(found->rules_gone, rules_gone);
+}
+
+static void agrees_with_the_model(void **state_) {
+    (void)state_;
+    uint32_t refused = 0;
+    uint32_t same = 0;
+    enum { PAIRS = 800 };
+    for (int round = 0; round < PAIRS; round++) {
+        struct spec a = spec_random();
+        struct spec b = spec_changed(&a);
+        struct mr_config *before = spec_parse(&a);
+        struct mr_config *now = spec_parse(&b);
+        if (round % 8 == 0) { /* as it is done: the old one was read from the log */
+            struct mr_config *again = state_again(before);
+            mr_config_close(before);
+            before = again;
+        }
+        bool refuses = false;
+        for (int i = 0; i < NAMES; i++) {
+            bool both = a.has_stream[i] && b.has_stream[i];
+            refuses = refuses || (both && model_refuses(a.stream[i], b.stream[i]));
+        }
+        struct mr_config_change found;
+        struct mr_error error = {0};
+        assert_int_equal(mr_config_compare(before, now, &found, &error),
+                         refuses ? MR_MISMATCH : MR_OK);
+        if (!refuses) {
+            assert_as_model(&a, &b, before, now, &found);
+            assert_int_equal(found.any, texts_differ(before, now));
+        }
+        refused += refuses;
+        same += !refuses && !found.any;
+        mr_config_close(before);
+        mr_config_close(now);
+    }
+    assert_in_range(refused, PAIRS / 50, PAIRS / 2);
+    assert_in_range(same, PAIRS / 10, PAIRS - PAIRS / 3);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_the_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

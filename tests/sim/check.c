@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/sim/check.h"
+
+#include "base/check.h"
+#include "base/dead.h"
+#include "base/key.h"
+#include "pipeline/dead_letters.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- answers ---- */
+
+/* Every answer a client ever got is what the model says of the same record. */
+void sim_check_answers(const struct sim_model *m) {
+    const struct sim_world *w = m->world;
+    uint64_t last_lsn = m->record_count == 0 ? 0 : m->records[m->record_count - 1].lsn;
+    for (uint32_t i = 0; i < w->answer_count; i++) {
+        const struct sim_answer *answer = &w->answers[i];
+        const struct sim_request *request = &w->requests[answer->request];
+        if (answer->lsn > last_lsn) {
+            continue; /* the model stopped before */
+        }
+        const struct sim_record *r = sim_model_record(m, answer->lsn);
+        if (r == NULL || r->count != request->count) {
+            SIM_FAILS("lost: record %" PRIu64 " was acknowledged", answer->lsn);
+        }
+        if (memcmp(r->verdicts, answer->verdicts, r->count) != 0) {
+            SIM_FAILS("record %" PRIu64 ": answered %.*s, model says %.*s", answer->lsn, (int)r->count,
+                      answer->verdicts, (int)r->count, r->verdicts);
+        }
+    }
+}
+
+static void check_none_lost(const struct sim_model *m) {
+    uint64_t last_lsn = m->record_count == 0 ? 0 : m->records[m->record_count - 1].lsn;
+    for (uint32_t i = 0; i < m->world->answer_count; i++) {
+        if (m->world->answers[i].lsn > last_lsn) {
+            SIM_FAILS("lost: record %" PRIu64 " was acknowledged", m->world->answers[i].lsn);
+        }
+    }
+}
+
+/* ---- rows ---- */
+
+static uint32_t key_number(struct mr_bytes key) {
+    struct mr_key_value value;
+    bool ok = mr_key_next(&key, &value) && value.tag == MR_KEY_STRING && value.text.len > 1;
+    MR_ASSERT(ok);
+    uint32_t number = 0;
+    for (size_t i = 1; i < value.text.len; i++) {
+        number = number * 10 + (uint32_t)(value.text.ptr[i] - '0');
+    }
+    return number;
+}
+
+struct compare {
+    struct sim_model *model;
+    const struct mr_plan *plan;
+    uint32_t rule;
+};
+
+struct seen_row {
+    int64_t window_ms;
+    struct mr_bytes key;
+    struct mr_bytes state;
+    uint64_t events;
+    bool final;
+};
+
+static void compare_row(struct compare *c, const struct seen_row *row, const char *where) {
+    uint32_t key = key_number(row->key);
+    struct sim_cell *cell = sim_model_cell(c->model, c->rule, row->window_ms, key);
+    struct mr_number sum = mr_metric_finish(&c->plan->rules[c->rule].metrics[1], row->state.ptr);
+    if (cell == NULL || cell->events != row->events || sum.kind != MR_NUMBER_INT || sum.i != cell->sum) {
+        SIM_FAILS("%s: rule %u window %" PRId64 " key %u: %" PRIu64 " events, sum %" PRId64
+                  "; model: %" PRIu64 ", %" PRId64,
+                  where, c->rule, row->window_ms, key, row->events, sum.i,
+                  cell == NULL ? 0 : cell->events, cell == NULL ? 0 : cell->sum);
+    }
+    if (row->final != sim_model_final(c->model, c->rule, row->window_ms)) {
+        SIM_FAILS("%s: rule %u window %" PRId64 " key %u is %sfinal", where, c->rule, row->window_ms,
+                  key, row->final ? "" : "not ");
+    }
+    cell->found = true;
+}
+
+/* The answer's rows, in all shards; finishes them. */
+static void compare_scan(struct compare *c, struct mr_ask *ask) {
+    for (uint32_t i = 0; i < c->plan->shards; i++) {
+        if (ask->results[i].status != MR_OK || ask->results[i].watermark_ms != c->model->watermark_ms) {
+            SIM_FAILS("a scan of shard %u: %s, watermark %" PRId64 "; model: %" PRId64, i,
+                      mr_status_text(ask->results[i].status), ask->results[i].watermark_ms,
+                      c->model->watermark_ms);
+        }
+        struct mr_bytes rest = mr_buf_bytes(&ask->results[i].rows);
+        struct mr_row row;
+        while (mr_row_next(&rest, &row)) {
+            struct seen_row seen = {row.window_start_ms, row.key, row.state, row.events, row.final};
+            compare_row(c, &seen, "open");
+            if (row.revision > ask->seq) {
+                SIM_FAILS("a row of revision %" PRIu64 " at the cut %" PRIu64, row.revision, ask->seq);
+            }
+        }
+    }
+}
+
+static void check_missing(const struct compare *c) {
+    for (uint32_t i = 0; i < c->model->cell_count; i++) {
+        const struct sim_cell *cell = &c->model->cells[i];
+        if (cell->rule == c->rule && !cell->found) {
+            SIM_FAILS("rule %u window %" PRId64 " key %u: missing", cell->rule, cell->window_ms,
+                      cell->key);
+        }
+    }
+}
+
+/* A final window's row leaves memory once the store has it; it does not change any more. */
+static bool find_stored_final(void *ctx, const struct mr_pane *row) {
+    struct compare *c = ctx;
+    const struct sim_cell *cell =
+        sim_model_cell(c->model, c->rule, row->window_start_ms, key_number(row->key));
+    bool final = sim_model_final(c->model, c->rule, row->window_start_ms);
+    if (final && cell != NULL && !cell->found) {
+        struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, true};
+        compare_row(c, &seen, "stored and final");
+    }
+    return true;
+}
+
+void sim_check_scan(struct sim_model *m, struct mr_ask *ask) {
+    struct compare c = {m, m->world->data.plan, ask->scan.rule};
+    compare_scan(&c, ask);
+    mr_memory_results_each(m->world->results, c.rule, find_stored_final, &c);
+    check_missing(&c);
+}
+
+void sim_check_seen(struct sim_model *m, const struct mr_ask *ask, uint32_t id) {
+    bool expected = sim_ids_seen(&m->ids, id, m->recorded_ms);
+    if (ask->seen != expected) {
+        SIM_FAILS("id e%u is said to be %s at bundle %" PRIu64, id, ask->seen ? "seen" : "new", ask->seq);
+    }
+    int64_t at_ms = m->ids.counted_ms[id];
+    if (ask->seen && (at_ms < ask->seen_from_ms || at_ms >= ask->seen_to_ms ||
+                      ask->seen_until_ms < at_ms + m->world->settings.horizon_ms)) {
+        SIM_FAILS("id e%u, seen at %" PRId64 ", is said to be of [%" PRId64 ", %" PRId64 ") until %" PRId64,
+                  id, at_ms, ask->seen_from_ms, ask->seen_to_ms, ask->seen_until_ms);
+    }
+}
+
+static void compare_open(struct compare *c) {
+    struct mr_ask *ask = calloc(1, sizeof *ask);
+    MR_ASSERT(ask != NULL);
+    ask->kind = MR_ASK_SCAN;
+    ask->scan = (struct mr_scan){.rule = c->rule,
+                                 .from_ms = INT64_MIN,
+                                 .to_ms = INT64_MAX,
+                                 .state = MR_SCAN_ALL,
+                                 .order = MR_SCAN_ORDER_WINDOW,
+                                 .limit = UINT32_MAX};
+    sim_world_ask(c->model->world, ask);
+    compare_scan(c, ask);
+    for (uint32_t i = 0; i < c->plan->shards; i++) {
+        mr_buf_finish(&ask->results[i].rows);
+    }
+    free(ask);
+}
+
+static bool compare_stored(void *ctx, const struct mr_pane *row) {
+    struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, row->final};
+    compare_row(ctx, &seen, "store");
+    return true;
+}
+
+static void check_table(struct sim_model *m) {
+    struct compare c = {m, m->world->data.plan, 0};
+    for (c.rule = 0; c.rule < SIM_RULES; c.rule++) {
+        compare_open(&c);
+        mr_memory_results_each(m->world->results, c.rule, compare_stored, &c);
+        check_missing(&c);
+    }
+}
+
+/* ---- the ledger ---- */
+
+static void check_ledger(const struct sim_model *m) {
+    struct mr_stream_stats s;
+    mr_pipeline_stream_stats(m->world->pipeline, 0, &s);
+    bool equal = s.accepted == m->verdicts['A'] && s.duplicate == m->verdicts['D'] &&
+                 s.late == m->verdicts['L'] && s.rejected == m->verdicts['R'];
+    if (!equal || s.received != s.accepted + s.duplicate + s.late + s.rejected) {
+        SIM_FAILS("ledger: received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64,
+                  s.received, s.accepted, s.duplicate, s.late, s.rejected);
+    }
+    for (uint32_t i = 0; i < SIM_RULES; i++) {
+        struct mr_rule_stats r;
+        mr_pipeline_rule_stats(m->world->pipeline, i, &r);
+        if (s.accepted != r.applied + r.filtered + r.late + r.dropped) {
+            SIM_FAILS("rule %u: accepted %" PRIu64 ", applied %" PRIu64 ", late %" PRIu64, i, s.accepted,
+                      r.applied, r.late);
+        }
+    }
+    if (s.watermark_ms != m->watermark_ms) {
+        SIM_FAILS("watermark %" PRId64 ", model %" PRId64, s.watermark_ms, m->watermark_ms);
+    }
+}
+
+/* ---- dead letters ---- */
+
+static void find_dead(void *ctx, const struct mr_dead *entry) {
+    struct sim_model *m = ctx;
+    char text[512];
+    size_t len = entry->json.len < sizeof text - 1 ? entry->json.len : sizeof text - 1;
+    memcpy(text, entry->json.ptr, len);
+    text[len] = 0;
+    const char *lsn = strstr(text, "\"lsn\":");
+    const char *index = strstr(text, "\"index\":");
+    MR_ASSERT(lsn != NULL && index != NULL);
+    const struct sim_record *r = sim_model_record(m, strtoull(lsn + 6, NULL, 10));
+    unsigned long i = strtoul(index + 8, NULL, 10);
+    bool wrong = r == NULL || i >= r->count || !r->dead[i];
+    if (wrong && !m->world->log_lost) {
+        SIM_FAILS("a dead letter that should not be: %s", text);
+    }
+    if (!wrong) {
+        m->records[r - m->records].dead_found[i] = true;
+    }
+}
+
+static void check_dead(struct sim_model *m) {
+    struct sim_world *w = m->world;
+    struct mr_dead_page page = {
+        .stream = UINT32_MAX, .reason = -1, .limit = UINT32_MAX,
+        .last_lsn = mr_pipeline_dead_lsn(w->pipeline), .visit = find_dead, .ctx = m};
+    struct mr_error error;
+    enum mr_status status = mr_dead_letters_read(virtual_disk_disk(w->disk), w->data.dir.dead_dir,
+                                                 &page, &error);
+    MR_ASSERT(status == MR_OK);
+    /* Where power took records whose dead letters were written, later bundles have their numbers: that these dead
+     * letters are complete is not promised there. */
+    for (uint32_t i = 0; i < m->record_count && !w->log_lost; i++) {
+        for (uint32_t k = 0; k < m->records[i].count; k++) {
+            if (m->records[i].dead[k] && !m->records[i].dead_found[k]) {
+                SIM_FAILS("dead letter of record %" PRIu64 " event %u is missing", m->records[i].lsn, k);
+            }
+        }
+    }
+}
+
+/* ---- all ---- */
+
+static void count_outcomes(const struct sim_model *m) {
+    struct sim_world *w = m->world;
+    w->probes[SIM_PROBE_DUPLICATE] += m->verdicts['D'];
+    w->probes[SIM_PROBE_LATE] += m->verdicts['L'];
+    w->probes[SIM_PROBE_REJECTED] += m->verdicts['R'];
+    w->probes[SIM_PROBE_COUNTED_AGAIN] += m->ids.counted_again;
+}
+
+void sim_check_all(struct sim_world *w) {
+    /* No time passes from here on, so nothing moves while it is looked at. */
+    struct mr_ask flush = {.kind = MR_ASK_FLUSH};
+    sim_world_settle(w);
+    sim_world_ask(w, &flush);
+    struct sim_model *m = malloc(sizeof *m);
+    MR_ASSERT(m != NULL);
+    sim_model_open(w, UINT64_MAX, m);
+    sim_check_answers(m);
+    check_none_lost(m);
+    check_ledger(m);
+    check_table(m);
+    check_dead(m);
+    count_outcomes(m);
+    sim_trace(w, m->verdicts['A'] * 31 + m->verdicts['D'] * 7 + m->verdicts['L']);
+    sim_model_close(m);
+    free(m);
+}

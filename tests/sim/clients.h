@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Clients: make requests, send them until they hear an answer, and keep what they were told.
+ */
+#include "tests/sim/world.h"
+
+/* A random request is sent, unless it was answered or is under way. */
+void sim_clients_step(struct sim_world *w);
+/* All that are not answered, at once. */
+void sim_clients_burst(struct sim_world *w);
+bool sim_clients_all_answered(const struct sim_world *w);
+/* After the pipeline was closed: what it did not give back is the clients' again; only a pipeline that had failed keeps
+ * any. */
+void sim_clients_reclaim(struct sim_world *w, bool failed);
+/* log.sync: off, and power went: answers for what the log does not have are void, as promised; the clients cannot
+ * know, here they send it again. */
+void sim_clients_forget_lost(struct sim_world *w);
