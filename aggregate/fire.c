@@ -3,6 +3,7 @@
 #include "aggregate/combine_state.h"
 #include "aggregate/window.h"
 #include "base/alloc.h"
+#include "base/bug.h"
 
 static bool dirty_before(const struct mr_combine_dirty *a, const struct mr_combine_dirty *b) {
     return a->start_ms != b->start_ms ? a->start_ms < b->start_ms : a->ref < b->ref;
@@ -134,7 +135,7 @@ static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
         .final = row.final,
         .window_start_ms = row.window_start_ms,
         .window_end_ms = row.window_end_ms,
-        .revision = row.revision,
+        .revision = MR_BUG(REVISION_NOT_STORED) ? 1 : row.revision,
         .events = row.events,
         .key = row.key,
         .state = row.state,

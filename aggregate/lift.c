@@ -10,6 +10,7 @@
 #include "aggregate/partial_table.h"
 #include "aggregate/window.h"
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/key.h"
 
 enum {
@@ -169,7 +170,8 @@ static uint32_t judge(struct mr_lift *lift, const struct job *job, const uint32_
             write_dead_letter(lift, job, e, MR_DEAD_FUTURE);
         } else if (time < job->all_late_ms) {
             job->counts->late++;
-            job->batch->verdicts[e] = MR_VERDICT_LATE;
+            job->batch->verdicts[e] =
+                MR_BUG(LATE_AS_DUPLICATE) ? MR_VERDICT_DUPLICATE : MR_VERDICT_LATE;
             write_dead_letter(lift, job, e, MR_DEAD_LATE);
         } else {
             live++;

@@ -6,6 +6,7 @@
  * is above it was either written down by merge, or is new and not part of the save.
  */
 #include "aggregate/combine_state.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/hash.h"
 
@@ -159,6 +160,7 @@ static bool walk(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret
             break;
         }
         bool was_final = window->state == MR_WINDOW_FINAL && window->final_seq <= save->seq;
+        was_final = was_final || (MR_BUG(CHECKPOINT_LOSES_LATE) && window->closed_seq != 0);
         uint32_t ref = save->ref;
         const struct mr_group *group =
             was_final ? NULL : mr_groups_next(&window->groups, &save->ref);

@@ -25,7 +25,7 @@
     X(OLD_CHECKPOINT_GONE, "keeps one checkpoint only")                                                        \
     X(EXPIRES_EARLY, "forgets a generation of ids one generation early")                                       \
     X(EXPIRY_BY_EVENT_TIME, "moves recorded time by the time of events")                                       \
-    X(FINGERPRINT_SHORT, "compares 16 bits of a fingerprint only")                                             \
+    X(FINGERPRINT_SHORT, "compares 8 bits of a fingerprint only")                                              \
     X(PARTIAL_LOST, "loses the first partial of a parcel with several")                                        \
     X(PARTIAL_TWICE, "merges the last partial of a parcel twice")                                              \
     X(LATE_AS_DUPLICATE, "calls a late event a duplicate")                                                     \

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Ingest: CPU of the whole server for each million events: the 125-byte workload of docs/BENCHMARKS.md, closed
- * loop, over plain sockets on loopback.
+ * Ingest: CPU of the whole server for each million events: the 125-byte workload of docs/BENCHMARKS.md, over plain
+ * sockets on loopback: closed loop, or at a fixed rate. At a rate an answer's time counts from when its request was
+ * due, so that a server that stands still is not spared the requests it kept from being sent.
  *
  *     {"id":"<32 hex>","ts":<ms>,"key":"/page/17","country":"DE","value":12.345,"user":"u41"}
  *
- * usage: bench_ingest PORT PID [events] [batch] [connections]
+ * usage: bench_ingest PORT PID [events] [batch] [connections] [events a second]
  *        PID is the server's; its user and system time are read from /proc before and after.
  */
 #include <arpa/inet.h>
@@ -31,6 +32,10 @@ struct sender {
     uint64_t events;
     uint32_t batch;
     uint64_t accepted;
+    double began_s;
+    double every_s; /* between two requests of this connection; 0: as fast as it goes */
+    double *took_s; /* by request, from when it was due */
+    uint64_t requests;
     bool failed;
 };
 
@@ -132,6 +137,23 @@ static int connect_to(uint16_t port) {
     return fd;
 }
 
+static double now_s(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Waits until the next request is due; returns when that was. */
+static double wait_due(const struct sender *s) {
+    double due_s = s->every_s > 0 ? s->began_s + (double)s->requests * s->every_s : now_s();
+    double left_s = due_s - now_s();
+    if (left_s > 0) {
+        struct timespec pause = {(time_t)left_s, (long)((left_s - (double)(time_t)left_s) * 1e9)};
+        (void)nanosleep(&pause, NULL);
+    }
+    return due_s;
+}
+
 static void *run_sender(void *ctx) {
     struct sender *s = ctx;
     int fd = connect_to(s->port);
@@ -146,6 +168,7 @@ static void *run_sender(void *ctx) {
                                 "POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
                                 "Content-Type: application/x-ndjson\r\nContent-Length: %zu\r\n\r\n",
                                 len);
+        double due_s = wait_due(s);
         long accepted = -1;
         if (send_all(fd, head, (size_t)head_len) && send_all(fd, body, len)) {
             accepted = read_answer(fd);
@@ -155,6 +178,7 @@ static void *run_sender(void *ctx) {
             break;
         }
         s->accepted += (uint64_t)accepted;
+        s->took_s[s->requests++] = now_s() - due_s;
     }
     free(body);
     (void)close(fd);
@@ -182,21 +206,37 @@ static double server_cpu(const char *pid) {
     return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
-static double now_s(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void print_times(const struct sender *senders, uint32_t connections, uint64_t requests) {
+    double *all = malloc((requests + 1) * sizeof *all);
+    uint64_t count = 0;
+    for (uint32_t i = 0; all != NULL && i < connections; i++) {
+        memcpy(all + count, senders[i].took_s, senders[i].requests * sizeof *all);
+        count += senders[i].requests;
+    }
+    if (all != NULL && count > 0) {
+        qsort(all, count, sizeof *all, compare);
+        (void)printf("answers from when they were due: p50 %.2f ms  p99 %.2f ms  greatest %.2f ms\n",
+                     all[count / 2] * 1e3, all[count * 99 / 100] * 1e3, all[count - 1] * 1e3);
+    }
+    free(all);
 }
 
 int main(int argc, char **argv) {
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: bench_ingest PORT PID [events] [batch] [connections]\n");
+        (void)fprintf(stderr, "usage: bench_ingest PORT PID [events] [batch] [connections] [events a second]\n");
         return 2;
     }
     uint64_t events = argc > 3 ? strtoull(argv[3], NULL, 10) : 1000000;
     uint32_t batch = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : 1000;
     uint32_t connections = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : 4;
     connections = connections > CONNECTIONS_MAX ? CONNECTIONS_MAX : connections;
+    double rate = argc > 6 ? strtod(argv[6], NULL) : 0;
     make_zeta();
     uint64_t start = mix((uint64_t)time(NULL)); /* new ids each time */
     static struct sender senders[CONNECTIONS_MAX];
@@ -205,17 +245,25 @@ int main(int argc, char **argv) {
     double began = now_s();
     for (uint32_t i = 0; i < connections; i++) {
         uint64_t share = events / connections;
-        senders[i] = (struct sender){
-            .port = (uint16_t)strtoul(argv[1], NULL, 10), .first = start + i * share, .events = share, .batch = batch};
-        if (pthread_create(&threads[i], NULL, run_sender, &senders[i]) != 0) {
+        double every_s = rate > 0 ? (double)batch * connections / rate : 0;
+        senders[i] = (struct sender){.port = (uint16_t)strtoul(argv[1], NULL, 10),
+                                     .first = start + i * share,
+                                     .events = share,
+                                     .batch = batch,
+                                     .every_s = every_s,
+                                     .began_s = began + every_s * i / connections,
+                                     .took_s = malloc((share / batch + 2) * sizeof(double))};
+        if (senders[i].took_s == NULL || pthread_create(&threads[i], NULL, run_sender, &senders[i]) != 0) {
             return 1;
         }
     }
     uint64_t accepted = 0;
+    uint64_t requests = 0;
     bool failed = false;
     for (uint32_t i = 0; i < connections; i++) {
         (void)pthread_join(threads[i], NULL);
         accepted += senders[i].accepted;
+        requests += senders[i].requests;
         failed = failed || senders[i].failed;
     }
     double wall = now_s() - began;
@@ -228,5 +276,8 @@ int main(int argc, char **argv) {
                  "generator CPU %.3f s per million\n",
                  accepted, wall, (double)accepted / wall, cpu / (double)accepted * 1e6,
                  own_cpu / (double)accepted * 1e6);
+    if (rate > 0) {
+        print_times(senders, connections, requests);
+    }
     return failed ? 1 : 0;
 }

@@ -93,8 +93,8 @@ uint64_t mr_dedup_room(const struct mr_dedup *dedup, int64_t recorded_ms);
 bool mr_dedup_due(const struct mr_dedup *dedup, int64_t recorded_ms);
 
 /* Was this id seen? Reads only. Times are those of the id's generation: [*ret_from_ms, *ret_to_ms)
- * holds its first sight; it is remembered until *ret_until_ms at least (when nothing has to be
- * evicted). The times are written only when it was. bloom: perhaps by mistake. */
+ * holds its first sight; it is remembered until *ret_until_ms at least (when its generation is not
+ * evicted, and does not end early because it is full). The times are written only when it was. bloom: perhaps by mistake. */
 bool mr_dedup_seen(const struct mr_dedup *dedup, struct mr_fingerprint fp, int64_t *ret_from_ms,
                    int64_t *ret_to_ms, int64_t *ret_until_ms);
 

@@ -2,6 +2,7 @@
 #include "dedup/exact.h"
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 
 #define FP_HI_MASK (UINT64_MAX >> 8)
@@ -87,8 +88,11 @@ static inline uint64_t probe(const struct mr_exact *exact, struct mr_fingerprint
     for (uint64_t away = 0; entries[slot].hi != 0; away++) {
         uint64_t lo = entries[slot].lo;
         uint64_t hi = entries[slot].hi;
-        if (lo == fp.lo && (hi & FP_HI_MASK) == fp.hi &&
-            exact->tag_state[hi >> 56] == MR_EXACT_TAG_LIVE) {
+        bool same = lo == fp.lo && (hi & FP_HI_MASK) == fp.hi;
+        if (MR_BUG(FINGERPRINT_SHORT)) {
+            same = ((lo ^ fp.lo) & 0xff) == 0;
+        }
+        if (same && exact->tag_state[hi >> 56] == MR_EXACT_TAG_LIVE) {
             *ret_found = true;
             break;
         }

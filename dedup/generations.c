@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dedup/generations.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 static void put_in_force(struct mr_generations *gens, int64_t horizon_ms) {
@@ -35,7 +36,9 @@ static int64_t horizon_at(const struct mr_generations *gens, uint64_t ordinal) {
 /* now - horizon cannot overflow, unlike to + horizon. */
 static bool expired_at(const struct mr_generations *gens, uint64_t ordinal, int64_t recorded_ms) {
     MR_ASSERT(ordinal >= gens->first && ordinal < gens->end);
-    return recorded_ms - horizon_at(gens, ordinal) >= mr_generations_at(gens, ordinal)->to_ms;
+    int64_t early_ms = MR_BUG(EXPIRES_EARLY) ? gens->generation_ms : 0;
+    return recorded_ms - horizon_at(gens, ordinal) >=
+           mr_generations_at(gens, ordinal)->to_ms - early_ms;
 }
 
 bool mr_generations_oldest_expired(const struct mr_generations *gens) {

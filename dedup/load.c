@@ -154,11 +154,10 @@ static enum mr_status make_room(struct mr_dedup *dedup, struct mr_error *error) 
     struct mr_loading *l = dedup->loading;
     while (l->ids == dedup->ids_cap) {
         if (dedup->options.when_full == MR_WHEN_FULL_REJECT) {
-            return mr_error_set(
-                error, MR_FULL,
-                "dedup: more ids are remembered than have room with ids of %llu (of "
-                "this shard): set it as high as it was",
-                (unsigned long long)dedup->options.ids_max);
+            return mr_error_set(error, MR_FULL,
+                                "dedup: more than %llu ids are remembered (of this shard): set "
+                                "ids at least as high as it was",
+                                (unsigned long long)dedup->ids_cap);
         }
         uint32_t oldest = l->target_first++;
         MR_ASSERT(oldest < l->target_count);

@@ -47,18 +47,19 @@ static void close_plan(struct mr_data *data) {
 }
 
 /* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
- * store that claims to be as far has seen bundles that the log has lost (a copy put back, power lost with log.sync off),
- * whose numbers will be given again. */
+ * store that claims to be as far has seen bundles that the log has lost (a copy put back), whose numbers will be given
+ * again. With log.sync off the log may have lost power's worth of records, or a part of a bundle, without a sign: what
+ * came after the checkpoint, which was synced, is made again. */
 static enum mr_status settle_results(struct mr_data *data, struct mr_error *error) {
     uint64_t base = data->restored.newest.seq;
     uint64_t flushed = mr_results_flushed_seq(data->results);
     uint32_t shards = 0;
     enum mr_status status = mr_datadir_read_shards(&data->dir, &shards, error);
     bool other_shards = shards != 0 && shards != data->plan->shards;
-    bool ahead = flushed >= mr_log_last_seq(data->log);
+    bool ahead = flushed >= mr_log_last_seq(data->log) || !data->options.config->log.sync;
     if (status == MR_OK && flushed > base && (other_shards || ahead)) {
         mr_report(MR_LEVEL_WARN, "results_rewound", "reason=\"%s\" from=%llu to=%llu source=\"the log\"",
-                  ahead ? "they were ahead of the log" : "another number of shards",
+                  ahead ? "they may be ahead of the log" : "another number of shards",
                   (unsigned long long)flushed, (unsigned long long)base);
         status = mr_results_rewind(data->results, base);
         if (status != MR_OK) {
@@ -395,6 +396,20 @@ static enum mr_status settle_config(struct mr_data *data, struct mr_error *error
 
 /* ---- life ---- */
 
+/* Dead letters of bundles that the log has lost must not hide those of the bundles that get their numbers: an empty
+ * record says how far they count. */
+static enum mr_status settle_dead(struct mr_data *data, struct mr_error *error) {
+    uint64_t limit = mr_log_last_seq(data->log) - 1;
+    if (data->dead_seq <= limit) {
+        return MR_OK;
+    }
+    data->dead_seq = limit;
+    struct mr_log_entry entry = {
+        .type = MR_RECORD_DEAD, .payload = {{&limit, sizeof limit}}, .payload_count = 1};
+    return mr_log_append(data->dead, mr_log_last_seq(data->dead) + 1,
+                         mr_clock_wall_ms(data->options.clock), &entry, 1, error);
+}
+
 static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *options,
                                 struct mr_error *error) {
     const struct mr_restored *r = &data->restored;
@@ -407,12 +422,7 @@ static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *opt
                                                &data->dead_seq, error);
     }
     data->dead_seq = data->dead_seq > r->dead_seq ? data->dead_seq : r->dead_seq;
-    /* Dead letters of bundles that the log has lost must not hide those of the bundles that get their numbers. */
-    uint64_t last_seq = mr_log_last_seq(data->log);
-    if (status == MR_OK && data->dead_seq >= last_seq) {
-        data->dead_seq = last_seq - 1;
-    }
-    return status;
+    return status == MR_OK ? settle_dead(data, error) : status;
 }
 
 static enum mr_status open_logs(struct mr_data *data, struct mr_error *error) {

@@ -86,9 +86,8 @@ enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *d
         struct mr_record record;
         status = mr_log_reader_next(reader, &record, error);
         uint64_t seq;
-        if (status == MR_OK && record.type == MR_RECORD_DEAD && take_seq(&record.payload, &seq) &&
-            seq > *ret) {
-            *ret = seq;
+        if (status == MR_OK && record.type == MR_RECORD_DEAD && take_seq(&record.payload, &seq)) {
+            *ret = seq; /* the last one says: a start that finds it too high writes a lower one behind it */
         }
     }
     mr_log_reader_close(reader);

@@ -119,6 +119,7 @@ static enum mr_status open_part(struct mr_checkpointer *c, struct mr_lane *lane,
         mr_discard_part(c, id.number); /* nothing counts on it */
     }
     lane->writer_tag_first = tag;
+    lane->writer_tag = tag;
     lane->verified = 0;
     return status;
 }
@@ -127,8 +128,8 @@ static enum mr_status append_chunk(struct mr_lane *lane, const struct mr_dedup_c
                                    struct mr_error *error) {
     enum mr_status status = mr_part_append(lane->writer, chunk->generation,
                                            mr_bytes_of(chunk->ids, chunk_bytes(chunk)), error);
-    if (status == MR_OK) {
-        lane->writer_tag = chunk->generation;
+    if (status == MR_OK && chunk->generation > lane->writer_tag) {
+        lane->writer_tag = chunk->generation; /* ids that are divided anew come in no order */
     }
     return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sink/results_sql.h"
 
+#include "base/bug.h"
 #include "base/check.h"
 
 #include <strings.h>
@@ -214,8 +215,9 @@ void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rul
         mr_buf_append_char(sql, ',');
     }
     mr_buf_append_text(sql, "events=excluded.events,revision=excluded.revision,"
-                            "final=max(t.final,excluded.final),_state=excluded._state "
-                            "WHERE excluded.revision>t.revision");
+                            "final=max(t.final,excluded.final),_state=excluded._state ");
+    mr_buf_append_text(sql, MR_BUG(REVISION_NOT_GUARDED) ? "WHERE true"
+                                                         : "WHERE excluded.revision>t.revision");
 }
 
 void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *rule) {

@@ -3,7 +3,8 @@
  * Fuzzes recovery: the input is a program of damages to a small log of two segments, among them
  * headers with sound checksums over any fields (which no fuzzer would guess). Then:
  *   - a reader and open end with a record, MR_END or MR_CORRUPT, and nothing worse;
- *   - what open accepted reads whole, lsns without a gap, and reads the same after one more open.
+ *   - what open accepted reads whole, lsns without a gap, and reads the same after one more open;
+ *   - what it did not accept it does after a repair, which a second one has nothing to add to.
  */
 #include "base/check.h"
 #include "base/hash.h"
@@ -12,6 +13,7 @@
 #include "log/wire.h"
 #include "tests/disk/virtual_disk.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { SEGMENT = 8192, SEGMENTS = 2, STEP = 24 };
@@ -61,7 +63,7 @@ static struct virtual_disk *make_sample(struct mr_segment ret_segments[SEGMENTS]
 
 static void damage(const uint8_t step[STEP], uint8_t *content, size_t *len) {
     size_t at = mr_wire_u16(step + 1) % SEGMENT;
-    switch (step[0] % 5) {
+    switch (step[0] % 6) {
     case 0:
         content[at] ^= step[3];
         break;
@@ -88,6 +90,10 @@ static void damage(const uint8_t step[STEP], uint8_t *content, size_t *len) {
             .incarnation = 7};
         record.bundle_index = step[7] % record.bundle_count;
         record.lsn = 1 + record.bundle_index + step[9] % 32u;
+        if (record.type == MR_RECORD_GAP && step[8] >= MR_RECORD_GAP_LEN) {
+            mr_record_gap_encode(record.lsn, 1 + step[10] % 16u, payload.iov_base);
+            payload.iov_len = step[11] % 4 == 0 ? payload.iov_len : MR_RECORD_GAP_LEN;
+        }
         mr_record_encode(&record, &payload, 1, content + at);
     }
     }
@@ -105,7 +111,7 @@ static uint64_t read_all(struct virtual_disk *vd, bool must_be_sound, uint64_t *
         uint64_t lsn = 0;
         while ((status = mr_log_reader_next(reader, &record, &error)) == MR_OK) {
             MR_ASSERT(lsn == 0 || record.lsn == lsn + 1);
-            lsn = record.lsn;
+            lsn = record.lsn + record.lsn_count - 1;
             *ret_hash = mr_hash64(record.payload, *ret_hash + record.lsn);
             count++;
         }
@@ -116,11 +122,31 @@ static uint64_t read_all(struct virtual_disk *vd, bool must_be_sound, uint64_t *
     return count;
 }
 
+static struct mr_log_repair repair(struct virtual_disk *vd) {
+    static FILE *nowhere;
+    struct mr_log_repair ret;
+    struct mr_error error;
+    nowhere = nowhere == NULL ? fopen("/dev/null", "w") : nowhere;
+    MR_ASSERT(nowhere != NULL);
+    enum mr_status status =
+        mr_log_repair(virtual_disk_disk(vd), "log", 1, true, nowhere, &ret, &error);
+    MR_ASSERT(status == MR_OK);
+    return ret;
+}
+
 static void damage_file(struct virtual_disk *vd, const struct mr_segment *segment,
                         const uint8_t step[STEP]) {
     char path[MR_SEGMENT_PATH_MAX];
+    struct mr_file *file;
     enum mr_status status = mr_segment_path("log", segment, path);
     MR_ASSERT(status == MR_OK);
+    if (step[0] % 6 == 5) {
+        status = mr_disk_unlink(virtual_disk_disk(vd), path);
+    }
+    if (mr_file_open(virtual_disk_disk(vd), path, MR_FILE_READ, &file) != MR_OK) {
+        return; /* removed, by this step or an earlier one */
+    }
+    mr_file_close(file);
     struct mr_bytes was = virtual_disk_content(vd, path);
     uint8_t *content = calloc(1, SEGMENT);
     MR_ASSERT(content != NULL && was.len <= SEGMENT);
@@ -143,14 +169,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
     uint64_t again;
     (void)read_all(vd, false, &hash);
     struct mr_log *log = open_log(vd);
-    if (log != NULL) {
-        uint64_t count = read_all(vd, true, &hash);
-        mr_log_close(log);
+    if (log == NULL) {
+        MR_ASSERT(repair(vd).damages > 0);
         log = open_log(vd);
         MR_ASSERT(log != NULL);
-        MR_ASSERT(read_all(vd, true, &again) == count + 1); /* the new START */
-        mr_log_close(log);
     }
+    uint64_t count = read_all(vd, true, &hash);
+    mr_log_close(log);
+    log = open_log(vd);
+    MR_ASSERT(log != NULL);
+    MR_ASSERT(read_all(vd, true, &again) == count + 1); /* the new START */
+    mr_log_close(log);
+    MR_ASSERT(repair(vd).damages == 0);
     virtual_disk_close(vd);
     return 0;
 }

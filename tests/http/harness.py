@@ -48,6 +48,15 @@ class Server:
         self.own = directory is None
         self.tls = tls
         self.config = self.directory / "config.yaml"
+        self.configure(config)
+        self.options = list(options)
+        self.process = None
+        self.log = None
+        self.log_began = 0  # where the reports of the newest process begin
+        self.port = None
+
+    def configure(self, config):
+        """What the next start reads."""
         text = config.replace("@DIR@", str(self.directory))
         if "listen:" not in text:
             text += "\nhttp: { listen: 127.0.0.1:0 }\n"
@@ -56,20 +65,16 @@ class Server:
                 raise ValueError("a node section must name its data_dir")
             text += f"\nnode: {{ data_dir: {self.directory}/data, shards: 1 }}\n"
         self.config.write_text(text)
-        self.options = list(options)
-        self.process = None
-        self.log = None
-        self.port = None
 
     def start(self, expect_failure=False):
         self.log = open(self.directory / "stderr.txt", "ab")
-        start = self.log.tell()
+        self.log_began = self.log.tell()
         self.process = subprocess.Popen([MILLRACE, "serve", "-c", str(self.config), *self.options],
                                         stdout=subprocess.DEVNULL, stderr=self.log,
                                         stdin=subprocess.DEVNULL)
         deadline = time.monotonic() + GIVE_UP_S
         while True:
-            text = self.stderr()[start:]
+            text = self.said()
             found = re.search(r"event=listening url=https?://\S+:(\d+) ", text)
             if found:
                 self.port = int(found.group(1))
@@ -85,6 +90,20 @@ class Server:
 
     def stderr(self):
         return (self.directory / "stderr.txt").read_text(errors="replace")
+
+    def said(self):
+        """What the newest process has reported."""
+        if self.log is None:
+            return ""
+        with open(self.directory / "stderr.txt", "rb") as file:
+            file.seek(self.log_began)
+            return file.read().decode(errors="replace")
+
+    def reported(self, event):
+        """The newest process's reports of this event, each as a dict of its values as text."""
+        value = r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|(\S*))'
+        return [{key: quoted or plain for key, quoted, plain in re.findall(value, line)}
+                for line in re.findall(rf"^ts=\S+ level=\w+ event={event}\b(.*)$", self.said(), re.M)]
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

@@ -131,6 +131,45 @@ enum mr_status sample_open_log(struct virtual_disk *vd, uint64_t from_lsn, struc
     return mr_log_open(&options, ret, error);
 }
 
+struct mr_log *sample_opened(struct virtual_disk *vd, uint64_t from_lsn) {
+    struct mr_error error = {.text = ""};
+    struct mr_log *log = NULL;
+    if (sample_open_log(vd, from_lsn, &log, &error) != MR_OK) {
+        fail_msg("from %u: %s", (unsigned)from_lsn, error.text);
+    }
+    mr_log_check(log);
+    return log;
+}
+
+uint32_t sample_segment_of(const struct sample *s, uint64_t lsn) {
+    uint32_t i = 0;
+    while (i + 1 < s->segments.count && s->segments.items[i + 1].first_lsn <= lsn) {
+        i++;
+    }
+    return i;
+}
+
+void sample_times(struct virtual_disk *vd, uint64_t first_lsn, uint64_t last_lsn,
+                  int64_t ms[SAMPLE_LSNS]) {
+    struct mr_log_reader *reader;
+    struct mr_record record;
+    struct mr_error error = {.text = ""};
+    uint64_t next_lsn = first_lsn;
+    assert_int_equal(mr_log_reader_open(virtual_disk_disk(vd), SAMPLE_DIR, 0, &reader, &error),
+                     MR_OK);
+    enum mr_status status;
+    while ((status = mr_log_reader_next(reader, &record, &error)) == MR_OK) {
+        assert_int_equal(record.lsn, next_lsn++);
+        assert_true(record.lsn < SAMPLE_LSNS);
+        ms[record.lsn] = record.recorded_ms;
+    }
+    if (status != MR_END) {
+        fail_msg("%s", error.text);
+    }
+    assert_int_equal(next_lsn, last_lsn + 1);
+    mr_log_reader_close(reader);
+}
+
 bool sample_exists(struct virtual_disk *vd, const char *path) {
     struct mr_file *file;
     if (mr_file_open(virtual_disk_disk(vd), path, MR_FILE_READ, &file) != MR_OK) {

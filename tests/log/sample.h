@@ -11,7 +11,8 @@
 #include "log/segment.h"
 #include "tests/disk/virtual_disk.h"
 
-#define SAMPLE_DIR "data/log"
+#define SAMPLE_DIR  "data/log"
+#define SAMPLE_LSNS 4096
 
 struct sample_record {
     struct mr_record record; /* its payload belongs to the sample */
@@ -35,6 +36,12 @@ void sample_finish(struct sample *s);
 
 enum mr_status sample_open_log(struct virtual_disk *vd, uint64_t from_lsn, struct mr_log **ret,
                                struct mr_error *error);
+struct mr_log *sample_opened(struct virtual_disk *vd, uint64_t from_lsn); /* or the test fails */
+/* In which segment the lsn is, or would be. */
+uint32_t sample_segment_of(const struct sample *s, uint64_t lsn);
+/* Reads all there is, which must be first_lsn to last_lsn; the recorded_ms of each. */
+void sample_times(struct virtual_disk *vd, uint64_t first_lsn, uint64_t last_lsn,
+                  int64_t ms[SAMPLE_LSNS]);
 bool sample_exists(struct virtual_disk *vd, const char *path);
 void sample_path(const struct sample *s, uint32_t segment, char ret[MR_SEGMENT_PATH_MAX]);
 /* Changes bytes of a segment's file. */
