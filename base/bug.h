@@ -5,6 +5,7 @@
  *
  * Idea        Built with -Dbugs=true, MR_BUG(NAME) is true when mr_bug_chosen is that one; in every other
  *             build it is the constant 0 and the compiler takes the branch out. One bug at a time.
+ * Choosing    The environment's MILLRACE_BUG, in any program of such a build; or mr_bug_choose.
  * Threads     Chosen once, before anything runs.
  */
 #define MR_BUGS(X)                                                                                             \

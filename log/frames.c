@@ -2,6 +2,7 @@
 #include "log/frames.h"
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/limits.h"
 #include "log/wire.h"
@@ -156,7 +157,7 @@ static enum mr_status read_header(struct mr_frames *frames, struct mr_record *re
     if (mr_record_decode(header, &record, ret_check) != MR_OK) {
         return all_zero(header, MR_RECORD_HEADER) ? MR_END : bad("bad record header", ret_why);
     }
-    bool any = frames->segment.incarnation == 0;
+    bool any = frames->segment.incarnation == 0 || MR_BUG(INCARNATION_IGNORED);
     if ((!any && record.incarnation != frames->segment.incarnation) ||
         record.segment != frames->segment.number) {
         return bad("a record of another segment", ret_why);

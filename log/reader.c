@@ -52,7 +52,8 @@ static void jump_to_asked(struct mr_log_reader *reader) {
     jump(reader, i);
 }
 
-/* The segments as they are now. *ret_gone: the one we are at is not among them, and where we are must be said anew. */
+/* The segments as they are now. *ret_gone: the one we are at is not among them, and where we are
+ * must be said anew. */
 static enum mr_status refresh(struct mr_log_reader *reader, bool *ret_gone,
                               struct mr_error *error) {
     struct mr_segments fresh;
@@ -67,7 +68,7 @@ static enum mr_status refresh(struct mr_log_reader *reader, bool *ret_gone,
     }
     uint64_t first_lsn = fresh.count > 0 ? fresh.items[0].first_lsn : 0;
     uint64_t next_lsn = reader->chain.next_lsn;
-    *ret_gone = number != 0 && at == fresh.count;
+    *ret_gone = at == fresh.count;
     if (*ret_gone && reader->begun && first_lsn > next_lsn) {
         mr_segments_finish(&fresh);
         return mr_error_set(error, MR_NOT_FOUND,
@@ -188,13 +189,9 @@ static void next_segment(struct mr_log_reader *reader) {
 static enum mr_status place(struct mr_log_reader *reader, struct mr_error *error) {
     if (reader->segments.count == 0) {
         enum mr_status status = list(reader, error);
-        if (status != MR_OK) {
-            return status;
+        if (status != MR_OK || reader->segments.count == 0) {
+            return status == MR_OK ? MR_END : status;
         }
-        if (reader->segments.count == 0) {
-            return MR_END;
-        }
-        jump_to_asked(reader);
     }
     while (reader->chain.next_lsn >= mr_segments_cut(&reader->segments, reader->at)) {
         next_segment(reader);
@@ -251,7 +248,7 @@ static enum mr_status look_again(struct mr_log_reader *reader, const char **ret_
 /* No record at the place, as far as the window goes. MR_OK: read again. */
 static enum mr_status no_record(struct mr_log_reader *reader, struct mr_error *error) {
     const char *why = "";
-    uint32_t number_before = reader->segments.items[reader->segments.count - 1].number;
+    uint64_t cut_before = mr_segments_cut(&reader->segments, reader->at);
     enum mr_status status = look_again(reader, &why);
     if (status != MR_END && status != MR_CORRUPT) {
         return status == MR_OK ? MR_OK
@@ -263,8 +260,7 @@ static enum mr_status no_record(struct mr_log_reader *reader, struct mr_error *e
     if (listed != MR_OK) {
         return listed;
     }
-    if (!reader->opened ||
-        reader->segments.items[reader->segments.count - 1].number != number_before) {
+    if (!reader->opened || mr_segments_cut(&reader->segments, reader->at) != cut_before) {
         return MR_OK; /* what the new one makes certain is read again */
     }
     bool durable =

@@ -2,6 +2,7 @@
 #include "log/recover.h"
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 
 #include <inttypes.h>
@@ -177,11 +178,14 @@ static enum mr_status settle(struct mr_disk *disk, const char *dir,
     if (status != MR_OK) {
         return status;
     }
-    uint64_t most = last->dirty_end - last->bundle_start;
+    /* A sync that failed may have left earlier bundles in the page cache alone, if they were not synced one by one. */
+    bool unsynced = (segment.flags & MR_SEGMENT_UNSYNCED) != 0;
+    uint64_t from = unsynced ? MR_SEGMENT_HEADER : last->bundle_start;
+    uint64_t most = last->dirty_end - from;
     size_t cap = most < COPY_PART ? (size_t)most + 1 : COPY_PART;
     uint8_t *buf = mr_alloc(cap);
-    status = buf == NULL ? MR_NO_MEMORY : rewrite(file, last->bundle_start, last->end, buf, cap);
-    if (status == MR_OK) {
+    status = buf == NULL ? MR_NO_MEMORY : rewrite(file, from, last->end, buf, cap);
+    if (status == MR_OK && !MR_BUG(TAIL_KEPT)) {
         status = write_zeros(file, last->end, last->dirty_end, buf, cap);
     }
     if (status == MR_OK) {

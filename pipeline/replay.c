@@ -191,7 +191,8 @@ enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) {
         }
         return status;
     }
-    if (MR_BUG(LAST_BUNDLE_LOST) && status == MR_END) {
+    if (MR_BUG(LAST_BUNDLE_LOST) && s->replay_has_record &&
+        s->replay_record.type == MR_RECORD_START) {
         while (count > 0) {
             mr_batch_close(s->group[--count]);
         }

@@ -2,7 +2,6 @@
 /*
  * millrace: reads the command line and calls the subcommand.
  */
-#include "base/bug.h"
 #include "base/clock.h"
 #include "base/report.h"
 #include "server/cli.h"
@@ -152,23 +151,10 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
     return command->run(cli);
 }
 
-/* A build for testing the tests: one mistake of base/bug.h, named in the environment. */
-static bool choose_bug(void) {
-#ifdef MR_BUGS_ON
-    const char *name = getenv("MILLRACE_BUG");
-    if (name != NULL && mr_bug_named(name) == MR_BUG_NONE) {
-        (void)fprintf(stderr, "millrace: MILLRACE_BUG: no bug is called %s\n", name);
-        return false;
-    }
-    mr_bug_choose(name == NULL ? MR_BUG_NONE : mr_bug_named(name));
-#endif
-    return true;
-}
-
 int main(int argc, char **argv) {
     static const char *operands[OPERANDS_MAX];
     struct mr_cli cli = {.operands = operands};
     (void)signal(SIGPIPE, SIG_IGN); /* a client that goes away is an error code, not the end */
     mr_report_configure(STDERR_FILENO, MR_LEVEL_INFO, mr_clock_system());
-    return choose_bug() ? dispatch(argc, argv, &cli) : MR_EXIT_USAGE;
+    return dispatch(argc, argv, &cli);
 }
