@@ -448,6 +448,7 @@ enum mr_status mr_checkpointer_open(struct mr_pipeline *pipeline, const char *di
         }
         mr_counter_set(&c->seq, restored->newest.seq);
         mr_counter_set(&c->recorded_ms, (uint64_t)restored->newest.recorded_ms);
+        mr_counter_set(&c->bytes, bytes_on_disk(&restored->newest));
     }
     return status == MR_OK ? MR_OK
                            : mr_error_set(error, status, "out of memory opening the checkpointer");

@@ -100,18 +100,25 @@ static enum mr_status say_finals(struct mr_data *data, struct mr_error *error) {
     return MR_OK;
 }
 
+/* From the checkpoint's configuration to the plan's. */
+static enum mr_status compare(struct mr_data *data, const struct mr_config *before,
+                              const struct mr_config *config, uint64_t anew_seq,
+                              struct mr_error *error) {
+    data->restored.old_streams = before->stream_count;
+    data->restored.old_rules = before->rule_count;
+    enum mr_status status = mr_config_compare(before, config, &data->restored.change, error);
+    return status == MR_OK
+               ? mr_restored_plan(&data->restored, before, anew_seq, data->plan, error)
+               : status;
+}
+
 /* before: the configuration of the checkpoint; NULL: there is none. */
 static enum mr_status open_plan(struct mr_data *data, const struct mr_config *config,
                                 const struct mr_config *before, uint64_t anew_seq,
                                 struct mr_error *error) {
     enum mr_status status = mr_plan_open(config, &data->dir.key, false, &data->plan, error);
     if (status == MR_OK && before != NULL) {
-        data->restored.old_streams = before->stream_count;
-        data->restored.old_rules = before->rule_count;
-        status = mr_config_compare(before, config, &data->restored.change, error);
-    }
-    if (status == MR_OK && before != NULL) {
-        status = mr_restored_plan(&data->restored, before, anew_seq, data->plan, error);
+        status = compare(data, before, config, anew_seq, error);
     }
     if (status == MR_OK) {
         data->results_rules = mr_data_results_rules(data->plan);
@@ -292,7 +299,10 @@ static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
     }
     close_plan(data);
     mr_config_close(config);
-    return status == MR_OK ? read_checkpoint(data, error) : status;
+    if (status == MR_OK) {
+        status = read_checkpoint(data, error);
+    }
+    return status == MR_OK ? mr_restored_tidy(&data->restored, error) : status;
 }
 
 static void say_change(const struct mr_data *data) {
@@ -330,6 +340,31 @@ static enum mr_status look(struct mr_data *data, struct mr_position *ret, struct
                                      : status;
 }
 
+/* Loads the checkpoint under the new configuration and throws it away again: what does not fit is refused before the
+ * log says that it has changed. The results store is left alone, for opening it makes new tables. */
+static enum mr_status try_config(struct mr_data *data, const struct mr_config *before,
+                                 struct mr_error *error) {
+    enum mr_status status =
+        mr_plan_open(data->options.config, &data->dir.key, false, &data->plan, error);
+    if (status == MR_OK) {
+        status = compare(data, before, data->options.config, 0, error);
+    }
+    if (status == MR_OK) {
+        struct mr_pipeline *trial = NULL;
+        struct mr_pipeline_options options = {.plan = data->plan,
+                                              .clock = data->options.clock,
+                                              .log = data->log,
+                                              .disk = data->options.disk,
+                                              .restored = &data->restored};
+        status = mr_pipeline_open(&options, &trial, error);
+        if (status == MR_OK) {
+            mr_pipeline_close(trial);
+        }
+    }
+    close_plan(data);
+    return status;
+}
+
 /* The configuration has changed since the last run: finish what there is under the old one, and say so in the log. */
 static enum mr_status change_config(struct mr_data *data, const struct mr_position *at,
                                     struct mr_bytes wanted, struct mr_error *error) {
@@ -342,6 +377,9 @@ static enum mr_status change_config(struct mr_data *data, const struct mr_positi
         status = run_stage(data, mr_buf_bytes(&text), at->config, 0, error);
     }
     mr_buf_finish(&text);
+    if (status == MR_OK) {
+        status = try_config(data, at->config, error);
+    }
     return status == MR_OK ? append_config(data, wanted, error) : status;
 }
 
@@ -448,6 +486,25 @@ static enum mr_status open_logs(struct mr_data *data, struct mr_error *error) {
     return status == MR_OK ? open_dead(data, &options, error) : status;
 }
 
+/* A start from zero goes through every configuration the log has seen, and a store that has the tables of a later one
+ * would not take those of the first. */
+static enum mr_status settle_generations(struct mr_data *data, struct mr_error *error) {
+    if (data->restored.newest.number != 0 || mr_log_config_lsn(data->log) == 0) {
+        return MR_OK;
+    }
+    struct mr_next_config first = {.found = false};
+    mr_buf_init(&first.text, MR_RECORD_PAYLOAD_MAX);
+    enum mr_status status = find_next_config(data, 0, mr_bytes_of(NULL, 0), &first, error);
+    mr_buf_finish(&first.text);
+    if (status == MR_OK && !first.last) {
+        mr_report(MR_LEVEL_WARN, "results_rebuilt",
+                  "reason=\"the log is replayed from zero, through other configurations\" "
+                  "source=\"the log\" kept=results.db.before");
+        status = mr_datadir_set_results_aside(&data->dir, error);
+    }
+    return status;
+}
+
 static enum mr_status open_parts(struct mr_data *data, bool from_zero, struct mr_error *error) {
     enum mr_status status = read_checkpoint(data, error);
     if (status == MR_OK && from_zero) {
@@ -459,6 +516,9 @@ static enum mr_status open_parts(struct mr_data *data, bool from_zero, struct mr
     }
     if (status == MR_OK) {
         status = open_logs(data, error);
+    }
+    if (status == MR_OK) {
+        status = settle_generations(data, error);
     }
     if (status == MR_OK) {
         status = settle_config(data, error);

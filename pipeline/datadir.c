@@ -179,6 +179,23 @@ enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
     return status == MR_NOT_FOUND ? MR_OK : status;
 }
 
+enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_error *error) {
+    static const char *const names[][2] = {{"results.db", "results.db.before"},
+                                           {"results.db-wal", "results.db.before-wal"},
+                                           {"results.db-shm", "results.db.before-shm"}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char from[3200];
+        char to[3200];
+        join(from, sizeof from, dir->path, names[i][0]);
+        join(to, sizeof to, dir->path, names[i][1]);
+        enum mr_status status = mr_disk_rename(dir->disk, from, to);
+        if (status != MR_OK && status != MR_NOT_FOUND) {
+            return failed(error, status, "cannot rename", from);
+        }
+    }
+    return MR_OK;
+}
+
 enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,
                                        struct mr_error *error) {
     char text[16];

@@ -35,6 +35,8 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
  * which groups overflow, depends on it. */
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
                                       struct mr_error *error) MR_MUST_CHECK;
+/* results.db and its companions get other names (results.db.before …), to be made anew. Nobody has the store open. */
+enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,
                                        struct mr_error *error) MR_MUST_CHECK;
 void mr_datadir_close(struct mr_datadir *dir);

@@ -19,6 +19,7 @@
 
 enum {
     COMMIT_NS = 100 * 1000 * 1000,
+    POLL_NS = 500 * 1000 * 1000, /* bundles that fire nothing send no parcel: how far they are is seen now and then */
     COMMIT_BYTES = 16 << 20,
     RETRY_NS = 1000 * 1000 * 1000,
     PARCELS_A_STEP = 64,
@@ -303,7 +304,7 @@ uint64_t mr_flusher_sleep_ns(const struct mr_flusher *f) {
     for (uint32_t i = 0; i < f->pipeline->plan->shards && !waiting; i++) {
         waiting = f->held[i] != NULL;
     }
-    return waiting ? COMMIT_NS / 2 : UINT64_MAX;
+    return waiting ? COMMIT_NS / 2 : POLL_NS;
 }
 
 enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,

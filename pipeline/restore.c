@@ -124,11 +124,16 @@ static enum mr_status load_counters(struct loading *l, uint32_t old_shard) {
 
 /* ---- ids ---- */
 
-/* Ids that are divided anew are written anew, as they come. */
+/* Ids that are divided anew are written anew, as they come (not by a trial, which has no directory). */
 static enum mr_status write_ids(struct loading *l, bool all) {
     struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
     struct mr_dedup_chunk *chunk = mr_dedup_take(dedup, all);
     enum mr_status status = MR_OK;
+    while (chunk != NULL && l->pipeline->checkpointer.dir == NULL) {
+        struct mr_dedup_chunk *rest = chunk->next;
+        mr_free(chunk);
+        chunk = rest;
+    }
     while (chunk != NULL) {
         struct mr_dedup_chunk *rest = chunk->next;
         chunk->next = NULL;
@@ -216,6 +221,16 @@ static enum mr_status load_dedup(struct loading *l, uint32_t old_stream) {
     return status;
 }
 
+static enum mr_status say_full(struct loading *l) {
+    struct mr_error inner = *l->error;
+    struct mr_bytes name = l->pipeline->plan->streams[l->stream].name;
+    return mr_error_set(l->error, MR_FULL,
+                        "`streams.%.*s.dedup.ids: %llu` is less than what is remembered (%s): raise it",
+                        (int)name.len, (const char *)name.ptr,
+                        (unsigned long long)l->pipeline->plan->config->streams[l->stream].dedup.ids,
+                        inner.text);
+}
+
 static enum mr_status load_dedups(struct loading *l) {
     enum mr_status status = MR_OK;
     for (uint32_t old = 0; old < l->old_streams; old++) {
@@ -225,6 +240,9 @@ static enum mr_status load_dedups(struct loading *l) {
         }
         for (l->shard = 0; l->shard < l->pipeline->plan->shards; l->shard++) {
             status = load_dedup(l, old);
+            if (status == MR_FULL) {
+                return say_full(l);
+            }
             if (status != MR_OK) {
                 return status;
             }
@@ -276,10 +294,11 @@ static enum mr_status load_windows(struct loading *l) {
     for (l->shard = 0; status == MR_OK && l->shard < plan->shards; l->shard++) {
         status = load_groups(l, watermarks_ms);
     }
-    if (status == MR_OK && l->dropped_events > 0) {
+    bool trial = l->pipeline->checkpointer.dir == NULL;
+    if (status == MR_OK && l->dropped_events > 0 && !trial) {
         mr_report(MR_LEVEL_WARN, "windows_dropped",
                   "events=%llu reason=\"their rule is gone or begins anew\" "
-                  "action=\"the log has the events: replay makes the results again\"",
+                  "action=\"the log has the events, as far back as it reaches\"",
                   (unsigned long long)l->dropped_events);
     }
     return status;

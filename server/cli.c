@@ -18,7 +18,7 @@ enum { MEMORY_LINES = MR_STREAMS_MAX + MR_RULES_MAX + 16, PRINT_MAX = 16 << 20, 
 int mr_cli_failed(const struct mr_error *error) {
     (void)fprintf(stderr, "millrace: %s\n", error->text);
     bool config = error->status == MR_INVALID || error->status == MR_UNSUPPORTED ||
-                  error->status == MR_MISMATCH || error->status == MR_NOT_FOUND;
+                  error->status == MR_MISMATCH || error->status == MR_FULL || error->status == MR_NOT_FOUND;
     return config ? MR_EXIT_CONFIG : MR_EXIT_FAILURE;
 }
 

@@ -26,7 +26,7 @@ def problem_with(file, function):
         return f"tests/{file} does not exist"
     source = path.read_text()
     if path.suffix == ".py":
-        if not re.search(rf"(?m)^def {function}\(\)", source):
+        if not re.search(rf"(?m)^def {function}\(\w*\):", source):
             return f"tests/{file} has no test {function}"
         return None if function.startswith("test_") and "run(globals())" in source else f"{function} is not run"
     # A comment does not make a test.

@@ -54,7 +54,7 @@ def test_results_ahead_of_the_log_are_made_anew():
         shutil.rmtree(s.directory / "data/log")
         shutil.move(s.directory / "older", s.directory / "data/log")
         s.start()
-        assert "event=results_rebuilt" in s.stderr()
+        assert "event=results_rewound" in s.stderr()
         assert len(windows(s)) == 10
         for i in range(20, 30):
             post(s, i, 1)
