@@ -67,6 +67,12 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
 enum mr_status mr_combine_fire(struct mr_combine *combine, uint32_t budget, struct mr_flush *flush,
                                bool *ret_done) MR_MUST_CHECK;
 
+/* The panes of one CLOSED window as it stands, with the revisions its groups had: for a store that has lost newer ones.
+ * The first window that begins at *start_ms or later; *start_ms moves behind it. false: there is none. Between bundles.
+ * Without memory flush->panes has failed. */
+bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *start_ms,
+                           struct mr_flush *flush);
+
 /* The flusher has made everything up to and including seq durable: FINAL windows whose last pane is
  * not newer may go. Frees at most budget windows; call again while it returns true. While a scan is
  * under way it frees nothing and returns false. */

@@ -116,11 +116,9 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
     }
 }
 
-static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
-                       const struct mr_combine_window *window, struct mr_group *group,
-                       enum mr_timing timing, struct mr_flush *flush) {
-    struct mr_row row = mr_combine_row(window, group);
-    MR_ASSERT(row.revision == combine->seq); /* I1 */
+static void append_pane(const struct mr_combine_rule *cr, const struct mr_row *of,
+                        enum mr_timing timing, struct mr_flush *flush) {
+    struct mr_row row = *of;
     struct mr_number numbers[MR_RULE_METRICS_MAX];
     uint32_t count = cr->rule->metric_count;
     memset(numbers, 0, count * sizeof numbers[0]); /* padding too: panes are stored and hashed */
@@ -144,8 +142,38 @@ static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
     };
     mr_pane_append(&flush->panes, &pane);
     flush->pane_count++;
+}
+
+static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
+                       const struct mr_combine_window *window, struct mr_group *group,
+                       enum mr_timing timing, struct mr_flush *flush) {
+    struct mr_row row = mr_combine_row(window, group);
+    MR_ASSERT(row.revision == combine->seq); /* I1 */
+    append_pane(cr, &row, timing, flush);
     mr_counter_add(&cr->stats.panes, 1);
 }
+
+bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *start_ms,
+                           struct mr_flush *flush) {
+    MR_ASSERT(!combine->firing && !combine->merging && rule < combine->rule_count);
+    struct mr_combine_rule *cr = &combine->rules[rule];
+    struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, *start_ms);
+    while (window != NULL && window->state != MR_WINDOW_CLOSED) {
+        window = next_window(cr, window);
+    }
+    if (window == NULL || *start_ms == INT64_MAX) {
+        return false;
+    }
+    *start_ms = window->start_ms == INT64_MAX ? INT64_MAX : window->start_ms + 1;
+    uint32_t ref = 0;
+    struct mr_group *group;
+    while ((group = mr_groups_next(&window->groups, &ref)) != NULL) {
+        struct mr_row row = mr_combine_row(window, group);
+        append_pane(cr, &row, MR_TIMING_LATE, flush);
+    }
+    return true;
+}
+
 
 /* What is left of *budget; the rule is done when something is. */
 static uint32_t fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t budget,

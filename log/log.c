@@ -8,26 +8,16 @@
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/hash.h"
+#include "log/encoder.h"
 #include "log/recover.h"
 
 #include <inttypes.h>
 
 enum {
-    PAYLOAD_PARTS = 4,
-    ENTRY_IOV = 2 + PAYLOAD_PARTS, /* header, payload, padding */
     ATTEMPTS = 2,
     DISK_BLOCK = 4096,
-    /* The first write to an allocated block changes its extent, and the sync then commits the
-     * file system's journal (ext4: p50 440 us instead of 260 at 32 KiB, 390 instead of 230 at
-     * 4 KiB). A small append therefore writes zeros ahead, so that the next ones find written
-     * blocks. For a large one the zeros would cost more than the journal. */
-    ZERO_PART = 64 << 10,
-    ZERO_PARTS = 8,
-    ZERO_BELOW = 64 << 10,
     LOOK_BYTES = 4 << 20, /* appended between two looks at the free space */
 };
-
-static const uint8_t zeros[ZERO_PART];
 
 struct mr_log {
     struct mr_log_options options; /* dir points to our copy */
@@ -50,11 +40,7 @@ struct mr_log {
     bool looked;          /* the disk had room when the segment was written up to looked_at */
     uint64_t looked_at;
 
-    /* Scratch of append. */
-    uint8_t (*headers)[MR_RECORD_HEADER];
-    struct iovec *iov; /* ENTRY_IOV per entry and ZERO_PARTS */
-    uint32_t scratch_cap;
-
+    struct mr_encoder encoder;
     struct mr_log_stats stats;
 };
 
@@ -177,92 +163,20 @@ static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, ui
     return MR_OK;
 }
 
-static enum mr_status reserve_scratch(struct mr_log *log, uint32_t count) {
-    if (count <= log->scratch_cap) {
-        return MR_OK;
-    }
-    uint8_t(*headers)[MR_RECORD_HEADER] =
-        mr_realloc(log->headers, (size_t)count * MR_RECORD_HEADER);
-    if (headers == NULL) {
-        return MR_NO_MEMORY;
-    }
-    log->headers = headers;
-    struct iovec *iov =
-        mr_realloc(log->iov, ((size_t)count * ENTRY_IOV + ZERO_PARTS) * sizeof *iov);
-    if (iov == NULL) {
-        return MR_NO_MEMORY;
-    }
-    log->iov = iov;
-    log->scratch_cap = count;
-    return MR_OK;
-}
-
-static size_t payload_len(const struct mr_log_entry *entry) {
-    MR_ASSERT(entry->payload_count >= 0 && entry->payload_count <= PAYLOAD_PARTS);
-    size_t len = 0;
-    for (int i = 0; i < entry->payload_count; i++) {
-        len += entry->payload[i].iov_len;
-    }
-    return len;
-}
-
-/* The bundle's records as they go into the present segment, in log->headers and log->iov. */
-static int encode(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
-                  struct mr_log_entry *entries, uint32_t count) {
-    int used = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct mr_log_entry *entry = &entries[i];
-        entry->lsn = log->last_lsn + 1 + i;
-        struct mr_record record = {
-            .type = entry->type,
-            .bundle_count = count,
-            .bundle_index = i,
-            .segment = log->segment.number,
-            .lsn = entry->lsn,
-            .seq = seq,
-            .incarnation = log->incarnation,
-            .recorded_ms = recorded_ms,
-        };
-        mr_record_encode(&record, entry->payload, entry->payload_count, log->headers[i]);
-        log->iov[used++] = (struct iovec){log->headers[i], MR_RECORD_HEADER};
-        for (int part = 0; part < entry->payload_count; part++) {
-            if (entry->payload[part].iov_len > 0) {
-                log->iov[used++] = entry->payload[part];
-            }
-        }
-        size_t len = MR_RECORD_HEADER + payload_len(entry);
-        size_t padding = (size_t)(mr_record_size(payload_len(entry)) - len);
-        if (padding > 0) {
-            log->iov[used++] = (struct iovec){(void *)(uintptr_t)zeros, padding};
-        }
-    }
-    MR_ASSERT((uint64_t)used <= (uint64_t)count * ENTRY_IOV);
-    return used;
-}
-
-/* Adds zeros behind a small bundle that ends at `end` when its blocks were never written. */
-static int encode_zeros(const struct mr_log *log, uint64_t end, uint64_t bundle_bytes, int used,
-                        uint64_t *ret_written_end) {
-    uint64_t written_end = end > log->written_end ? end : log->written_end;
-    if (end > log->written_end && bundle_bytes < ZERO_BELOW) {
-        for (int i = 0; i < ZERO_PARTS && written_end < log->segment.size; i++) {
-            uint64_t left = log->segment.size - written_end;
-            size_t len = left < ZERO_PART ? (size_t)left : ZERO_PART;
-            log->iov[used++] = (struct iovec){(void *)(uintptr_t)zeros, len};
-            written_end += len;
-        }
-    }
-    *ret_written_end = written_end;
-    return used;
-}
-
 static enum mr_status write_bundle(struct mr_log *log, uint64_t seq, int64_t recorded_ms,
                                    struct mr_log_entry *entries, uint32_t count,
                                    uint64_t bundle_bytes, bool sync) {
-    uint64_t written_end;
-    int used = encode(log, seq, recorded_ms, entries, count);
-    used = encode_zeros(log, log->offset + bundle_bytes, bundle_bytes, used, &written_end);
-    enum mr_status status = mr_file_pwritev(log->file, log->iov, used, log->offset);
+    const struct mr_record first = {.segment = log->segment.number,
+                                    .lsn = log->last_lsn + 1,
+                                    .seq = seq,
+                                    .incarnation = log->incarnation,
+                                    .recorded_ms = recorded_ms};
+    struct mr_encoder *encoder = &log->encoder;
+    mr_encoder_bundle(encoder, &first, entries, count);
+    uint64_t written_end = mr_encoder_zeros(encoder, bundle_bytes, log->offset + bundle_bytes,
+                                            log->written_end, log->segment.size);
+    enum mr_status status =
+        mr_file_pwritev(log->file, encoder->iov, encoder->iov_count, log->offset);
     if (MR_BUG(ACK_BEFORE_SYNC) && seq % 2 == 1) {
         sync = false;
     }
@@ -342,14 +256,14 @@ enum mr_status mr_log_append(struct mr_log *log, uint64_t seq, int64_t recorded_
     }
     uint64_t bundle_bytes = 0;
     for (uint32_t i = 0; i < count; i++) {
-        size_t len = payload_len(&entries[i]);
+        size_t len = mr_encoder_payload_len(&entries[i]);
         if (len > MR_RECORD_PAYLOAD_MAX) {
             return mr_error_set(error, MR_LIMIT, "a record of %zu bytes; at most %u", len,
                                 MR_RECORD_PAYLOAD_MAX);
         }
         bundle_bytes += mr_record_size(len);
     }
-    if (reserve_scratch(log, count) != MR_OK) {
+    if (mr_encoder_reserve(&log->encoder, count) != MR_OK) {
         return mr_error_set(error, MR_NO_MEMORY, "%s: no memory to append", log->dir);
     }
     if (!has_space(log, bundle_bytes)) {
@@ -440,8 +354,7 @@ void mr_log_close(struct mr_log *log) {
     }
     mr_file_close(log->file);
     mr_held_finish(&log->held);
-    mr_free(log->headers);
-    mr_free(log->iov);
+    mr_encoder_finish(&log->encoder);
     mr_free(log->dir);
     mr_free(log);
 }
@@ -485,15 +398,19 @@ static enum mr_status resume_segment(struct mr_log *log, const struct mr_segment
     return status;
 }
 
-/* A log that is whole but not all that is needed: only a copy has the files, and only who runs this can say that they are
- * lost for good. */
-static enum mr_status lacks(const struct mr_log *log, const char *what, uint64_t lsn,
-                            uint64_t needed_lsn, const char *missing, struct mr_error *error) {
-    return mr_error_set(
-        error, MR_CORRUPT,
-        "%s: %s lsn %" PRIu64 ", but lsn %" PRIu64 " is needed: its %s segments are "
-        "missing; restore them, or `millrace log repair %s %" PRIu64 "` puts a gap in their place",
-        log->dir, what, lsn, needed_lsn, missing, log->dir, log->options.from_lsn);
+/* A log that is not all that is needed, as far as segment and offset: only a copy has the rest, and only who runs this
+ * can say that it is lost for good. */
+static enum mr_status lacks(const struct mr_log *log, const struct mr_segment *segment,
+                            uint64_t offset, const char *what, uint64_t lsn, uint64_t needed_lsn,
+                            const char *how, struct mr_error *error) {
+    char name[MR_SEGMENT_NAME_MAX];
+    mr_segment_name(segment, name);
+    return mr_error_set(error, MR_CORRUPT,
+                        "%s/%s: offset %" PRIu64 ": the log %s lsn %" PRIu64 ", but lsn %" PRIu64
+                        " is needed: its %s; restore them, or `millrace log repair %s %" PRIu64
+                        "` puts a gap in their place",
+                        log->dir, name, offset, what, lsn, needed_lsn, how, log->dir,
+                        log->options.from_lsn);
 }
 
 /* What can be done about it, where something can. */
@@ -512,7 +429,8 @@ static enum mr_status recover(struct mr_log *log, const struct mr_segments *segm
     uint64_t from_lsn = log->options.from_lsn;
     uint64_t first_lsn = segments->items[0].first_lsn;
     if (first_lsn > from_lsn) {
-        return lacks(log, "begins at", first_lsn, from_lsn, "first", error);
+        return lacks(log, &segments->items[0], 0, "begins at", first_lsn, from_lsn,
+                     "first segments are missing", error);
     }
     enum mr_status status =
         mr_recover(log->options.disk, log->dir, segments, from_lsn, &recovery, error);
@@ -533,7 +451,8 @@ static enum mr_status recover(struct mr_log *log, const struct mr_segments *segm
     mr_counter_set(&log->stats.last_seq, log->last_seq);
     mr_counter_set(&log->stats.torn_bytes, recovery.last.dirty_end - recovery.last.end);
     if (log->last_lsn < from_lsn - 1) {
-        return lacks(log, "ends at", log->last_lsn, from_lsn - 1, "last", error);
+        return lacks(log, &recovery.last.segment, recovery.last.end, "ends at", log->last_lsn,
+                     from_lsn - 1, "last segments are missing or damaged", error);
     }
     return resume_segment(log, &recovery.last, error);
 }
@@ -557,7 +476,7 @@ static enum mr_status begin(struct mr_log *log, struct mr_error *error) {
 static enum mr_status start(struct mr_log *log, struct mr_error *error) {
     struct mr_log_entry entry = {.type = MR_RECORD_START};
     int64_t recorded_ms = log->recorded_ms;
-    enum mr_status status = reserve_scratch(log, 1);
+    enum mr_status status = mr_encoder_reserve(&log->encoder, 1);
     if (status != MR_OK) {
         return mr_error_set(error, status, "%s: no memory to open", log->dir);
     }

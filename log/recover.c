@@ -285,7 +285,7 @@ enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr
         mr_held_finish(&recovery.held);
         status = walk_from(disk, dir, segments, first, &recovery, &found, error);
     }
-    if (status == MR_OK) {
+    if (status == MR_OK && recovery.chain.next_lsn >= from_lsn) {
         status = settle(disk, dir, &recovery.last, error);
     }
     if (status != MR_OK) {

@@ -48,7 +48,7 @@
  * not on the disk. Only the last bundle can be of that kind (P3), so the opener writes it again
  * before the sync.
  *
- * Repair (log/repair.h) writes a damaged segment again, whole, and puts a GAP where records are lost. A GAP stands for
+ * Repair (log/repair.c) writes a damaged segment again, whole, and puts a GAP where records are lost. A GAP stands for
  * its lsns in all of the above; it is durable before its segment has its name.
  *
  * What a checkpoint holds (from_lsn) is not read: of the segments before the one that holds from_lsn only the headers.
@@ -108,8 +108,10 @@ enum mr_status mr_recover_judge(struct mr_frames *frames, const struct mr_chain 
                                 const char *dir, const char *why, struct mr_tail *ret,
                                 struct mr_error *error) MR_MUST_CHECK;
 
-/* Syncs all, walks all, cuts the tail and makes the end durable (P4, but for the START). All is from the segment on that
- * holds from_lsn; the first must not begin behind it. At least one segment. */
+/* Syncs all, walks all, cuts the tail and makes the end durable (P4, but for the START). All is
+ * from the segment on that holds from_lsn; the first must not begin behind it. At least one
+ * segment. When the records end before from_lsn - 1 nothing is cut: that they were synced is known
+ * from elsewhere, so what follows is damaged and not torn. */
 enum mr_status mr_recover(struct mr_disk *disk, const char *dir, const struct mr_segments *segments,
                           uint64_t from_lsn, struct mr_recovery *ret,
                           struct mr_error *error) MR_MUST_CHECK;

@@ -251,7 +251,6 @@ static enum mr_status peek(const struct repair *r, uint32_t i, struct mr_salvage
         bool lower = status == MR_OK && (job->next_seq == 0 || record.seq < job->next_seq);
         if (lower && record.lsn >= segment->first_lsn) {
             job->next_seq = record.seq;
-            job->next_ms = record.recorded_ms;
         }
         if (status == MR_OK && offset == MR_SEGMENT_HEADER && record.lsn == segment->first_lsn) {
             break;

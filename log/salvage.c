@@ -103,7 +103,7 @@ static int by_from(const void *a, const void *b) {
 
 /* What stands for the lsns from the chain's end to `to`, before a record of bundle next_seq (0: not known). */
 static struct mr_record gap_of(const struct mr_salvage_job *job, const struct mr_salvage *s,
-                               uint64_t to, uint64_t next_seq, int64_t next_ms) {
+                               uint64_t to, uint64_t next_seq) {
     bool first = s->chain.count == 0 && s->chain.gap == 0;
     uint64_t seq = first ? 1 : s->chain.seq;
     MR_ASSERT(to > s->chain.next_lsn && to <= MR_LSN_MAX);
@@ -115,7 +115,7 @@ static struct mr_record gap_of(const struct mr_salvage_job *job, const struct mr
         .lsn_count = to - s->chain.next_lsn,
         .seq = next_seq > seq + 1 ? next_seq - 1 : seq,
         .incarnation = job->segment.incarnation,
-        .recorded_ms = s->recorded_ms != 0 ? s->recorded_ms : next_ms,
+        .recorded_ms = s->recorded_ms,
         .payload = {NULL, MR_RECORD_GAP_LEN},
     };
 }
@@ -129,7 +129,7 @@ static bool may_follow(const struct mr_salvage_job *job, const struct mr_salvage
         return false;
     }
     if (record->lsn > chain.next_lsn) {
-        *ret = gap_of(job, s, record->lsn, record->seq, record->recorded_ms);
+        *ret = gap_of(job, s, record->lsn, record->seq);
         if (!mr_chain_follows(&chain, ret)) {
             return false;
         }
@@ -174,7 +174,12 @@ static uint64_t known_end(const struct mr_salvage_job *job, const struct mr_salv
             *ret_seq = r->seq > *ret_seq ? r->seq : *ret_seq;
         }
     }
-    end = job->needed_lsn > end ? job->needed_lsn : end;
+    if (job->needed_lsn > end) {
+        /* Nothing says what was there: at most as many bundles as records, of which each had the next seq. */
+        end = job->needed_lsn;
+        uint64_t seq = chain->seq + (end - chain->next_lsn);
+        *ret_seq = seq > *ret_seq ? seq : *ret_seq;
+    }
     return end <= MR_LSN_MAX ? end : chain->next_lsn;
 }
 
@@ -205,7 +210,7 @@ static enum mr_status order(const struct mr_salvage_job *job, const struct found
     if (end <= s->chain.next_lsn) {
         return MR_OK;
     }
-    struct mr_record gap = gap_of(job, s, end, job->next_seq, job->next_ms);
+    struct mr_record gap = gap_of(job, s, end, job->next_seq);
     gap.seq = seq > gap.seq ? seq : gap.seq;
     return add_gap(s, &gap, at);
 }

@@ -30,8 +30,7 @@ struct mr_salvage_job {
     uint64_t until_lsn;        /* where the next segment begins; UINT64_MAX: it is the last */
     uint64_t needed_lsn; /* of the last: what must follow its end at the earliest; 0: anything */
     uint64_t next_seq;   /* of the record at until_lsn; 0: not known */
-    int64_t next_ms;
-    bool bad_header; /* its bytes go to quarantine too */
+    bool bad_header;     /* its bytes go to quarantine too */
 };
 
 /* Bytes to be copied from the damaged file, or a GAP. */

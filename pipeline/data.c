@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/report.h"
+#include "pipeline/data_results.h"
 #include "pipeline/dead_letters.h"
 #include "pipeline/stations.h"
 
@@ -46,60 +47,6 @@ static void close_plan(struct mr_data *data) {
     data->plan = NULL;
 }
 
-/* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
- * store that claims to be as far has seen bundles that the log has lost (a copy put back), whose numbers will be given
- * again. With log.sync off the log may have lost power's worth of records, or a part of a bundle, without a sign: what
- * came after the checkpoint, which was synced, is made again. */
-static enum mr_status settle_results(struct mr_data *data, struct mr_error *error) {
-    uint64_t base = data->restored.newest.seq;
-    uint64_t flushed = mr_results_flushed_seq(data->results);
-    uint32_t shards = 0;
-    enum mr_status status = mr_datadir_read_shards(&data->dir, &shards, error);
-    bool other_shards = shards != 0 && shards != data->plan->shards;
-    bool ahead = flushed >= mr_log_last_seq(data->log) || !data->options.config->log.sync;
-    if (status == MR_OK && flushed > base && (other_shards || ahead)) {
-        mr_report(MR_LEVEL_WARN, "results_rewound", "reason=\"%s\" from=%llu to=%llu source=\"the log\"",
-                  ahead ? "they may be ahead of the log" : "another number of shards",
-                  (unsigned long long)flushed, (unsigned long long)base);
-        status = mr_results_rewind(data->results, base);
-        if (status != MR_OK) {
-            return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
-        }
-    }
-    if (status == MR_OK && flushed < base && mr_log_first_lsn(data->log) == 1 && !data->from_zero) {
-        mr_report(MR_LEVEL_WARN, "results_rebuilt", "reason=\"the store is older than the checkpoint\" source=\"the log\"");
-        return MR_AGAIN;
-    }
-    if (status == MR_OK && flushed < base) {
-        mr_report(MR_LEVEL_WARN, "results_incomplete",
-                  "have=%llu need=%llu reason=\"the store is older than the checkpoint, and the log does not reach "
-                  "back\" action=\"rows that were final before are missing\"",
-                  (unsigned long long)flushed, (unsigned long long)base);
-    }
-    if (status == MR_OK && shards != data->plan->shards) {
-        status = mr_datadir_write_shards(&data->dir, data->plan->shards, error);
-    }
-    return status;
-}
-
-/* A lateness made shorter: windows are final that were not, and no bundle will say so. */
-static enum mr_status say_finals(struct mr_data *data, struct mr_error *error) {
-    enum mr_status status = mr_results_begin(data->results);
-    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
-        if (data->restored.finals_ms[i] != INT64_MIN) {
-            status = mr_results_finalize(data->results, i, data->restored.finals_ms[i]);
-        }
-    }
-    if (status == MR_OK) {
-        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
-    }
-    if (status != MR_OK) {
-        mr_results_rollback(data->results);
-        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
-    }
-    return MR_OK;
-}
-
 /* From the checkpoint's configuration to the plan's. */
 static enum mr_status compare(struct mr_data *data, const struct mr_config *before,
                               const struct mr_config *config, uint64_t anew_seq,
@@ -127,11 +74,11 @@ static enum mr_status open_plan(struct mr_data *data, const struct mr_config *co
                      : mr_error_set(error, MR_NO_MEMORY, "out of memory opening the data directory");
     }
     if (status == MR_OK && !data->settled) {
-        status = settle_results(data, error);
+        status = mr_data_settle_results(data, error);
         data->settled = status == MR_OK;
     }
     if (status == MR_OK && before != NULL && data->restored.change.any) {
-        status = say_finals(data, error);
+        status = mr_data_say_finals(data, error);
     }
     return status;
 }
@@ -160,6 +107,13 @@ enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
     if (status == MR_OK) {
         mr_log_reader_limit(options.replay, mr_log_last_lsn(data->log));
         status = mr_pipeline_open(&options, ret, error); /* takes the reader over in every case */
+    }
+    if (status == MR_OK && data->rewound) {
+        status = mr_data_complete_results(data, *ret, error);
+        if (status != MR_OK) {
+            mr_pipeline_close(*ret);
+            *ret = NULL;
+        }
     }
     return status;
 }
@@ -476,6 +430,12 @@ static enum mr_status open_logs(struct mr_data *data, struct mr_error *error) {
         .from_lsn = newest->lsn + 1,
     };
     enum mr_status status = mr_log_open(&options, &data->log, error);
+    const struct mr_error *damage = &data->restored.damage;
+    if (status == MR_CORRUPT && newest->number == 0 && damage->status != MR_OK) {
+        struct mr_error inner = *error; /* the log is not to blame: it was trimmed to what a checkpoint needs */
+        return mr_error_set(error, status, "no checkpoint can be read: %.200s: restore it; without one: %s",
+                            damage->text, inner.text);
+    }
     if (status == MR_OK && newest->number != 0 &&
         newest->incarnation != mr_log_incarnation(data->log)) {
         status = mr_error_set(error, MR_MISMATCH,

@@ -73,18 +73,29 @@ static enum mr_status read_file(struct mr_datadir *dir, const char *name, struct
                                                      : failed(error, status, "cannot read", path);
 }
 
+/* The KEY is known by then: a changed one would make every known id a new one. */
 static enum mr_status check_format(struct mr_datadir *dir, struct mr_error *error) {
+    char wanted[80];
     struct mr_buf text;
     mr_buf_init(&text, 256);
+    (void)snprintf(wanted, sizeof wanted, "%skey %016llx\n", format_text,
+                   (unsigned long long)mr_hash64(mr_bytes_of(dir->key.bytes, sizeof dir->key.bytes), 0));
     enum mr_status status = read_file(dir, "FORMAT", &text, error);
+    struct mr_bytes stored = mr_buf_bytes(&text);
+    size_t format_len = sizeof format_text - 1;
     if (status == MR_NOT_FOUND) {
-        status = write_file(dir, "FORMAT", MR_FILE_CREATE_NEW, mr_bytes_text(format_text), error);
-    } else if (status == MR_OK && !mr_bytes_equal(mr_buf_bytes(&text), mr_bytes_text(format_text))) {
+        status = write_file(dir, "FORMAT", MR_FILE_CREATE_NEW, mr_bytes_text(wanted), error);
+    } else if (status == MR_OK && (stored.len < format_len || memcmp(stored.ptr, format_text, format_len) != 0)) {
         status = mr_error_set(error, MR_MISMATCH,
                               "%s/FORMAT says `%.*s`, but this version writes `%.*s`: use the version "
                               "that made it, or another node.data_dir",
                               dir->path, (int)(text.len > 60 ? 60 : text.len), (char *)text.ptr,
-                              (int)sizeof format_text - 2, format_text);
+                              (int)format_len - 1, format_text);
+    } else if (status == MR_OK && !mr_bytes_equal(stored, mr_bytes_text(wanted))) {
+        status = mr_error_set(error, MR_CORRUPT,
+                              "%s/KEY is not the key this data was made with (as %s/FORMAT says): restore the file "
+                              "that belongs to it (with another one every known id would count as new)",
+                              dir->path, dir->path);
     }
     mr_buf_finish(&text);
     return status;
@@ -150,10 +161,10 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     }
     status = take_lock(ret, error);
     if (status == MR_OK) {
-        status = check_format(ret, error);
+        status = load_key(ret, error);
     }
     if (status == MR_OK) {
-        status = load_key(ret, error);
+        status = check_format(ret, error);
     }
     if (status != MR_OK) {
         mr_datadir_close(ret);
@@ -177,6 +188,26 @@ enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
     mr_buf_finish(&stored);
     *ret = shards;
     return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+bool mr_datadir_is_rewound(struct mr_datadir *dir) {
+    struct mr_buf text;
+    struct mr_error error;
+    mr_buf_init(&text, 256);
+    bool is = read_file(dir, "REWOUND", &text, &error) != MR_NOT_FOUND; /* unreadable: better once too often */
+    mr_buf_finish(&text);
+    return is;
+}
+
+enum mr_status mr_datadir_set_rewound(struct mr_datadir *dir, bool rewound, struct mr_error *error) {
+    if (rewound) {
+        return write_file(dir, "REWOUND", MR_FILE_CREATE_NEW, MR_BYTES("\n"), error);
+    }
+    char path[3200];
+    join(path, sizeof path, dir->path, "REWOUND");
+    enum mr_status status = mr_disk_unlink(dir->disk, path);
+    return status == MR_OK || status == MR_NOT_FOUND ? MR_OK
+                                                     : failed(error, status, "cannot remove", path);
 }
 
 enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_error *error) {

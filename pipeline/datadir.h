@@ -6,8 +6,9 @@
  *     millrace-data/
  *       LOCK         locked while a process runs
  *       KEY          32 random bytes, 0600: fingerprints depend on it; losing it loses the dedup horizon
- *       FORMAT       "millrace data, format 2"
+ *       FORMAT       "millrace data, format 2" and a hash of KEY, so that another key is noticed
  *       SHARDS       how many shards the results were made with
+ *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       log/         the event log
  *       dead/        the dead-letter log
  *       checkpoint/  parts and manifests of the last two checkpoints
@@ -34,6 +35,9 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
 /* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
  * which groups overflow, depends on it. */
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
+                                      struct mr_error *error) MR_MUST_CHECK;
+bool mr_datadir_is_rewound(struct mr_datadir *dir);
+enum mr_status mr_datadir_set_rewound(struct mr_datadir *dir, bool rewound,
                                       struct mr_error *error) MR_MUST_CHECK;
 /* results.db and its companions get other names (results.db.before …), to be made anew. Nobody has the store open. */
 enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_error *error) MR_MUST_CHECK;

@@ -374,8 +374,7 @@ static enum mr_status read_flusher(struct mr_restored *r, struct mr_error *error
 
 /* One manifest from the list, newest first, into the first free place; a damaged one is passed over. The parts of the
  * one before are read only when it is needed. */
-static enum mr_status consider(struct mr_restored *r, uint64_t number, uint32_t *damaged,
-                               struct mr_error *error) {
+static enum mr_status consider(struct mr_restored *r, uint64_t number, struct mr_error *error) {
     struct mr_manifest *m = r->newest.number == 0 ? &r->newest : &r->before;
     enum mr_status status = mr_manifest_read(r->disk, r->dir, number, m, error);
     if (status == MR_OK && m == &r->newest) {
@@ -386,7 +385,9 @@ static enum mr_status consider(struct mr_restored *r, uint64_t number, uint32_t 
     }
     mr_manifest_finish(m);
     mr_manifest_init(m);
-    *damaged += 1;
+    if (r->damage.status == MR_OK) {
+        r->damage = *error;
+    }
     char quoted[MR_ERROR_TEXT_MAX];
     mr_report(MR_LEVEL_ERROR, "checkpoint_damaged", "number=%llu reason=%s action=\"the one before it is taken\"",
               (unsigned long long)number, mr_report_value(error->text, quoted, sizeof quoted));
@@ -407,9 +408,8 @@ enum mr_status mr_restored_open(struct mr_disk *disk, const char *dir, struct mr
     if (status != MR_OK) {
         return status;
     }
-    uint32_t damaged = 0;
     for (uint32_t i = list.manifest_count; status == MR_OK && i-- > 0 && ret->before.number == 0;) {
-        status = consider(ret, list.manifests[i], &damaged, error);
+        status = consider(ret, list.manifests[i], error);
     }
     if (list.manifest_count > 0) {
         ret->next_manifest = list.manifests[list.manifest_count - 1] + 1;

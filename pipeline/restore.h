@@ -20,6 +20,7 @@ struct mr_restored {
     const char *dir;
     struct mr_manifest newest; /* number 0: there is none, everything begins empty */
     struct mr_manifest before; /* number 0: none */
+    struct mr_error damage;    /* of the newest that was passed over; status MR_OK: none was */
     uint64_t next_manifest;    /* higher than any number seen */
     uint64_t next_part;
     struct mr_config_change change; /* from the manifest's configuration to the plan's */

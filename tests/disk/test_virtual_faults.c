@@ -287,6 +287,27 @@ static void removed_files_come_back_in_a_clone(void **state) {
     virtual_disk_close(vd);
 }
 
+static void files_come_and_go_at_rest(void **state) {
+    (void)state;
+    struct mr_file *file;
+    struct virtual_disk *vd = disk_with_file(1, VIRTUAL_DISK_FATES_USUAL, &file);
+    struct mr_disk *disk = virtual_disk_disk(vd);
+    mr_file_close(file);
+    mr_file_close(create(vd, "d/g"));
+    assert_int_equal(mr_disk_rename(disk, "d/g", "d/h"), MR_OK); /* not durable yet */
+    virtual_disk_put(vd, "d/f", mr_bytes_text("short"));
+    virtual_disk_put(vd, "d/new", mr_bytes_of(NULL, 0));
+    virtual_disk_remove(vd, "d/h");
+    virtual_disk_remove(vd, "d//nothing");
+    for (int i = 0; i < 2; i++) {
+        assert_true(mr_bytes_equal(virtual_disk_content(vd, "d/f"), mr_bytes_text("short")));
+        assert_int_equal(virtual_disk_content(vd, "d/new").len, 0);
+        assert_false(exists(vd, "d/h"));
+        virtual_disk_crash(vd);
+    }
+    virtual_disk_close(vd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zeroed_blocks_were_never_written),
@@ -299,6 +320,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_takes_what_fits_and_grows_again),
         cmocka_unit_test(a_flipped_bit_flips_back),
         cmocka_unit_test(removed_files_come_back_in_a_clone),
+        cmocka_unit_test(files_come_and_go_at_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

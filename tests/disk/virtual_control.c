@@ -151,6 +151,35 @@ void virtual_disk_replace(struct virtual_disk *vd, const char *path, struct mr_b
     virtual_inode_set(inode_named(vd, path), content.ptr, content.len);
 }
 
+/* What was done to the name and is not durable yet shall not come back. */
+static void forget_name(struct virtual_disk *vd, const char *path) {
+    for (size_t i = vd->name_change_count; i-- > 0;) {
+        if (strcmp(vd->name_changes[i].path, path) == 0) {
+            virtual_forget_name_change(vd, i);
+        }
+    }
+    virtual_names_remove(&vd->seen, path);
+    virtual_names_remove(&vd->durable, path);
+}
+
+void virtual_disk_put(struct virtual_disk *vd, const char *path, struct mr_bytes content) {
+    char *tidied = virtual_tidy(path);
+    forget_name(vd, tidied);
+    struct inode *inode = virtual_add_inode(vd);
+    virtual_inode_set(inode, content.ptr, content.len);
+    virtual_names_set(&vd->seen, tidied, inode);
+    virtual_names_set(&vd->durable, tidied, inode);
+    free(tidied);
+    virtual_collect(vd);
+}
+
+void virtual_disk_remove(struct virtual_disk *vd, const char *path) {
+    char *tidied = virtual_tidy(path);
+    forget_name(vd, tidied);
+    free(tidied);
+    virtual_collect(vd);
+}
+
 void virtual_disk_flip(struct virtual_disk *vd, const char *path, uint64_t offset, uint8_t mask) {
     struct inode *inode = inode_named(vd, path);
     MR_ASSERT(offset < inode->seen_size);

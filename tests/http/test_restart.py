@@ -88,10 +88,21 @@ def test_a_log_without_its_key_is_refused():
     with server(config()) as s:
         post(s, 0, 10)
         assert s.stop() == 0
-        (s.directory / "data/KEY").unlink()
+        key = s.directory / "data/KEY"
+        original = key.read_bytes()
+        for bit in range(0, 8 * len(original), 13):
+            changed = bytearray(original)
+            changed[bit // 8] ^= 1 << bit % 8
+            key.write_bytes(changed)
+            s.start(expect_failure=True)
+            assert s.process.wait() == 1
+            assert "is not the key this data was made with" in s.stderr(), s.stderr()
+        key.unlink()
         s.start(expect_failure=True)
         assert s.process.wait() == 1
         assert "has a log but no KEY" in s.stderr()
+        key.write_bytes(original)
+        s.start()
 
 
 def test_run_with_too_little_room_for_ids_fails():

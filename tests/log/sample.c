@@ -304,6 +304,7 @@ static uint64_t read_kept(const struct sample *s, struct virtual_disk *vd, bool 
     uint64_t next_lsn = 1;
     uint64_t seq = 0;
     uint64_t new_lsn = 0;
+    int64_t ms = 0;
     enum mr_status status;
     assert_int_equal(mr_log_reader_open(virtual_disk_disk(vd), SAMPLE_DIR, 0, &reader, &error),
                      MR_OK);
@@ -311,8 +312,11 @@ static uint64_t read_kept(const struct sample *s, struct virtual_disk *vd, bool 
         assert_int_equal(record.lsn, next_lsn);
         assert_true(record.seq >= seq);
         assert_int_equal(record.incarnation, s->segments.items[0].incarnation);
+        bool untimed = record.type == MR_RECORD_START && record.recorded_ms == 0;
+        assert_true(record.recorded_ms >= ms || untimed);
         next_lsn += record.lsn_count;
         seq = record.seq;
+        ms = untimed ? ms : record.recorded_ms;
         bool known = record.lsn <= s->count && new_lsn == 0;
         if (known && is_same(&record, &s->records[record.lsn - 1].record)) {
             kept[record.lsn - 1] = true;
@@ -445,7 +449,7 @@ void sample_verify(const struct sample *s, struct virtual_disk *was, struct virt
         }
         struct mr_log_entry entry = {.type = MR_RECORD_TICK};
         uint64_t seq = mr_log_last_seq(log) + 1;
-        assert_int_equal(mr_log_append(log, seq, 1000, &entry, 1, &error), MR_OK);
+        assert_int_equal(mr_log_append(log, seq, 1000000, &entry, 1, &error), MR_OK);
         mr_log_close(log);
     }
     bool *intact = find_intact(s, was);

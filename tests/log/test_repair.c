@@ -183,7 +183,8 @@ static void cut_files(void **state) {
     struct sample s;
     sample_make_small(&s);
     for (uint32_t i = 0; i < s.segments.count; i++) {
-        for (uint64_t at = 0; at < s.segments.items[i].size; at += at < 64 || at > 4090 ? 11 : 997) {
+        for (uint64_t at = 0; at < s.segments.items[i].size;
+             at += at < 64 || at > 4090 ? 11 : 997) {
             struct virtual_disk *vd = virtual_disk_clone(s.vd, 1);
             sample_truncate(&s, vd, i, at);
             struct mr_log_repair repair = sample_repair_and_verify(&s, vd);

@@ -338,6 +338,76 @@ static void a_trim_inside_a_listing(void **state) {
     sample_finish(&s);
 }
 
+struct appending {
+    struct world w;
+    bool busy; /* its own operations are not interrupted */
+};
+
+static void append_and_trim(void *ctx, enum virtual_disk_op op) {
+    struct appending *a = ctx;
+    struct mr_error error;
+    (void)op;
+    if (a->busy) {
+        return;
+    }
+    a->busy = true;
+    for (uint64_t n = world_below(&a->w, 6); n > 0; n--) {
+        struct bundle b = world_bundle(&a->w, 700);
+        assert_int_equal(world_append(&a->w, &b, &error), MR_OK);
+    }
+    if (world_below(&a->w, 2) == 0) {
+        uint64_t last_lsn = mr_log_last_lsn(a->w.log);
+        assert_int_equal(trim_all(a->w.log, last_lsn - world_below(&a->w, 40) % last_lsn), MR_OK);
+    }
+    a->busy = false;
+}
+
+/* What another thread might do happens between any two operations of the reader, which never sees a hole. */
+static void a_reader_interrupted_everywhere(void **state) {
+    (void)state;
+    unsigned kinds = 1u << VIRTUAL_DISK_OPEN | 1u << VIRTUAL_DISK_READ | 1u << VIRTUAL_DISK_LIST |
+                     1u << VIRTUAL_DISK_SIZE;
+    uint64_t removed = 0;
+    uint64_t followed = 0;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct appending a = {.busy = true};
+        struct mr_log_reader *reader;
+        struct mr_record record;
+        struct mr_error error = {.text = ""};
+        world_init(&a.w, seed, 8192);
+        assert_int_equal(world_open(&a.w, &error), MR_OK);
+        virtual_disk_slow(a.w.vd, kinds, 1 + seed % 10, append_and_trim, &a);
+        a.busy = false;
+        assert_int_equal(
+            mr_log_reader_open(virtual_disk_disk(a.w.vd), WORLD_DIR, 0, &reader, &error), MR_OK);
+        uint64_t lsn = 0;
+        while (a.w.truth_len < 600) {
+            if (seed % 2 == 0) {
+                mr_log_reader_limit(reader, mr_log_last_lsn(a.w.log));
+            }
+            enum mr_status status = mr_log_reader_next(reader, &record, &error);
+            if (status == MR_NOT_FOUND) {
+                removed++;
+                assert_true(lsn + 1 < mr_log_first_lsn(a.w.log));
+                assert_int_equal(mr_log_reader_seek(reader, lsn + 1, &error), MR_OK);
+                lsn = 0;
+            } else if (status == MR_END) {
+                append_and_trim(&a, VIRTUAL_DISK_OPEN); /* it waits for more */
+            } else if (status != MR_OK) {
+                fail_msg("seed %u: %s", (unsigned)seed, error.text);
+            } else {
+                assert_true(lsn == 0 || record.lsn == lsn + 1);
+                lsn = record.lsn;
+                followed++;
+            }
+        }
+        a.busy = true;
+        mr_log_reader_close(reader);
+        world_finish(&a.w);
+    }
+    assert_true(removed > 100 && followed > 3000);
+}
+
 /* ---- sync ---- */
 
 static void sync_makes_durable(void **state) {
@@ -383,9 +453,13 @@ static void sync_makes_durable(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(trims_as_the_model_says), cmocka_unit_test(what_is_needed_stays),
-        cmocka_unit_test(trim_fails_everywhere),   cmocka_unit_test(given_up_segments_are_trimmed),
-        cmocka_unit_test(readers_beside_a_trim),   cmocka_unit_test(a_trim_inside_a_listing),
+        cmocka_unit_test(trims_as_the_model_says),
+        cmocka_unit_test(what_is_needed_stays),
+        cmocka_unit_test(trim_fails_everywhere),
+        cmocka_unit_test(given_up_segments_are_trimmed),
+        cmocka_unit_test(readers_beside_a_trim),
+        cmocka_unit_test(a_trim_inside_a_listing),
+        cmocka_unit_test(a_reader_interrupted_everywhere),
         cmocka_unit_test(sync_makes_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -128,9 +128,12 @@ static void cut_last(const struct sample *s, uint64_t size, uint64_t lost, uint6
     struct mr_log_repair repair;
     struct mr_log *log = NULL;
     struct mr_error error = {.text = ""};
+    char path[MR_SEGMENT_PATH_MAX];
+    sample_path(s, 2, path);
     sample_truncate(s, vd, 2, size);
     assert_int_equal(sample_repair(vd, 0, &repair), MR_OK);
     assert_int_equal(repair.lost_lsns, lost);
+    assert_int_equal(virtual_disk_content(vd, path).len, s->segments.items[2].size);
     assert_int_equal(sample_open_log(vd, 0, &log, &error), MR_OK);
     assert_int_equal(mr_log_last_lsn(log), next_lsn); /* the START */
     assert_int_equal(mr_log_last_seq(log), next_seq);
@@ -175,6 +178,14 @@ static void headers_made_anew(void **state) {
     assert_int_equal(sample_repair(vd, 0, &repair), MR_OK);
     assert_int_equal(repair.lost_lsns, 0);
     assert_int_equal(repair.quarantined_bytes, 3 * MR_SEGMENT_HEADER);
+    struct mr_segments anew;
+    struct mr_error error;
+    assert_int_equal(mr_segments_list(virtual_disk_disk(vd), SAMPLE_DIR, &anew, &error), MR_OK);
+    for (uint32_t i = 0; i < anew.count; i++) { /* as low as it may be, for nothing says more */
+        assert_int_equal(anew.items[i].first_seq, i == 0 ? 1 : i == 1 ? 4 : 8);
+        assert_true(anew.items[i].first_seq <= s.segments.items[i].first_seq);
+    }
+    mr_segments_finish(&anew);
     for (uint64_t from_seq = 0; from_seq <= 8; from_seq++) {
         assert_int_equal(first_lsn_of(vd, from_seq), first_lsn_of(s.vd, from_seq));
     }

@@ -60,7 +60,7 @@ static void opens_from_every_lsn(void **state) {
             mr_log_close(log);
             virtual_disk_close(vd);
         }
-        refused(whole, s.count + 3u, "is needed: its last segments are missing");
+        refused(whole, s.count + 3u, "is needed: it is damaged here, or its last segments are missing");
         mr_log_close(all);
         virtual_disk_close(whole);
         sample_finish(&s);
@@ -115,7 +115,7 @@ static void what_lacks_is_said(void **state) {
 
     vd = virtual_disk_clone(s.vd, 1);
     sample_remove(&s, vd, 2);
-    refused(vd, 12, "ends at lsn 10, but lsn 11 is needed: its last segments are missing");
+    refused(vd, 12, "ends here at lsn 10, but lsn 11 is needed: it is damaged here, or its last segments are missing");
     mr_log_close(sample_opened(vd, 11)); /* what follows lsn 10 */
     virtual_disk_close(vd);
 
@@ -123,6 +123,21 @@ static void what_lacks_is_said(void **state) {
     sample_truncate(&s, vd, 1, 5000);
     refused(vd, 1,
             "offset 5000: cut short, made with 8192 bytes; `millrace log repair " SAMPLE_DIR "`");
+    virtual_disk_close(vd);
+
+    /* What looks torn is damaged when it is known to have been synced; its bytes are not cut then. */
+    vd = virtual_disk_clone(s.vd, 1);
+    char path[MR_SEGMENT_PATH_MAX];
+    sample_path(&s, 2, path);
+    virtual_disk_flip(vd, path, s.records[10].offset + 100, 1);
+    uint64_t writes = virtual_disk_op_count(vd, 1u << VIRTUAL_DISK_WRITE);
+    refused(vd, 14,
+            "ends at lsn 10, but lsn 13 is needed: it is damaged here, or its last segments are missing or damaged");
+    assert_int_equal(virtual_disk_op_count(vd, 1u << VIRTUAL_DISK_WRITE), writes);
+    struct mr_log_repair repair;
+    assert_int_equal(sample_repair(vd, 14, &repair), MR_OK);
+    assert_int_equal(repair.lost_lsns, 1); /* the two behind it are sound */
+    mr_log_close(sample_opened(vd, 14));
     virtual_disk_close(vd);
 
     vd = virtual_disk_open(1);
@@ -163,6 +178,7 @@ static void gaps_for_what_is_needed(void **state) {
     assert_int_equal(repair.lost_lsns, 3);
     struct mr_log *log = sample_opened(vd, 14);
     assert_int_equal(mr_log_last_lsn(log), 14); /* its START */
+    assert_true(mr_log_last_seq(log) > 8);      /* of the bundle that was there */
     mr_log_close(log);
     virtual_disk_close(vd);
     sample_finish(&s);

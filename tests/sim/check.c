@@ -109,7 +109,7 @@ static void compare_scan(struct compare *c, struct mr_ask *ask) {
 static void check_missing(const struct compare *c) {
     for (uint32_t i = 0; i < c->model->cell_count; i++) {
         const struct sim_cell *cell = &c->model->cells[i];
-        if (cell->rule == c->rule && !cell->found) {
+        if (cell->rule == c->rule && cell->era == c->model->eras[c->rule] && !cell->found) {
             SIM_FAILS("rule %u window %" PRId64 " key %u: missing", cell->rule, cell->window_ms,
                       cell->key);
         }
@@ -132,7 +132,7 @@ static bool find_stored_final(void *ctx, const struct mr_pane *row) {
 void sim_check_scan(struct sim_model *m, struct mr_ask *ask) {
     struct compare c = {m, m->world->data.plan, ask->scan.rule};
     compare_scan(&c, ask);
-    mr_memory_results_each(m->world->results, c.rule, find_stored_final, &c);
+    mr_memory_results_each(m->world->store.results, c.rule, find_stored_final, &c);
     check_missing(&c);
 }
 
@@ -142,29 +142,40 @@ void sim_check_seen(struct sim_model *m, const struct mr_ask *ask, uint32_t id) 
         SIM_FAILS("id e%u is said to be %s at bundle %" PRIu64, id, ask->seen ? "seen" : "new", ask->seq);
     }
     int64_t at_ms = m->ids.counted_ms[id];
-    if (ask->seen && (at_ms < ask->seen_from_ms || at_ms >= ask->seen_to_ms ||
-                      ask->seen_until_ms < at_ms + m->world->settings.horizon_ms)) {
+    bool by_mistake = m->ids.bloom && at_ms == INT64_MIN;
+    if (ask->seen && !by_mistake &&
+        (at_ms < ask->seen_from_ms || at_ms >= ask->seen_to_ms ||
+         ask->seen_until_ms < at_ms + m->ids.promised_ms[id])) {
         SIM_FAILS("id e%u, seen at %" PRId64 ", is said to be of [%" PRId64 ", %" PRId64 ") until %" PRId64,
                   id, at_ms, ask->seen_from_ms, ask->seen_to_ms, ask->seen_until_ms);
     }
 }
 
-static void compare_open(struct compare *c) {
+static struct mr_ask *open_scan(struct sim_world *w, uint32_t rule) {
     struct mr_ask *ask = calloc(1, sizeof *ask);
     MR_ASSERT(ask != NULL);
     ask->kind = MR_ASK_SCAN;
-    ask->scan = (struct mr_scan){.rule = c->rule,
+    ask->scan = (struct mr_scan){.rule = rule,
                                  .from_ms = INT64_MIN,
                                  .to_ms = INT64_MAX,
                                  .state = MR_SCAN_ALL,
                                  .order = MR_SCAN_ORDER_WINDOW,
                                  .limit = UINT32_MAX};
-    sim_world_ask(c->model->world, ask);
-    compare_scan(c, ask);
-    for (uint32_t i = 0; i < c->plan->shards; i++) {
+    sim_world_ask(w, ask);
+    return ask;
+}
+
+static void close_scan(const struct sim_world *w, struct mr_ask *ask) {
+    for (uint32_t i = 0; i < w->data.plan->shards; i++) {
         mr_buf_finish(&ask->results[i].rows);
     }
     free(ask);
+}
+
+static void compare_open(struct compare *c) {
+    struct mr_ask *ask = open_scan(c->model->world, c->rule);
+    compare_scan(c, ask);
+    close_scan(c->model->world, ask);
 }
 
 static bool compare_stored(void *ctx, const struct mr_pane *row) {
@@ -173,11 +184,133 @@ static bool compare_stored(void *ctx, const struct mr_pane *row) {
     return true;
 }
 
+/* ---- rows where groups are bounded ---- */
+
+/* Which key came while there was room for it depends on the shards: what a window has in all is compared, and that no
+ * key has more than it should. */
+struct window_sum {
+    int64_t window_ms;
+    uint64_t events;
+    uint64_t model_events;
+    int64_t sum;
+    int64_t model_sum;
+};
+
+struct sums {
+    struct sim_model *model;
+    const struct mr_plan *plan;
+    uint32_t rule;
+    struct window_sum *items;
+    uint32_t count;
+    uint64_t events; /* in all windows */
+    uint64_t model_events;
+};
+
+static struct window_sum *sum_of(struct sums *sums, int64_t window_ms) {
+    for (uint32_t i = 0; i < sums->count; i++) {
+        if (sums->items[i].window_ms == window_ms) {
+            return &sums->items[i];
+        }
+    }
+    sums->items = realloc(sums->items, (sums->count + 1) * sizeof *sums->items);
+    MR_ASSERT(sums->items != NULL);
+    sums->items[sums->count] = (struct window_sum){.window_ms = window_ms};
+    return &sums->items[sums->count++];
+}
+
+static bool is_fired(const struct sums *sums, int64_t window_ms) {
+    const struct sim_model *m = sums->model;
+    return m->watermark_ms != INT64_MIN && window_ms + m->settings->window_ms[sums->rule] <= m->watermark_ms;
+}
+
+static void add_row(struct sums *sums, const struct seen_row *row) {
+    struct sim_world *w = sums->model->world;
+    struct window_sum *sum = sum_of(sums, row->window_ms);
+    struct mr_number total = mr_metric_finish(&sums->plan->rules[sums->rule].metrics[1], row->state.ptr);
+    sum->events += row->events;
+    sum->sum += total.i;
+    sums->events += row->events;
+    if (mr_key_is_other(row->key)) {
+        sim_hit(w, SIM_PROBE_GROUPS_OTHER);
+        return;
+    }
+    const struct sim_cell *cell = sim_model_cell(sums->model, sums->rule, row->window_ms, key_number(row->key));
+    if (cell == NULL || cell->events < row->events) {
+        SIM_FAILS("rule %u window %" PRId64 ": a group of %" PRIu64 " events, model: %" PRIu64, sums->rule,
+                  row->window_ms, row->events, cell == NULL ? 0 : cell->events);
+    }
+}
+
+static bool add_stored(void *ctx, const struct mr_pane *row) {
+    struct sums *sums = ctx;
+    struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, row->final};
+    if (row->final != sim_model_final(sums->model, sums->rule, row->window_start_ms)) {
+        SIM_FAILS("rule %u window %" PRId64 " is %sfinal", sums->rule, row->window_start_ms,
+                  row->final ? "" : "not ");
+    }
+    add_row(sums, &seen);
+    return true;
+}
+
+/* Of windows that have fired the store has all. */
+static void add_open(struct sums *sums) {
+    struct mr_ask *ask = open_scan(sums->model->world, sums->rule);
+    for (uint32_t i = 0; i < sums->plan->shards; i++) {
+        struct mr_bytes rest = mr_buf_bytes(&ask->results[i].rows);
+        struct mr_row row;
+        while (mr_row_next(&rest, &row)) {
+            struct seen_row seen = {row.window_start_ms, row.key, row.state, row.events, row.final};
+            if (!is_fired(sums, row.window_start_ms)) {
+                add_row(sums, &seen);
+            }
+        }
+    }
+    close_scan(sums->model->world, ask);
+}
+
+static void check_groups(struct sim_model *m, uint32_t rule) {
+    struct sums sums = {.model = m, .plan = m->world->data.plan, .rule = rule};
+    for (uint32_t i = 0; i < m->cell_count; i++) {
+        const struct sim_cell *cell = &m->cells[i];
+        if (cell->rule == rule && cell->era == m->eras[rule]) {
+            struct window_sum *sum = sum_of(&sums, cell->window_ms);
+            sum->model_events += cell->events;
+            sum->model_sum += cell->sum;
+            sums.model_events += cell->events;
+        }
+    }
+    mr_memory_results_each(m->world->store.results, rule, add_stored, &sums);
+    add_open(&sums);
+    bool drop = m->settings->groups_drop;
+    for (uint32_t i = 0; i < sums.count; i++) {
+        const struct window_sum *s = &sums.items[i];
+        if (drop ? s->events > s->model_events : s->events != s->model_events || s->sum != s->model_sum) {
+            SIM_FAILS("rule %u window %" PRId64 ": %" PRIu64 " events, sum %" PRId64 "; model: %" PRIu64
+                      ", %" PRId64,
+                      rule, s->window_ms, s->events, s->sum, s->model_events, s->model_sum);
+        }
+    }
+    struct mr_rule_stats stats;
+    mr_pipeline_rule_stats(m->world->pipeline, rule, &stats);
+    m->world->probes[SIM_PROBE_GROUPS_DROPPED] += stats.dropped;
+    if (sums.model_events - sums.events != stats.dropped) {
+        SIM_FAILS("rule %u: %" PRIu64 " events of %" PRIu64 " are counted, %" PRIu64 " were dropped", rule,
+                  sums.events, sums.model_events, stats.dropped);
+    }
+    free(sums.items);
+}
+
+/* ---- all rows ---- */
+
 static void check_table(struct sim_model *m) {
     struct compare c = {m, m->world->data.plan, 0};
-    for (c.rule = 0; c.rule < SIM_RULES; c.rule++) {
+    for (c.rule = 0; c.rule < m->settings->rules; c.rule++) {
+        if (m->settings->groups_max[c.rule] > 0) {
+            check_groups(m, c.rule);
+            continue;
+        }
         compare_open(&c);
-        mr_memory_results_each(m->world->results, c.rule, compare_stored, &c);
+        mr_memory_results_each(m->world->store.results, c.rule, compare_stored, &c);
         check_missing(&c);
     }
 }
@@ -188,15 +321,16 @@ static void check_ledger(const struct sim_model *m) {
     struct mr_stream_stats s;
     mr_pipeline_stream_stats(m->world->pipeline, 0, &s);
     bool equal = s.accepted == m->verdicts['A'] && s.duplicate == m->verdicts['D'] &&
-                 s.late == m->verdicts['L'] && s.rejected == m->verdicts['R'];
+                 s.late == m->verdicts['L'] && s.rejected == m->verdicts['R'] &&
+                 s.observed_duplicates == m->observed;
     if (!equal || s.received != s.accepted + s.duplicate + s.late + s.rejected) {
         SIM_FAILS("ledger: received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64,
                   s.received, s.accepted, s.duplicate, s.late, s.rejected);
     }
-    for (uint32_t i = 0; i < SIM_RULES; i++) {
+    for (uint32_t i = 0; i < m->settings->rules; i++) {
         struct mr_rule_stats r;
         mr_pipeline_rule_stats(m->world->pipeline, i, &r);
-        if (s.accepted != r.applied + r.filtered + r.late + r.dropped) {
+        if (s.accepted - m->accepted_before[i] != r.applied + r.filtered + r.late + r.dropped) {
             SIM_FAILS("rule %u: accepted %" PRIu64 ", applied %" PRIu64 ", late %" PRIu64, i, s.accepted,
                       r.applied, r.late);
         }
@@ -214,6 +348,9 @@ static void find_dead(void *ctx, const struct mr_dead *entry) {
     size_t len = entry->json.len < sizeof text - 1 ? entry->json.len : sizeof text - 1;
     memcpy(text, entry->json.ptr, len);
     text[len] = 0;
+    if (entry->reason == MR_DEAD_GROUPS && m->world->settings.groups_drop) {
+        return; /* of groups, not of events */
+    }
     const char *lsn = strstr(text, "\"lsn\":");
     const char *index = strstr(text, "\"index\":");
     MR_ASSERT(lsn != NULL && index != NULL);
@@ -237,8 +374,8 @@ static void check_dead(struct sim_model *m) {
     enum mr_status status = mr_dead_letters_read(virtual_disk_disk(w->disk), w->data.dir.dead_dir,
                                                  &page, &error);
     MR_ASSERT(status == MR_OK);
-    /* Where power took records whose dead letters were written, later bundles have their numbers: that these dead
-     * letters are complete is not promised there. */
+    /* Where power took records whose dead letters were written, later bundles have their numbers; the record that says
+     * so is not synced. */
     for (uint32_t i = 0; i < m->record_count && !w->log_lost; i++) {
         for (uint32_t k = 0; k < m->records[i].count; k++) {
             if (m->records[i].dead[k] && !m->records[i].dead_found[k]) {
@@ -256,6 +393,12 @@ static void count_outcomes(const struct sim_model *m) {
     w->probes[SIM_PROBE_LATE] += m->verdicts['L'];
     w->probes[SIM_PROBE_REJECTED] += m->verdicts['R'];
     w->probes[SIM_PROBE_COUNTED_AGAIN] += m->ids.counted_again;
+    w->probes[SIM_PROBE_OBSERVED] += m->observed;
+    w->probes[SIM_PROBE_BLOOM_MISTOOK] += m->ids.false_duplicates;
+    if (m->ids.false_duplicates > 10 + (uint64_t)(2 * SIM_BLOOM_ERROR * (double)m->ids.judged_new)) {
+        SIM_FAILS("%" PRIu64 " of %" PRIu64 " new ids were taken for old ones", m->ids.false_duplicates,
+                  m->ids.judged_new);
+    }
 }
 
 void sim_check_all(struct sim_world *w) {

@@ -38,15 +38,21 @@ static struct sim_event make_event(struct sim_world *w) {
     return e;
 }
 
-static void write_body(const struct sim_request *request, struct mr_buf *ret) {
-    mr_buf_init(ret, 1 << 16);
+static void write_body(struct sim_request *request) {
+    struct mr_buf body;
+    mr_buf_init(&body, 1 << 16);
     for (uint32_t i = 0; i < request->count; i++) {
         const struct sim_event *e = &request->events[i];
-        mr_buf_printf(ret, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d%s\n", e->id,
+        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d%s\n", e->id,
                       (long long)e->ts_ms, e->key, e->value, e->broken ? "" : "}");
     }
-    (void)mr_buf_reserve(ret, MR_PADDING);
-    MR_ASSERT(!ret->failed);
+    MR_ASSERT(!body.failed);
+    request->body = malloc(body.len);
+    MR_ASSERT(request->body != NULL);
+    memcpy(request->body, body.ptr, body.len);
+    request->body_len = (uint32_t)body.len;
+    request->body_hash = mr_checksum(mr_buf_bytes(&body));
+    mr_buf_finish(&body);
 }
 
 static void make_request(struct sim_world *w, struct sim_request *request) {
@@ -54,10 +60,26 @@ static void make_request(struct sim_world *w, struct sim_request *request) {
     for (uint32_t i = 0; i < request->count; i++) {
         request->events[i] = make_event(w);
     }
-    struct mr_buf body;
-    write_body(request, &body);
-    request->body_hash = mr_checksum(mr_buf_bytes(&body));
-    mr_buf_finish(&body);
+    write_body(request);
+}
+
+const struct sim_request *sim_clients_find(const struct sim_world *w, struct mr_bytes body) {
+    uint64_t hash = mr_checksum(body);
+    for (uint32_t i = 0; i < w->settings.requests; i++) {
+        const struct sim_request *request = &w->requests[i];
+        if (request->count > 0 && request->body_hash == hash &&
+            mr_bytes_equal(body, mr_bytes_of(request->body, request->body_len))) {
+            return request;
+        }
+    }
+    return NULL;
+}
+
+void sim_clients_finish(struct sim_world *w) {
+    for (uint32_t i = 0; i < w->settings.requests; i++) {
+        free(w->requests[i].body);
+    }
+    free(w->answers);
 }
 
 /* ---- answers ---- */
@@ -156,7 +178,9 @@ static void answered(struct mr_batch *batch, void *ctx) {
 
 static struct mr_batch *decode(struct sim_world *w, const struct sim_request *request) {
     struct mr_buf body;
-    write_body(request, &body);
+    mr_buf_init(&body, 1 << 16);
+    (void)mr_buf_reserve(&body, request->body_len + MR_PADDING);
+    mr_buf_append(&body, request->body, request->body_len);
     struct mr_batch *batch = NULL;
     struct mr_error error;
     enum mr_status status = mr_decode(w->decoder, w->data.plan->streams[0].schema, MR_FORMAT_NDJSON,

@@ -5,6 +5,9 @@
  */
 #include "tests/sim/world.h"
 
+/* The request with this body; NULL: nobody made it. */
+const struct sim_request *sim_clients_find(const struct sim_world *w, struct mr_bytes body);
+void sim_clients_finish(struct sim_world *w);
 /* A random request is sent, unless it was answered or is under way. */
 void sim_clients_step(struct sim_world *w);
 /* All that are not answered, at once. */

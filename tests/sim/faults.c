@@ -70,8 +70,8 @@ static void fail_store(struct sim_world *w, enum sim_fault fault) {
         .after = fault == SIM_STORE_UNSURE,
         .status = statuses[sim_below(r, 3)],
     };
-    mr_memory_results_fail(w->results, &failure);
-    w->store_plan = (struct sim_plan){fault, mr_memory_results_failures(w->results)};
+    mr_memory_results_fail(w->store.results, &failure);
+    w->store_plan = (struct sim_plan){fault, mr_memory_results_failures(w->store.results)};
 }
 
 /* ---- the clock ---- */
@@ -107,7 +107,15 @@ static void crash(struct sim_world *w, enum sim_fault fault) {
         how.read_nth = 1 + sim_below(r, 60);
         break;
     case SIM_STORE_LOST:
-        how.store_lost = true;
+        how.store_lost = mr_log_first_lsn(w->data.log) == 1; /* else it could not be made again */
+        break;
+    case SIM_CONFIG_CHANGED:
+        how.configured = true;
+        how.cut_nth = sim_one_in(r, 3) ? 1 + sim_below(r, 60) : 0;
+        break;
+    case SIM_CHECKPOINT_SPOILED:
+        how.spoiled = true;
+        how.spoiled_all = sim_one_in(r, mr_log_first_lsn(w->data.log) > 1 ? 2 : 4);
         break;
     case SIM_SHARDS_CHANGED:
         how.shards = 1 + (uint32_t)sim_below(r, 4);
@@ -194,6 +202,8 @@ void sim_faults_inject(struct sim_world *w) {
     case SIM_READ_FAILED:
     case SIM_STORE_LOST:
     case SIM_SHARDS_CHANGED:
+    case SIM_CHECKPOINT_SPOILED:
+    case SIM_CONFIG_CHANGED:
         crash(w, fault);
         break;
     case SIM_NO_MEMORY:
@@ -246,7 +256,7 @@ void sim_faults_count(struct sim_world *w) {
     uint64_t disk = virtual_disk_failed_count(w->disk, VIRTUAL_DISK_ALL);
     w->probes[w->disk_plan.fault] += disk - w->disk_plan.failures_before;
     w->disk_plan.failures_before = disk;
-    uint64_t store = mr_memory_results_failures(w->results);
+    uint64_t store = mr_memory_results_failures(w->store.results);
     if (store > w->store_plan.failures_before) { /* a store made anew begins at 0 */
         w->probes[w->store_plan.fault] += store - w->store_plan.failures_before;
     }
@@ -260,7 +270,7 @@ void sim_faults_clear(struct sim_world *w) {
     virtual_disk_cut_power(w->disk, 0);
     virtual_disk_slow(w->disk, 0, 0, NULL, NULL);
     virtual_disk_set_capacity(w->disk, 0);
-    mr_memory_results_fail(w->results, &(struct mr_memory_failure){.nth = 0});
+    mr_memory_results_fail(w->store.results, &(struct mr_memory_failure){.nth = 0});
     w->cut_in_checkpoint = false;
     w->full_until = 0;
     w->stopped_until = 0;

@@ -9,48 +9,34 @@
 #include "tests/sim/journal.h"
 #include "tests/sim/queries.h"
 #include "tests/sim/rot.h"
+#include "tests/sim/spoil.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-static void open_results(struct sim_world *w) {
-    mr_results_close(w->results);
-    struct mr_memory_results_options options = {w->results_rules, SIM_RULES, 0};
-    w->results = mr_memory_results_open(&options);
+static void lose_results(struct sim_world *w) {
+    sim_store_finish(&w->store);
+    sim_store_open(&w->store);
     sim_invariants_forget_store(w);
 }
 
-/* Power goes. Without log.sync the store may have seen more than the log still has. server/serve.c throws it away when
- * its number is that of the START or above. Two cases have other numbers (and nothing is promised about them), so people
- * do it here: a part of the newest bundle is left; or a start that failed has written a START before (mend). */
+/* Power goes. Where acknowledged records went with it (log.sync: off) rows that had changed since the checkpoint, and
+ * that nothing in the log changes again, do not come back by replay from there: people let all of them be made anew. */
 static void lose_power(struct sim_world *w) {
-    struct sim_journal journal;
-    struct mr_record record;
-    uint64_t torn_seq = UINT64_MAX;
-    uint64_t last_seq = 0;
     virtual_disk_crash(w->disk);
-    if (w->settings.log_sync) {
-        return;
+    if (!w->settings.log_sync) {
+        lose_results(w);
     }
-    sim_journal_open(w, UINT64_MAX, &journal);
-    while (sim_journal_next(&journal, &record)) {
-        last_seq = record.seq;
-        if (record.type == MR_RECORD_EVENTS) {
-            torn_seq = record.bundle_index + 1 < record.bundle_count ? record.seq : UINT64_MAX;
-        }
-    }
-    sim_journal_close(&journal);
-    if (mr_results_flushed_seq(w->results) >= torn_seq) {
-        open_results(w);
-    }
-    w->store_ahead = mr_results_flushed_seq(w->results) > last_seq;
 }
 
 static enum mr_status lend_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
                                    struct mr_error *error) {
-    (void)data;
+    struct sim_world *w = ctx;
     (void)error;
-    *ret = ((struct sim_world *)ctx)->results;
+    if (sim_store_lend(&w->store, data)) {
+        sim_invariants_forget_store(w);
+    }
+    *ret = w->store.results;
     return MR_OK;
 }
 
@@ -66,16 +52,17 @@ static enum mr_status open_data(struct sim_world *w, struct mr_error *error) {
                                       .open_results = lend_results,
                                       .close_results = take_back,
                                       .ctx = w};
-    return mr_data_open(&options, &w->data, error);
+    uint64_t flushed = mr_results_flushed_seq(w->store.results);
+    enum mr_status status = mr_data_open(&options, &w->data, error);
+    if (mr_results_flushed_seq(w->store.results) < flushed) {
+        sim_hit(w, SIM_PROBE_RESULTS_REWOUND);
+        sim_invariants_forget_store(w);
+    }
+    return status;
 }
 
 static bool open_all(struct sim_world *w, struct mr_error *error) {
-    uint64_t flushed = mr_results_flushed_seq(w->results);
     enum mr_status status = open_data(w, error);
-    if (mr_results_flushed_seq(w->results) < flushed) {
-        sim_hit(w, SIM_PROBE_STORE_AHEAD);
-        sim_invariants_forget_store(w);
-    }
     if (status == MR_OK) {
         status = mr_data_pipeline(&w->data, &w->pipeline, error);
         if (status != MR_OK) {
@@ -85,6 +72,20 @@ static bool open_all(struct sim_world *w, struct mr_error *error) {
     }
     error->status = status;
     return status == MR_OK;
+}
+
+static void count_start(struct sim_world *w) {
+    const struct mr_log_stats *stats = mr_log_stats(w->data.log);
+    const struct mr_manifest *newest = &w->data.restored.newest;
+    w->probes[SIM_PROBE_TAIL_CUT] += mr_counter_read(&stats->torn_bytes) > 0;
+    w->probes[SIM_PROBE_SEGMENTS] += mr_counter_read(&stats->segments) >= 5;
+    w->probes[SIM_PROBE_FROM_CHECKPOINT] += newest->number != 0;
+    bool moved = newest->number != 0 && newest->shards != w->data.plan->shards;
+    w->probes[SIM_PROBE_IDS_ANEW] += moved;
+    w->moved = w->moved || moved;
+    for (uint32_t i = 0; i < w->data.plan->rule_count; i++) {
+        w->probes[SIM_PROBE_RULE_ANEW] += w->data.plan->generations[i] != 0;
+    }
 }
 
 bool sim_life_start(struct sim_world *w) {
@@ -97,11 +98,11 @@ bool sim_life_start(struct sim_world *w) {
         return false;
     }
     w->restarts++;
-    sim_say(w, "started, flushed_seq", mr_results_flushed_seq(w->results));
+    sim_say(w, "started, flushed_seq", mr_results_flushed_seq(w->store.results));
     sim_say(w, "dead_seq", w->data.dead_seq);
-    const struct mr_log_stats *stats = mr_log_stats(w->data.log);
-    w->probes[SIM_PROBE_TAIL_CUT] += mr_counter_read(&stats->torn_bytes) > 0;
-    w->probes[SIM_PROBE_SEGMENTS] += mr_counter_read(&stats->segments) >= 5;
+    sim_say(w, "checkpoint", w->data.restored.newest.number);
+    sim_say(w, "checkpoint seq", w->data.restored.newest.seq);
+    count_start(w);
     return true;
 }
 
@@ -116,7 +117,7 @@ void sim_life_stop(struct sim_world *w) {
     sim_queries_reclaim(w, failed);
 }
 
-/* With a synced record damaged the node must say so and touch nothing. */
+/* With a synced record damaged the node must say so and touch nothing; below its checkpoint it need not read it. */
 static void start_rotten(struct sim_world *w) {
     struct sim_rot rot;
     sim_faults_clear(w);
@@ -126,17 +127,49 @@ static void start_rotten(struct sim_world *w) {
     sim_rot_apply(w, &rot);
     struct mr_error error = {.status = MR_OK};
     enum mr_status status = open_data(w, &error);
-    if (status == MR_OK && w->data.restored.newest.number != 0) {
-        mr_data_close(&w->data); /* below the checkpoint: not read, not needed */
-        sim_rot_undo(w, &rot);
-        return;
-    }
-    if (status != MR_CORRUPT) {
+    if (status == MR_OK && rot.lsn <= w->data.restored.newest.lsn) {
+        mr_data_close(&w->data);
+    } else if (status != MR_CORRUPT) {
         SIM_FAILS("a start with byte %llu of %s damaged says %s, not corrupt",
                   (unsigned long long)rot.offset, rot.path, mr_status_text(status));
+    } else {
+        sim_hit(w, SIM_PROBE_MIDDLE_FLIPPED);
     }
     sim_rot_undo(w, &rot);
-    sim_hit(w, SIM_PROBE_MIDDLE_FLIPPED);
+}
+
+/* The newest checkpoint that is whole is the one to begin with; without one, the beginning of the log. */
+static void start_spoiled(struct sim_world *w, bool all) {
+    struct sim_spoil spoil;
+    sim_faults_clear(w);
+    if (!sim_spoil_apply(w, all, &spoil)) {
+        return;
+    }
+    struct mr_error error = {.status = MR_OK};
+    bool no_results = mr_results_flushed_seq(w->store.results) == 0; /* then all is made anew */
+    enum mr_status status = open_data(w, &error);
+    uint64_t number = status == MR_OK ? w->data.restored.newest.number : 0;
+    bool lost = spoil.sound == 0 && spoil.trimmed;
+    if (status != (lost ? MR_CORRUPT : MR_OK)) {
+        SIM_FAILS("a start with checkpoint %llu damaged, %llu whole, says %s: %s",
+                  (unsigned long long)spoil.newest, (unsigned long long)spoil.sound, mr_status_text(status),
+                  error.text);
+    }
+    bool another = w->version_count > 1 && number >= spoil.newest; /* made on the way to this configuration */
+    if (number != spoil.sound && !another && !(no_results && number == 0)) {
+        SIM_FAILS("a start took checkpoint %llu, not %llu", (unsigned long long)number,
+                  (unsigned long long)spoil.sound);
+    }
+    if (lost) {
+        sim_spoil_undo(w, &spoil);
+    } else {
+        mr_data_close(&w->data);
+    }
+    w->probes[SIM_PROBE_CHECKPOINTS_LOST] += lost;
+    w->probes[SIM_PROBE_FROM_ZERO] += !lost && spoil.sound == 0;
+    w->probes[SIM_PROBE_FROM_OLDER] += spoil.sound != 0 && spoil.sound != spoil.newest;
+    w->probes[SIM_PROBE_CHECKPOINT_SPOILED] += !lost && spoil.sound != spoil.newest;
+    sim_spoil_finish(&spoil);
 }
 
 /* Whether what was not synced is lost with the process. Without log.sync a failed sync may have lost more than the last
@@ -147,6 +180,12 @@ static bool loses_power(const struct sim_world *w, const struct sim_crash *crash
 }
 
 static void prepare(struct sim_world *w, const struct sim_crash *crash, bool power) {
+    if (crash->configured || w->version_count > 1) {
+        /* A changed configuration needs room for a checkpoint, and waits for it; and makes it within a second. */
+        virtual_disk_set_capacity(w->disk, 0);
+        virtual_disk_slow(w->disk, 0, 0, NULL, NULL);
+        w->full_until = 0;
+    }
     if (power) {
         lose_power(w);
     }
@@ -154,12 +193,20 @@ static void prepare(struct sim_world *w, const struct sim_crash *crash, bool pow
         w->config->node.shards = crash->shards;
         sim_hit(w, SIM_PROBE_SHARDS_CHANGED);
     }
+    if (crash->configured && w->version_count < SIM_VERSIONS_MAX) {
+        sim_settings_change(&w->settings, &w->random);
+        sim_world_configure(w);
+        sim_hit(w, SIM_PROBE_CONFIG_CHANGED);
+    }
     if (crash->store_lost) {
-        open_results(w);
+        lose_results(w);
         sim_hit(w, SIM_PROBE_STORE_LOST);
     }
     if (crash->rotten) {
         start_rotten(w);
+    }
+    if (crash->spoiled) {
+        start_spoiled(w, crash->spoiled_all);
     }
     if (crash->read_nth > 0) {
         sim_faults_plan_disk(w, SIM_READ_FAILED, crash->read_nth, 1u << VIRTUAL_DISK_READ, MR_IO);
@@ -177,9 +224,6 @@ static void mend(struct sim_world *w) {
         sim_hit(w, SIM_PROBE_CRASH_IN_RECOVERY);
     }
     sim_faults_clear(w);
-    if (w->store_ahead) {
-        open_results(w);
-    }
     /* Without log.sync a failed sync may have lost more than the last bundle, and only power tells. */
     if (!power || !w->settings.log_sync || sim_one_in(&w->random, 2)) {
         lose_power(w);
@@ -196,7 +240,7 @@ void sim_life_crash(struct sim_world *w, const struct sim_crash *crash) {
     sim_trace(w, 0xc0 + power);
     sim_say(w, "crash, power", power);
     sim_life_stop(w);
-    mr_memory_results_crash(w->results);
+    mr_memory_results_crash(w->store.results);
     prepare(w, crash, power);
     uint64_t no_memory_nth = crash->no_memory_nth;
     for (;;) {

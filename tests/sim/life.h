@@ -9,7 +9,10 @@
 struct sim_crash {
     bool power;        /* power goes: what was not synced may be lost; else only the process dies */
     bool rotten;       /* a synced bit of the log has flipped: the first start must refuse */
+    bool spoiled;      /* the newest checkpoint is damaged */
+    bool spoiled_all;  /* the others too */
     bool store_lost;   /* the results store is gone */
+    bool configured;   /* people have edited the configuration */
     uint32_t shards;   /* the new number; 0: as before */
     uint64_t cut_nth;  /* power goes in the nth changing operation from here; 0: never */
     uint64_t read_nth; /* the nth read fails once; 0: none */

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "tests/sim/clients.h"
 #include "tests/sim/journal.h"
 
 #include <inttypes.h>
@@ -12,13 +13,13 @@
 /* ---- the table ---- */
 
 static uint32_t slot_of(const struct sim_model *m, uint32_t rule, int64_t window_ms, uint32_t key) {
-    uint64_t hash = ((uint64_t)window_ms * SIM_RULES + rule) * 0x9e3779b97f4a7c15u + key;
+    uint64_t hash = ((uint64_t)window_ms * SIM_RULES + rule + 64 * m->eras[rule]) * 0x9e3779b97f4a7c15u + key;
     hash *= 0xbf58476d1ce4e5b9u;
     uint32_t mask = 2 * m->cell_cap - 1;
     uint32_t slot = (uint32_t)(hash >> 32) & mask;
     while (m->index[slot] != 0) {
         const struct sim_cell *c = &m->cells[m->index[slot] - 1];
-        if (c->rule == rule && c->window_ms == window_ms && c->key == key) {
+        if (c->rule == rule && c->era == m->eras[rule] && c->window_ms == window_ms && c->key == key) {
             break;
         }
         slot = (slot + 1) & mask;
@@ -40,6 +41,9 @@ static void grow_cells(struct sim_model *m) {
     MR_ASSERT(m->cells != NULL && m->index != NULL);
     for (uint32_t i = 0; i < m->cell_count; i++) {
         const struct sim_cell *c = &m->cells[i];
+        if (c->era != m->eras[c->rule]) {
+            continue; /* nobody looks for it */
+        }
         m->index[slot_of(m, c->rule, c->window_ms, c->key)] = i + 1;
     }
 }
@@ -51,7 +55,8 @@ static void add(struct sim_model *m, uint32_t rule, int64_t window_ms, const str
             grow_cells(m);
         }
         c = &m->cells[m->cell_count];
-        *c = (struct sim_cell){.rule = rule, .window_ms = window_ms, .key = e->key};
+        *c = (struct sim_cell){
+            .rule = rule, .era = m->eras[rule], .window_ms = window_ms, .key = e->key};
         m->index[slot_of(m, rule, window_ms, e->key)] = ++m->cell_count;
     }
     c->events++;
@@ -60,19 +65,19 @@ static void add(struct sim_model *m, uint32_t rule, int64_t window_ms, const str
 
 /* ---- the thirty lines ---- */
 
-static bool is_final(const struct sim_settings *s, uint32_t rule, int64_t window_ms,
-                     int64_t watermark_ms) {
-    return watermark_ms != INT64_MIN &&
-           window_ms + s->window_ms[rule] + s->lateness_ms[rule] <= watermark_ms;
+static bool is_final(const struct sim_model *m, uint32_t rule, int64_t window_ms, int64_t watermark_ms) {
+    int64_t end_ms = window_ms + m->settings->window_ms[rule];
+    return end_ms <= m->floors_ms[rule] ||
+           (watermark_ms != INT64_MIN && end_ms + m->settings->lateness_ms[rule] <= watermark_ms);
 }
 
 bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t window_ms) {
-    return is_final(&m->world->settings, rule, window_ms, m->watermark_ms);
+    return is_final(m, rule, window_ms, m->watermark_ms);
 }
 
 static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t before_ms,
                      int64_t *max_ms, bool *dead) {
-    const struct sim_settings *s = &m->world->settings;
+    const struct sim_settings *s = m->settings;
     *dead = true;
     if (e->broken) {
         return 'R';
@@ -82,27 +87,30 @@ static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t bef
         *max_ms = e->ts_ms;
     }
     if (sim_ids_judge(&m->ids, e->id, m->recorded_ms)) {
-        *dead = false;
-        return 'D';
+        if (s->mode != SIM_OBSERVE) {
+            *dead = false;
+            return 'D';
+        }
+        m->observed++;
     }
     if (future) {
         return 'L';
     }
     uint32_t late = 0;
-    for (uint32_t i = 0; i < SIM_RULES; i++) {
+    for (uint32_t i = 0; i < s->rules; i++) {
         int64_t window_ms = e->ts_ms / s->window_ms[i] * s->window_ms[i];
-        if (is_final(s, i, window_ms, before_ms)) {
+        if (is_final(m, i, window_ms, before_ms)) {
             late++;
         } else {
             add(m, i, window_ms, e);
         }
     }
     *dead = late > 0;
-    return late == SIM_RULES ? 'L' : 'A';
+    return late == s->rules ? 'L' : 'A';
 }
 
 static void end_bundle(struct sim_model *m, int64_t max_ms) {
-    const struct sim_settings *s = &m->world->settings;
+    const struct sim_settings *s = m->settings;
     if (max_ms != INT64_MIN) {
         m->last_event_ms = m->recorded_ms;
         if (max_ms - s->out_of_orderness_ms > m->watermark_ms) {
@@ -117,35 +125,6 @@ static void end_bundle(struct sim_model *m, int64_t max_ms) {
 }
 
 /* ---- the log ---- */
-
-/* A line as write_body (clients.c) made it. */
-static struct sim_event parse_line(struct mr_bytes line) {
-    char text[160];
-    MR_ASSERT(line.len < sizeof text);
-    memcpy(text, line.ptr, line.len);
-    text[line.len] = 0;
-    struct sim_event e = {0};
-    long long ts_ms;
-    char end = 0;
-    int n = sscanf(text, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d%c", &e.id, &ts_ms,
-                   &e.key, &e.value, &end);
-    if (n < 4) {
-        SIM_FAILS("the log holds what nobody sent: %s", text);
-    }
-    e.ts_ms = ts_ms;
-    e.broken = end != '}';
-    return e;
-}
-
-static void check_sent(const struct sim_world *w, struct mr_bytes body, uint64_t lsn) {
-    uint64_t hash = mr_checksum(body);
-    for (uint32_t i = 0; i < w->settings.requests; i++) {
-        if (w->requests[i].count > 0 && w->requests[i].body_hash == hash) {
-            return;
-        }
-    }
-    SIM_FAILS("record %" PRIu64 " holds what nobody sent", lsn);
-}
 
 static struct sim_record *add_record(struct sim_model *m, uint64_t lsn) {
     if (m->record_count == m->record_cap) {
@@ -163,16 +142,49 @@ static void take_record(struct sim_model *m, const struct mr_record *record, int
     struct sim_record *r = add_record(m, record->lsn);
     const uint8_t *at = record->payload.ptr + 16 + record->payload.ptr[3];
     const uint8_t *end = record->payload.ptr + record->payload.len;
-    check_sent(m->world, mr_bytes_of(at, (size_t)(end - at)), record->lsn);
-    while (at < end) {
-        const uint8_t *eol = memchr(at, '\n', (size_t)(end - at));
-        MR_ASSERT(eol != NULL && r->count < SIM_EVENTS_MAX);
-        struct sim_event e = parse_line(mr_bytes_of(at, (size_t)(eol - at)));
-        uint8_t verdict = judge(m, &e, before_ms, max_ms, &r->dead[r->count]);
-        r->verdicts[r->count++] = verdict;
-        m->verdicts[verdict]++;
-        at = eol + 1;
+    const struct sim_request *request = sim_clients_find(m->world, mr_bytes_of(at, (size_t)(end - at)));
+    if (request == NULL) {
+        SIM_FAILS("record %" PRIu64 " holds what nobody sent", record->lsn);
     }
+    for (uint32_t i = 0; i < request->count; i++) {
+        r->verdicts[i] = judge(m, &request->events[i], before_ms, max_ms, &r->dead[i]);
+        m->verdicts[r->verdicts[i]]++;
+    }
+    r->count = request->count;
+}
+
+static void begin_rule(struct sim_model *m, uint32_t rule) {
+    m->eras[rule]++;
+    m->floors_ms[rule] = INT64_MIN;
+    m->accepted_before[rule] = m->verdicts['A'];
+}
+
+/* A CONFIG record: from here on other settings. What was final stays final, what was promised holds. */
+static void change(struct sim_model *m, const struct sim_settings *now) {
+    const struct sim_settings *before = m->settings;
+    for (uint32_t i = 0; i < SIM_RULES; i++) {
+        bool same = i < before->rules && i < now->rules && before->window_ms[i] == now->window_ms[i];
+        int64_t floor_ms = m->watermark_ms == INT64_MIN ? INT64_MIN : m->watermark_ms - before->lateness_ms[i];
+        if (!same) {
+            begin_rule(m, i);
+        } else if (floor_ms > m->floors_ms[i]) {
+            m->floors_ms[i] = floor_ms;
+        }
+    }
+    if (now->horizon_ms != before->horizon_ms) {
+        sim_ids_change_horizon(&m->ids, now->horizon_ms, m->recorded_ms);
+    }
+    m->settings = now;
+}
+
+static const struct sim_settings *find_version(const struct sim_world *w, struct mr_bytes text) {
+    uint64_t hash = mr_checksum(text);
+    for (uint32_t i = 0; i < w->version_count; i++) {
+        if (w->versions[i].text_hash == hash) {
+            return &w->versions[i].settings;
+        }
+    }
+    SIM_FAILS("a CONFIG record holds what nobody configured");
 }
 
 static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_seq) {
@@ -195,6 +207,9 @@ static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_
             }
             m->recorded_ms = counts ? record.recorded_ms : m->recorded_ms;
         }
+        if (record.type == MR_RECORD_CONFIG) {
+            change(m, find_version(m->world, record.payload));
+        }
         if (record.type == MR_RECORD_EVENTS) {
             take_record(m, &record, before_ms, &max_ms);
         }
@@ -210,8 +225,11 @@ void sim_model_open(struct sim_world *w, uint64_t last_seq, struct sim_model *re
         .watermark_ms = INT64_MIN,
         .last_event_ms = INT64_MIN,
         .recorded_ms = INT64_MIN,
+        .settings = &w->versions[0].settings,
+        .floors_ms = {INT64_MIN, INT64_MIN},
     };
-    sim_ids_init(&ret->ids, &w->settings, w->id_shards);
+    static_assert(SIM_RULES == 2, "a floor for each");
+    sim_ids_init(&ret->ids, &w->versions[0].settings, w->ids);
     grow_cells(ret);
     struct sim_journal journal;
     /* A record whose append failed may still be on the disk: it is nobody's until a start finds it there. */

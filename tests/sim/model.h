@@ -9,6 +9,7 @@
 
 struct sim_cell {
     uint32_t rule;
+    uint32_t era; /* of the rule: it has begun anew so often */
     uint32_t key;
     int64_t window_ms;
     uint64_t events;
@@ -27,6 +28,7 @@ struct sim_record {
 
 struct sim_model {
     struct sim_world *world;
+    const struct sim_settings *settings; /* in force at the place in the log */
     struct sim_ids ids;
     int64_t watermark_ms;
     int64_t last_event_ms; /* recorded time */
@@ -39,6 +41,10 @@ struct sim_model {
     uint32_t record_count;
     uint32_t record_cap;
     uint64_t verdicts[256];
+    uint64_t observed;
+    uint32_t eras[SIM_RULES];
+    int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */
+    uint64_t accepted_before[SIM_RULES]; /* the rule began */
 };
 
 /* From the log's durable records up to bundle last_seq. */

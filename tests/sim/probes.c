@@ -20,12 +20,9 @@ const char *sim_probe_name(enum sim_probe probe) {
     return rows[probe].name;
 }
 
-uint32_t sim_probes_print(const uint64_t hits[SIM_PROBE_COUNT], bool checkpoints) {
+uint32_t sim_probes_print(const uint64_t hits[SIM_PROBE_COUNT]) {
     uint32_t missed = 0;
     for (uint32_t i = 0; i < SIM_PROBE_COUNT; i++) {
-        if (!checkpoints && (i == SIM_PROBE_CRASH_IN_CHECKPOINT || i == SIM_PROBE_CHECKPOINT_FAILED)) {
-            continue;
-        }
         (void)printf("%10" PRIu64 "  %-19s %s%s\n", hits[i], rows[i].name, rows[i].text,
                      hits[i] == 0 ? "  <- never" : "");
         missed += hits[i] == 0;

@@ -44,7 +44,10 @@
     X(STORE_LOST, "the results store was gone")                                                            \
     X(SHARDS_CHANGED, "the process started with another number of shards")                                 \
     X(CRASH_IN_CHECKPOINT, "power went while a checkpoint was written")                                    \
-    X(CHECKPOINT_FAILED, "an operation of a checkpoint failed")
+    X(CHECKPOINT_FAILED, "an operation of a checkpoint failed")                                            \
+    X(CHECKPOINT_SPOILED, "the newest checkpoint was damaged: a start took the one before, or began at zero") \
+    X(CONFIG_CHANGED, "the process started with another configuration")                                    \
+    X(CHECKPOINTS_LOST, "no checkpoint was whole, and the log began later: the start refused")
 
 /* What the faults, or plain work, must have led to. */
 #define SIM_OUTCOMES(X)                                                                                    \
@@ -55,7 +58,7 @@
     X(SEGMENT_POISONED, "a bundle was written again to a new segment")                                     \
     X(SEGMENTS, "the log had five segments or more")                                                       \
     X(UNSYNCED_LOST, "power took acknowledged records, as log.sync: off allows")                           \
-    X(STORE_AHEAD, "the results store was ahead of the log and was made anew")                             \
+    X(RESULTS_REWOUND, "the results went back to the checkpoint and were made again")                      \
     X(FAILED_KEPT, "a record whose append had failed was found by the start")                              \
     X(REFUSED_IDS, "a request was refused for want of room for ids")                                       \
     X(REFUSED_DISK, "a request was refused for want of disk space")                                        \
@@ -70,7 +73,22 @@
     X(ASK_REFUSED, "too many questions at once")                                                           \
     X(ASK_CLOSED, "a question was closed unanswered")                                                      \
     X(CLOCK_HELD, "recorded time did not follow a jump of the clock")                                      \
-    X(REPLAYED, "events were replayed")
+    X(REPLAYED, "events were replayed")                                                                    \
+    X(GROUPS_OTHER, "a group beyond the bound was counted under (other)")                                  \
+    X(GROUPS_DROPPED, "events of a group beyond the bound were dropped")                                   \
+    X(OBSERVED, "a duplicate was counted and let through")                                                 \
+    X(BLOOM_MISTOOK, "a filter took a new id for one it had seen")                                         \
+    X(RULE_ANEW, "a rule began anew, with another definition")                                             \
+    X(CHECKPOINT_MADE, "a checkpoint was made")                                                            \
+    X(FROM_CHECKPOINT, "a start began with a checkpoint")                                                  \
+    X(FROM_OLDER, "a start began with the checkpoint before the newest, which was damaged")                \
+    X(FROM_ZERO, "a start found no checkpoint whole and replayed all of the log")                          \
+    X(LOG_TRIMMED, "segments of the log were removed behind a checkpoint")                                 \
+    X(IDS_ANEW, "ids of a checkpoint were written anew for another number of shards")                      \
+    X(TWIN_NEWEST, "a start from the newest checkpoint gave the same state")                               \
+    X(TWIN_OLDER, "a start from the older checkpoint gave the same state")                                 \
+    X(TWIN_ZERO, "a replay of the whole log gave the same state and the same rows")                        \
+    X(TWIN_SHARDS, "a start with another number of shards gave the same rows")
 
 #define SIM_PROBES(X) SIM_FAULTS(X) SIM_OUTCOMES(X)
 
@@ -89,5 +107,5 @@ enum sim_fault {
 };
 
 const char *sim_probe_name(enum sim_probe probe);
-/* Prints the table; returns how many were never hit, without those of checkpoints where there are none. */
-uint32_t sim_probes_print(const uint64_t hits[SIM_PROBE_COUNT], bool checkpoints);
+/* Prints the table; returns how many were never hit. */
+uint32_t sim_probes_print(const uint64_t hits[SIM_PROBE_COUNT]);

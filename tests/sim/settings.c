@@ -10,29 +10,55 @@
 
 /* ---- choice ---- */
 
+static const int64_t windows_ms[] = {1000, 2000, 10000, 60000};
+static const int64_t latenesses_ms[] = {0, 1000, 5000, 100000};
+static const int64_t disorders_ms[] = {0, 500, 3000, 30000};
+static const int64_t horizons_ms[] = {1000, 3000, 10000, 60000, 86400000};
+
+static int64_t choose_idle(struct sim_random *r) {
+    return sim_one_in(r, 2) ? INT64_MAX : 2000 + (int64_t)sim_below(r, 20000);
+}
+
 static void choose_time(struct sim_random *r, struct sim_settings *s) {
-    static const int64_t windows[] = {1000, 2000, 10000, 60000};
-    static const int64_t lateness[] = {0, 1000, 5000, 100000};
-    static const int64_t disorder[] = {0, 500, 3000, 30000};
+    s->rules = sim_one_in(r, 10) ? 1 : SIM_RULES;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
-        s->window_ms[i] = CHOOSE(r, windows);
-        s->lateness_ms[i] = CHOOSE(r, lateness);
+        s->window_ms[i] = CHOOSE(r, windows_ms);
+        s->lateness_ms[i] = CHOOSE(r, latenesses_ms);
     }
-    s->out_of_orderness_ms = CHOOSE(r, disorder);
-    s->idle_timeout_ms = sim_one_in(r, 2) ? INT64_MAX : 2000 + (int64_t)sim_below(r, 20000);
+    s->out_of_orderness_ms = CHOOSE(r, disorders_ms);
+    s->idle_timeout_ms = choose_idle(r);
     s->max_future_ms = 5000;
+}
+
+/* The first rule has room for a few groups only. */
+static void choose_groups(struct sim_random *r, struct sim_settings *s) {
+    s->groups_max[0] = sim_one_in(r, 5) ? 1 + sim_below(r, 30) : 0;
+    s->groups_drop = sim_one_in(r, 2);
 }
 
 /* Three ways: ids for all, ids for a few with refusals until some expire, ids for a few and the oldest go early. */
 static void choose_dedup(struct sim_random *r, struct sim_settings *s) {
-    static const int64_t horizons[] = {1000, 3000, 10000, 60000, 86400000};
     static const int64_t short_horizons[] = {1000, 2000, 5000};
-    s->horizon_ms = CHOOSE(r, horizons);
+    uint64_t mode = sim_below(r, 8);
+    s->mode = mode == 0 ? SIM_BLOOM : mode == 1 ? SIM_OBSERVE : SIM_EXACT;
+    s->horizon_ms = CHOOSE(r, horizons_ms);
     s->evict = sim_one_in(r, 4);
     s->ids = 2 * SIM_IDS_MAX;
     if (s->evict || sim_one_in(r, 4)) {
         s->ids = s->shards * (SIM_EVENTS_MAX + sim_below(r, 150));
         s->horizon_ms = s->evict ? s->horizon_ms : CHOOSE(r, short_horizons);
+    }
+    s->horizon_changes = s->mode != SIM_BLOOM && s->ids >= SIM_IDS_MAX && sim_one_in(r, 2);
+}
+
+/* Some seeds make none, some keep no more of the log than they need. */
+static void choose_checkpoints(struct sim_random *r, struct sim_settings *s) {
+    s->checkpoint_every_ms = sim_one_in(r, 6) ? 86400000 : 200 + (int64_t)sim_below(r, 5000);
+    s->retain_ms = sim_one_in(r, 3) ? 1 + (int64_t)sim_below(r, 10000) : INT64_MAX;
+    s->retain_bytes = sim_one_in(r, 2) ? s->segment_bytes * (1 + sim_below(r, 4)) : UINT64_MAX;
+    if (!s->log_sync) {
+        s->retain_ms = INT64_MAX; /* life.c, lose_power */
+        s->retain_bytes = UINT64_MAX;
     }
 }
 
@@ -41,13 +67,14 @@ static void choose_faults(struct sim_random *r, struct sim_settings *s) {
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
         s->weights[i] = sim_one_in(r, 2) ? 0 : 1 + (uint32_t)sim_below(r, 4);
     }
-    if (s->ids < SIM_IDS_MAX) {
-        s->weights[SIM_SHARDS_CHANGED] = 0; /* divided anew, the ids of the log may not fit, or others be evicted */
+    if (s->weights[SIM_CONFIG_CHANGED] == 0) {
+        s->horizon_changes = false;
     }
-    if (s->checkpoint_every_ms == 0) {
-        s->weights[SIM_CRASH_IN_CHECKPOINT] = 0;
-        s->weights[SIM_CHECKPOINT_FAILED] = 0;
+    s->weights[SIM_SHARDS_CHANGED] *= 2; /* few seeds may */
+    if (!sim_settings_may_move(s)) {
+        s->weights[SIM_SHARDS_CHANGED] = 0;
     }
+    s->weights[SIM_CHECKPOINTS_LOST] = 0; /* of CHECKPOINT_SPOILED */
     if (!s->log_sync) {
         s->weights[SIM_MIDDLE_FLIPPED] = 0; /* an unsynced segment is cut at its first bad frame */
     }
@@ -64,19 +91,39 @@ static void choose_faults(struct sim_random *r, struct sim_settings *s) {
     }
 }
 
-void sim_settings_choose(struct sim_random *random, bool checkpoints, struct sim_settings *ret) {
+void sim_settings_choose(struct sim_random *random, struct sim_settings *ret) {
     static const uint32_t segments[] = {40 << 10, 64 << 10, 128 << 10};
     struct sim_settings *s = ret;
     *s = (struct sim_settings){.shards = 1 + (uint32_t)sim_below(random, 4)};
     choose_time(random, s);
     choose_dedup(random, s);
+    choose_groups(random, s);
     s->log_sync = !sim_one_in(random, 8);
     s->segment_bytes = CHOOSE(random, segments);
-    s->checkpoint_every_ms = checkpoints ? 200 + (int64_t)sim_below(random, 5000) : 0;
+    choose_checkpoints(random, s);
     s->keys = 1 + (uint32_t)sim_below(random, 20);
     s->requests = 20 + (uint32_t)sim_below(random, SIM_REQUESTS_MAX - 20);
     s->steps = 2000 + (uint32_t)sim_below(random, 5000);
     choose_faults(random, s);
+}
+
+void sim_settings_change(struct sim_settings *settings, struct sim_random *random) {
+    struct sim_settings *s = settings;
+    struct sim_random *r = random;
+    for (uint32_t i = 0; i < SIM_RULES; i++) {
+        s->lateness_ms[i] = sim_one_in(r, 2) ? CHOOSE(r, latenesses_ms) : s->lateness_ms[i];
+        s->window_ms[i] = sim_one_in(r, 6) ? CHOOSE(r, windows_ms) : s->window_ms[i];
+    }
+    s->rules = sim_one_in(r, 6) ? 1 + SIM_RULES - s->rules : s->rules;
+    s->out_of_orderness_ms = sim_one_in(r, 3) ? CHOOSE(r, disorders_ms) : s->out_of_orderness_ms;
+    s->idle_timeout_ms = sim_one_in(r, 3) ? choose_idle(r) : s->idle_timeout_ms;
+    s->max_future_ms = sim_one_in(r, 3) ? 1000 + (int64_t)sim_below(r, 10000) : s->max_future_ms;
+    if (s->horizon_changes && sim_one_in(r, 2)) {
+        s->horizon_ms = CHOOSE(r, horizons_ms);
+    }
+    if (s->mode != SIM_BLOOM && sim_one_in(r, 4)) {
+        s->mode = s->mode == SIM_EXACT ? SIM_OBSERVE : SIM_EXACT;
+    }
 }
 
 enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct sim_random *random) {
@@ -95,13 +142,18 @@ enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct si
 /* ---- the configuration ---- */
 
 static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
+    static const char *const modes[] = {"exact", "observe", "bloom"};
     mr_buf_printf(text,
                   "streams:\n  s:\n    id: id\n    time: { field: ts, format: ms }\n"
-                  "    dedup: { mode: exact, horizon: %lldms, ids: %llu, when_full: %s }\n"
-                  "    watermark: { out_of_orderness: %lldms, max_future: %lldms, idle_timeout: ",
-                  (long long)s->horizon_ms, (unsigned long long)s->ids,
-                  s->evict ? "evict_oldest" : "reject", (long long)s->out_of_orderness_ms,
-                  (long long)s->max_future_ms);
+                  "    dedup: { mode: %s, horizon: %lldms, ids: %llu, when_full: %s",
+                  modes[s->mode], (long long)s->horizon_ms, (unsigned long long)s->ids,
+                  s->evict ? "evict_oldest" : "reject");
+    if (s->mode == SIM_BLOOM) {
+        mr_buf_printf(text, ", error: %g", SIM_BLOOM_ERROR);
+    }
+    mr_buf_printf(text,
+                  " }\n    watermark: { out_of_orderness: %lldms, max_future: %lldms, idle_timeout: ",
+                  (long long)s->out_of_orderness_ms, (long long)s->max_future_ms);
     if (s->idle_timeout_ms == INT64_MAX) {
         mr_buf_append_text(text, "off }\n");
     } else {
@@ -111,12 +163,16 @@ static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
 
 static void write_rules(const struct sim_settings *s, struct mr_buf *text) {
     mr_buf_append_text(text, "rules:\n");
-    for (uint32_t i = 0; i < SIM_RULES; i++) {
+    for (uint32_t i = 0; i < s->rules; i++) {
         mr_buf_printf(text,
                       "  r%u:\n    from: s\n    group_by: [key]\n"
                       "    window: { type: tumbling, size: %lldms }\n    allowed_lateness: %lldms\n"
                       "    metrics: { n: count, total: { sum: value } }\n",
                       i, (long long)s->window_ms[i], (long long)s->lateness_ms[i]);
+        if (s->groups_max[i] > 0) {
+            mr_buf_printf(text, "    groups: { max: %llu, when_full: %s }\n",
+                          (unsigned long long)s->groups_max[i], s->groups_drop ? "drop" : "other");
+        }
     }
 }
 
@@ -129,9 +185,7 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
                   "limits: { body: 64KiB, inflated: 64KiB, event: 4KiB, batch_events: 1000, in_flight: 1MiB }\n"
                   "log: { segment: 2MiB, reserve: 0, sync: %s }\n",
                   s->shards, s->log_sync ? "group" : "off");
-    if (s->checkpoint_every_ms > 0) {
-        mr_buf_printf(&text, "checkpoint: { every: %lldms }\n", (long long)s->checkpoint_every_ms);
-    }
+    mr_buf_printf(&text, "checkpoint: { every: %lldms }\n", (long long)s->checkpoint_every_ms);
     write_streams(s, &text);
     write_rules(s, &text);
     MR_ASSERT(!text.failed);
@@ -145,5 +199,21 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
     mr_buf_finish(&text);
     /* Smaller than people may have them, so that a run fills many. */
     config->log.segment_bytes = s->segment_bytes;
+    config->log.retain_ms = s->retain_ms;
+    config->log.retain_bytes = s->retain_bytes;
     return config;
+}
+
+void sim_settings_print(const struct sim_settings *settings) {
+    const struct sim_settings *s = settings;
+    (void)fprintf(stderr,
+                  "shards %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld horizon %lld ids %llu%s%s "
+                  "checkpoint %lld retain %lld ms %llu bytes segment %u\n",
+                  s->shards, s->rules, s->mode, (unsigned long long)s->groups_max[0],
+                  s->groups_drop ? " drop" : "", (long long)s->window_ms[0], (long long)s->window_ms[1],
+                  (long long)s->lateness_ms[0], (long long)s->lateness_ms[1],
+                  (long long)s->out_of_orderness_ms, (long long)s->horizon_ms, (unsigned long long)s->ids,
+                  s->evict ? " evict" : "", s->log_sync ? "" : " sync off",
+                  (long long)s->checkpoint_every_ms, (long long)s->retain_ms,
+                  (unsigned long long)s->retain_bytes, s->segment_bytes);
 }

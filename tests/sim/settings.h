@@ -11,21 +11,31 @@
 #define SIM_REQUESTS_MAX 120
 #define SIM_EVENTS_MAX   24
 #define SIM_IDS_MAX      (SIM_REQUESTS_MAX * SIM_EVENTS_MAX)
+#define SIM_BLOOM_ERROR  0.01
+
+enum sim_mode { SIM_EXACT, SIM_OBSERVE, SIM_BLOOM };
 
 struct sim_settings {
     /* the configuration */
     uint32_t shards; /* at first; a restart may choose another number */
+    uint32_t rules; /* the first of them */
     int64_t window_ms[SIM_RULES];
     int64_t lateness_ms[SIM_RULES];
     int64_t out_of_orderness_ms;
     int64_t idle_timeout_ms;
     int64_t max_future_ms;
     int64_t horizon_ms;
+    enum sim_mode mode;
     uint64_t ids; /* over all shards */
     bool evict;   /* when_full: evict_oldest */
+    uint64_t groups_max[SIM_RULES]; /* 0: as many as come */
+    bool groups_drop;
     bool log_sync;
     uint32_t segment_bytes;
-    int64_t checkpoint_every_ms; /* 0: the configuration says nothing of checkpoints */
+    int64_t checkpoint_every_ms; /* may be longer than the seed */
+    int64_t retain_ms;           /* of the log */
+    uint64_t retain_bytes;
+    bool horizon_changes; /* with the configuration, on the way */
     /* the load */
     uint32_t keys;
     uint32_t requests;
@@ -36,11 +46,20 @@ struct sim_settings {
     unsigned fates; /* of unsynced writes, for the virtual disk */
 };
 
-void sim_settings_choose(struct sim_random *random, bool checkpoints, struct sim_settings *ret);
+void sim_settings_choose(struct sim_random *random, struct sim_settings *ret);
 /* One of the seed's faults, by weight. */
 enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct sim_random *random);
+/* Whether another number of shards gives the same: else ids or groups may not fit, or others be evicted, or shards be at
+ * different horizons. */
+static inline bool sim_settings_may_move(const struct sim_settings *s) {
+    return s->ids >= SIM_IDS_MAX && s->mode != SIM_BLOOM && !s->horizon_changes && s->groups_max[0] == 0;
+}
 static inline bool sim_settings_has(const struct sim_settings *s, enum sim_fault fault) {
     return s->weights[fault] != 0;
 }
+/* People edit the configuration: some of what may change does. */
+void sim_settings_change(struct sim_settings *settings, struct sim_random *random);
+/* One line on stderr. */
+void sim_settings_print(const struct sim_settings *settings);
 /* Never NULL; shards are those of settings. */
 struct mr_config *sim_settings_config(const struct sim_settings *settings);

@@ -8,27 +8,28 @@
  *   2. Then, without faults, everything must drain.
  *   3. What clients were told, the rows, the dead letters and the ledger equal a model computed from the log.
  *   4. The process dies once more: replay from the log gives the same state (hash), and 3 holds again.
- *   5. The first seeds run twice: same seed, same trace.
+ *   5. So does, on a copy of the disk, a start from the checkpoint before, from zero, with other shards (twin.h).
+ *   6. The first seeds run twice: same seed, same trace.
  *
- * usage: sim [--count N] [--seed FIRST] [--verbose] [--checkpoints] [--probes [MIN]] [--bug NAME]
+ * usage: sim [--count N] [--seed FIRST] [--verbose] [--probes [MIN]] [--bug NAME]
  *     --probes prints how often each fault had its effect; with at least MIN seeds (200), one that never had fails.
+ *     --bug, in a build with bugs, makes a mistake on purpose (base/bug.h) and says how many seeds it took to find it.
  */
 #include "base/bug.h"
 #include "base/check.h"
 #include "tests/sim/check.h"
 #include "tests/sim/life.h"
+#include "tests/sim/twin.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
-enum { TWICE = 5 };
-
-/* What a pipeline that failed in the middle of something keeps when it is closed; in life the process ends. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) {
-    return "leak:decode_record\nleak:mr_log_reader_open\nleak:answer_seen\n";
-}
+enum { TWICE = 5, SEED_SECONDS = 30 };
 
 struct options {
     uint64_t count;
@@ -36,7 +37,7 @@ struct options {
     uint64_t probes_min;
     bool verbose;
     bool probes;
-    bool checkpoints;
+    const char *bug; /* NULL: none */
 };
 
 static void drain_and_check(struct sim_world *w) {
@@ -56,16 +57,36 @@ static void crash_and_compare(struct sim_world *w) {
     }
 }
 
+/* What a start would give, from wherever it may begin. */
+static void compare_twins(struct sim_world *w) {
+    if (sim_life_has_failed_record(w)) {
+        return;
+    }
+    sim_twin_compare(w, SIM_TWIN_OLDER);
+    sim_twin_compare(w, SIM_TWIN_ZERO);
+    if (sim_one_in(&w->random, 3) && sim_settings_may_move(&w->settings)) {
+        sim_twin_compare(w, SIM_TWIN_SHARDS);
+    }
+}
+
 static uint64_t run_seed(uint64_t seed, const struct options *options, uint64_t hits[SIM_PROBE_COUNT]) {
     static struct sim_world w;
-    sim_world_open(&w, seed, options->checkpoints);
+    sim_world_open(&w, seed);
     w.verbose = options->verbose;
+    if (w.verbose) {
+        sim_settings_print(&w.settings);
+    }
+    uint64_t look_at = sim_below(&w.random, 3 * (uint64_t)w.settings.steps);
     for (uint32_t n = 0; n < w.settings.steps; n++) {
         sim_world_step(&w, true);
+        if (n == look_at) {
+            sim_twin_look(&w);
+        }
     }
     drain_and_check(&w);
     crash_and_compare(&w);
     drain_and_check(&w);
+    compare_twins(&w);
     uint64_t trace = w.trace;
     if (options->verbose) {
         (void)printf("seed %" PRIu64 ": trace %016" PRIx64 " crashes %u restarts %u refusals %u answers %u\n",
@@ -78,20 +99,6 @@ static uint64_t run_seed(uint64_t seed, const struct options *options, uint64_t 
     return trace;
 }
 
-static void choose_bug(const char *name) {
-#ifdef MR_BUGS_ON
-    enum mr_bug bug = mr_bug_named(name);
-    if (bug == MR_BUG_NONE) {
-        (void)fprintf(stderr, "no bug is called %s\n", name);
-        exit(2);
-    }
-    mr_bug_choose(bug);
-#else
-    (void)fprintf(stderr, "--bug %s: this build has no bugs (-Dbugs=true)\n", name);
-    exit(2);
-#endif
-}
-
 static void parse(int argc, char **argv, struct options *ret) {
     *ret = (struct options){.count = 200, .first = 1, .probes_min = 200};
     for (int i = 1; i < argc; i++) {
@@ -101,9 +108,7 @@ static void parse(int argc, char **argv, struct options *ret) {
         } else if (strcmp(argv[i], "--seed") == 0 && more) {
             ret->first = strtoull(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--bug") == 0 && more) {
-            choose_bug(argv[++i]);
-        } else if (strcmp(argv[i], "--checkpoints") == 0) {
-            ret->checkpoints = true;
+            ret->bug = argv[++i];
         } else if (strcmp(argv[i], "--probes") == 0) {
             ret->probes = true;
             if (more && argv[i + 1][0] != '-') {
@@ -118,22 +123,90 @@ static void parse(int argc, char **argv, struct options *ret) {
     }
 }
 
+/* Ends the process at the first seed that fails; false: two runs of one differ. */
+static bool run_seeds(const struct options *options, uint64_t hits[SIM_PROBE_COUNT]) {
+    uint64_t all = 0;
+    for (uint64_t seed = options->first; seed < options->first + options->count; seed++) {
+        (void)fprintf(stderr, "seed %" PRIu64 "\n", seed); /* the last one said is the one that failed */
+        (void)alarm(options->bug == NULL ? 0 : SEED_SECONDS);
+        uint64_t trace = run_seed(seed, options, hits);
+        if (seed < options->first + TWICE && run_seed(seed, options, hits) != trace) {
+            (void)fprintf(stderr, "seed %" PRIu64 ": two runs, two traces\n", seed);
+            return false;
+        }
+        all = all * 31 + trace;
+    }
+    (void)printf("%" PRIu64 " seeds from %" PRIu64 ", trace %016" PRIx64 "\n", options->count, options->first,
+                 all);
+    return true;
+}
+
+static void choose_bug(const char *name) {
+#ifdef MR_BUGS_ON
+    enum mr_bug bug = mr_bug_named(name);
+    if (bug == MR_BUG_NONE) {
+        (void)fprintf(stderr, "sim: no bug is called %s\n", name);
+        exit(2);
+    }
+    mr_bug_choose(bug);
+#else
+    (void)fprintf(stderr, "sim: --bug %s: this build has no bugs (-Dbugs=true)\n", name);
+    exit(2);
+#endif
+}
+
+/* In a child, which a bug may end in any way; what it says is counted here. 0: found. */
+static int hunt(const struct options *options) {
+    int said[2];
+    uint64_t hits[SIM_PROBE_COUNT] = {0};
+    choose_bug(options->bug);
+    if (pipe(said) != 0) {
+        return 2;
+    }
+    pid_t child = fork();
+    if (child == 0) {
+        (void)dup2(said[1], STDERR_FILENO);
+        (void)close(said[0]);
+        (void)close(said[1]);
+        exit(run_seeds(options, hits) ? 0 : 1);
+    }
+    (void)close(said[1]);
+    FILE *from = fdopen(said[0], "r");
+    char line[LINE_MAX];
+    char last[LINE_MAX] = "";
+    uint64_t seeds = 0;
+    while (from != NULL && fgets(line, sizeof line, from) != NULL) {
+        bool seed = strncmp(line, "seed ", 5) == 0 && strchr(line, ':') == NULL;
+        seeds += seed;
+        if (!seed && last[0] == 0) {
+            memcpy(last, line, sizeof last);
+        }
+    }
+    int status = 0;
+    if (from == NULL || child < 0 || waitpid(child, &status, 0) != child) {
+        return 2;
+    }
+    (void)fclose(from);
+    if (status == 0) {
+        (void)printf("%s: not found in %" PRIu64 " seeds\n", options->bug, seeds);
+        return 1;
+    }
+    bool hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    (void)printf("%s: found by seed %" PRIu64 ", after %" PRIu64 " seeds: %s", options->bug,
+                 options->first + seeds - 1, seeds, hung ? "it hangs\n" : last[0] == 0 ? "it ends\n" : last);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     struct options options;
     uint64_t hits[SIM_PROBE_COUNT] = {0};
     parse(argc, argv, &options);
-    uint64_t all = 0;
-    for (uint64_t seed = options.first; seed < options.first + options.count; seed++) {
-        (void)fprintf(stderr, "seed %" PRIu64 "\n", seed); /* the last one said is the one that failed */
-        uint64_t trace = run_seed(seed, &options, hits);
-        if (seed < options.first + TWICE && run_seed(seed, &options, hits) != trace) {
-            (void)fprintf(stderr, "seed %" PRIu64 ": two runs, two traces\n", seed);
-            return 1;
-        }
-        all = all * 31 + trace;
+    if (options.bug != NULL) {
+        return hunt(&options);
     }
-    (void)printf("%" PRIu64 " seeds from %" PRIu64 ", trace %016" PRIx64 "\n", options.count, options.first,
-                 all);
-    uint32_t missed = options.probes ? sim_probes_print(hits, options.checkpoints) : 0;
+    if (!run_seeds(&options, hits)) {
+        return 1;
+    }
+    uint32_t missed = options.probes ? sim_probes_print(hits) : 0;
     return missed > 0 && options.count >= options.probes_min ? 1 : 0;
 }

@@ -3,7 +3,9 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/hash.h"
 #include "base/report.h"
+#include "config/change.h"
 #include "tests/sim/clients.h"
 #include "tests/sim/faults.h"
 #include "tests/sim/invariants.h"
@@ -64,50 +66,70 @@ static void write_key(struct sim_world *w, const struct mr_hash_key *key) {
     virtual_disk_replace(w->disk, "data/KEY", mr_bytes_of(key->bytes, sizeof key->bytes));
 }
 
-/* Which shard remembers which id: fingerprints know, so all ids are decoded once. */
-static void learn_shards(struct sim_world *w) {
-    enum { AT_ONCE = 960 };
-    for (uint32_t first = 0; first < SIM_IDS_MAX; first += AT_ONCE) {
-        struct mr_buf body;
-        mr_buf_init(&body, 1 << 20);
-        for (uint32_t id = first; id < first + AT_ONCE; id++) {
-            mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":1700000000000,\"key\":\"k\",\"value\":0}\n", id);
-        }
-        (void)mr_buf_reserve(&body, MR_PADDING);
-        struct mr_batch *batch = NULL;
-        struct mr_error error;
-        enum mr_status status = mr_decode(w->decoder, w->rules_plan->streams[0].schema,
-                                          MR_FORMAT_NDJSON, &body, &batch, &error);
-        MR_ASSERT(status == MR_OK && batch->order_count == AT_ONCE);
-        for (uint32_t i = 0; i < AT_ONCE; i++) {
-            w->id_shards[first + i] = (uint8_t)mr_fingerprint_shard(batch->fps[i], w->settings.shards);
-        }
-        mr_batch_close(batch);
+static void learn_some(struct sim_world *w, const struct mr_schema *schema, uint32_t first, uint32_t count) {
+    struct mr_buf body;
+    mr_buf_init(&body, 1 << 20);
+    for (uint32_t id = first; id < first + count; id++) {
+        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":1700000000000,\"key\":\"k\",\"value\":0}\n", id);
     }
+    (void)mr_buf_reserve(&body, MR_PADDING);
+    struct mr_batch *batch = NULL;
+    struct mr_error error;
+    enum mr_status status = mr_decode(w->decoder, schema, MR_FORMAT_NDJSON, &body, &batch, &error);
+    MR_ASSERT(status == MR_OK && batch->order_count == count);
+    for (uint32_t i = 0; i < count; i++) {
+        w->ids[first + i] = (struct sim_id){
+            batch->fps[i], (uint8_t)mr_fingerprint_shard(batch->fps[i], w->settings.shards)};
+    }
+    mr_batch_close(batch);
 }
 
-void sim_world_open(struct sim_world *w, uint64_t seed, bool checkpoints) {
-    static_assert(SIM_IDS_MAX % 960 == 0, "learn_shards takes them all");
+/* Which shard remembers which id: fingerprints know, so all ids are decoded once. */
+static void learn_shards(struct sim_world *w, const struct mr_hash_key *key) {
+    enum { AT_ONCE = 960 };
+    static_assert(SIM_IDS_MAX % AT_ONCE == 0, "all of them are learnt");
+    struct mr_plan *plan;
+    struct mr_error error;
+    enum mr_status status = mr_plan_open(w->config, key, false, &plan, &error);
+    MR_ASSERT(status == MR_OK);
+    for (uint32_t first = 0; first < SIM_IDS_MAX; first += AT_ONCE) {
+        learn_some(w, plan->streams[0].schema, first, AT_ONCE);
+    }
+    mr_plan_close(plan);
+}
+
+void sim_world_configure(struct sim_world *w) {
+    struct mr_buf text;
+    MR_ASSERT(w->version_count < SIM_VERSIONS_MAX);
+    struct mr_config *config = sim_settings_config(&w->settings);
+    if (w->config != NULL) {
+        config->node.shards = w->config->node.shards;
+        mr_config_close(w->config);
+    }
+    w->config = config;
+    mr_buf_init(&text, 1 << 16);
+    mr_config_print_state(config, &text);
+    MR_ASSERT(!text.failed);
+    w->versions[w->version_count++] = (struct sim_version){mr_checksum(mr_buf_bytes(&text)), w->settings};
+    mr_buf_finish(&text);
+}
+
+void sim_world_open(struct sim_world *w, uint64_t seed) {
     *w = (struct sim_world){.random = {seed * 0x9e3779b97f4a7c15u + 1}};
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
-    sim_settings_choose(&w->random, checkpoints, &w->settings);
+    sim_settings_choose(&w->random, &w->settings);
     w->clock = (struct sim_clock){{wall_ms, mono_ns}, epoch_ms, 1000000000};
     w->floor.watermark_ms = INT64_MIN;
     w->disk = virtual_disk_open(sim_next(&w->random));
     virtual_disk_set_fates(w->disk, w->settings.fates);
     virtual_disk_keep_unlinked(w->disk, "data/log/");
-    w->config = sim_settings_config(&w->settings);
-    struct mr_error error;
+    sim_world_configure(w);
     struct mr_hash_key key = {{(uint8_t)seed}};
-    enum mr_status status = mr_plan_open(w->config, &key, false, &w->rules_plan, &error);
+    sim_store_open(&w->store);
+    enum mr_status status = mr_decoder_open(MR_DECODE_AUTO, &w->decoder);
     MR_ASSERT(status == MR_OK);
-    w->results_rules = mr_data_results_rules(w->rules_plan);
-    struct mr_memory_results_options options = {w->results_rules, SIM_RULES, 0};
-    w->results = mr_memory_results_open(&options);
-    status = mr_decoder_open(MR_DECODE_AUTO, &w->decoder);
-    MR_ASSERT(status == MR_OK);
-    if (w->settings.evict) {
-        learn_shards(w);
+    if (!sim_settings_may_move(&w->settings)) {
+        learn_shards(w, &key);
     }
     write_key(w, &key);
     bool started = sim_life_start(w);
@@ -118,13 +140,11 @@ void sim_world_close(struct sim_world *w) {
     sim_life_stop(w);
     sim_faults_collect(w);
     sim_invariants_forget_store(w);
-    mr_results_close(w->results);
-    mr_free(w->results_rules);
-    mr_plan_close(w->rules_plan);
+    sim_store_finish(&w->store);
     mr_decoder_close(w->decoder);
     mr_config_close(w->config);
     virtual_disk_close(w->disk);
-    free(w->answers);
+    sim_clients_finish(w);
 }
 
 /* ---- steps ---- */

@@ -13,7 +13,8 @@
 #include "pipeline/data.h"
 #include "tests/disk/virtual_disk.h"
 #include "tests/sim/settings.h"
-#include "tests/sink/memory_results.h"
+#include "tests/sim/ids.h"
+#include "tests/sim/store.h"
 
 /* What one event is, so that the model need not read JSON. */
 struct sim_event {
@@ -27,7 +28,9 @@ struct sim_event {
 struct sim_request {
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t count;     /* 0: not made yet */
-    uint64_t body_hash; /* what the log must hold */
+    uint8_t *body;      /* what the log must hold */
+    uint32_t body_len;
+    uint64_t body_hash;
     uint32_t under_way;
     bool answered;
     uint64_t wait_until_ns; /* as a refusal asks for */
@@ -61,6 +64,14 @@ struct sim_row {
     bool final;
 };
 
+#define SIM_VERSIONS_MAX 12
+
+/* A configuration there was, by what CONFIG records say of it. */
+struct sim_version {
+    uint64_t text_hash;
+    struct sim_settings settings;
+};
+
 /* What was seen once and must hold from then on (invariants.c). */
 struct sim_floor {
     int64_t watermark_ms;
@@ -76,10 +87,10 @@ struct sim_world {
     struct sim_clock clock;
     struct virtual_disk *disk;
     struct mr_config *config;
+    struct sim_version versions[SIM_VERSIONS_MAX];
+    uint32_t version_count; /* the last one is in force */
     struct mr_data data;
-    struct mr_results_rule *results_rules; /* outlives restarts */
-    struct mr_plan *rules_plan;
-    struct mr_results *results;
+    struct sim_store store;
     struct mr_pipeline *pipeline; /* NULL: not started */
     struct mr_decoder *decoder;
 
@@ -90,7 +101,7 @@ struct sim_world {
     uint32_t answer_count;
     uint32_t answer_cap;
     uint32_t next_id;
-    uint8_t id_shards[SIM_IDS_MAX]; /* which shard remembers an id; known where oldest ids are evicted */
+    struct sim_id ids[SIM_IDS_MAX]; /* known where sim_settings_may_move says no */
     struct sim_query *queries; /* not answered, or not looked at */
     uint32_t compared; /* answers compared with the model so far: it costs */
 
@@ -107,7 +118,7 @@ struct sim_world {
     uint32_t no_memory_steps; /* so many more in which an allocation may fail */
 
     struct sim_floor floor;
-    bool store_ahead; /* of what power left of the log */
+    bool moved; /* a start has divided a checkpoint anew among shards: groups lie in another order than from zero */
     bool log_lost; /* log.sync: off, and power took some of it */
     uint64_t probes[SIM_PROBE_COUNT];
     uint32_t crashes;
@@ -124,7 +135,9 @@ struct sim_world {
         abort();                                                                                   \
     } while (0)
 
-void sim_world_open(struct sim_world *w, uint64_t seed, bool checkpoints);
+void sim_world_open(struct sim_world *w, uint64_t seed);
+/* The configuration of w->settings is the one in force from the next start on. */
+void sim_world_configure(struct sim_world *w);
 void sim_world_close(struct sim_world *w);
 
 /* One random thing: a station's step, a client's request, time passing, a fault, a crash. */

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/data_results.h"
+
+#include "base/report.h"
+#include "pipeline/stations.h"
+
+/* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
+ * store that claims to be as far has seen bundles that the log has lost (a copy put back), whose numbers will be given
+ * again. With log.sync off the log may have lost power's worth of records, or a part of a bundle, without a sign: what
+ * came after the checkpoint, which was synced, is made again. */
+enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *error) {
+    uint64_t base = data->restored.newest.seq;
+    uint64_t flushed = mr_results_flushed_seq(data->results);
+    uint32_t shards = 0;
+    enum mr_status status = mr_datadir_read_shards(&data->dir, &shards, error);
+    bool other_shards = shards != 0 && shards != data->plan->shards;
+    bool ahead = flushed >= mr_log_last_seq(data->log) || !data->options.config->log.sync;
+    if (status == MR_OK && flushed > base && (other_shards || ahead)) {
+        mr_report(MR_LEVEL_WARN, "results_rewound", "reason=\"%s\" from=%llu to=%llu source=\"the log\"",
+                  ahead ? "they may be ahead of the log" : "another number of shards",
+                  (unsigned long long)flushed, (unsigned long long)base);
+        status = mr_datadir_set_rewound(&data->dir, true, error);
+        if (status != MR_OK) {
+            return status;
+        }
+        status = mr_results_rewind(data->results, base);
+        if (status != MR_OK) {
+            return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
+        }
+    }
+    if (status == MR_OK && flushed < base && mr_log_first_lsn(data->log) == 1 && !data->from_zero) {
+        mr_report(MR_LEVEL_WARN, "results_rebuilt", "reason=\"the store is older than the checkpoint\" source=\"the log\"");
+        return MR_AGAIN;
+    }
+    if (status == MR_OK && flushed < base) {
+        mr_report(MR_LEVEL_WARN, "results_incomplete",
+                  "have=%llu need=%llu reason=\"the store is older than the checkpoint, and the log does not reach "
+                  "back\" action=\"rows that were final before are missing\"",
+                  (unsigned long long)flushed, (unsigned long long)base);
+    }
+    data->rewound = mr_datadir_is_rewound(&data->dir);
+    if (status == MR_OK && shards != data->plan->shards) {
+        status = mr_datadir_write_shards(&data->dir, data->plan->shards, error);
+    }
+    return status;
+}
+
+enum mr_status mr_data_say_finals(struct mr_data *data, struct mr_error *error) {
+    enum mr_status status = mr_results_begin(data->results);
+    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
+        if (data->restored.finals_ms[i] != INT64_MIN) {
+            status = mr_results_finalize(data->results, i, data->restored.finals_ms[i]);
+        }
+    }
+    if (status == MR_OK) {
+        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
+    }
+    if (status != MR_OK) {
+        mr_results_rollback(data->results);
+        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
+    }
+    return MR_OK;
+}
+
+static enum mr_status put_panes(struct mr_results *results, const struct mr_flush *flush) {
+    struct mr_bytes rest = mr_buf_bytes(&flush->panes);
+    struct mr_pane pane;
+    enum mr_status status = flush->panes.failed ? MR_NO_MEMORY : MR_OK;
+    while (status == MR_OK && mr_pane_next(&rest, &pane)) {
+        status = mr_results_put(results, &pane);
+    }
+    return status;
+}
+
+/* What closed windows had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
+ * and has gone with that; no bundle behind the checkpoint fires it again. */
+static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline *pipeline) {
+    const struct mr_plan *plan = data->plan;
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; i < plan->shards * plan->rule_count; i++) {
+        struct mr_combine *combine = pipeline->shards[i % plan->shards].combine;
+        int64_t start_ms = INT64_MIN;
+        for (bool more = true; more && status == MR_OK;) {
+            struct mr_flush *flush = mr_flush_open(data->restored.newest.seq);
+            if (flush == NULL) {
+                return MR_NO_MEMORY;
+            }
+            more = mr_combine_fire_again(combine, i / plan->shards, &start_ms, flush);
+            status = put_panes(data->results, flush);
+            mr_flush_close(flush);
+        }
+    }
+    return status;
+}
+
+enum mr_status mr_data_complete_results(struct mr_data *data, const struct mr_pipeline *pipeline,
+                                       struct mr_error *error) {
+    enum mr_status status = mr_results_begin(data->results);
+    if (status == MR_OK) {
+        status = put_closed(data, pipeline);
+    }
+    if (status == MR_OK) {
+        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
+    }
+    if (status != MR_OK) {
+        mr_results_rollback(data->results);
+        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
+    }
+    data->rewound = false;
+    return mr_datadir_set_rewound(&data->dir, false, error);
+}
