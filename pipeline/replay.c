@@ -173,13 +173,13 @@ enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) {
         return end_by_config(s, error);
     }
     uint64_t seq = s->replay_record.seq;
-    uint64_t lsn = s->replay_record.lsn;
+    uint64_t lsn = 0;
     enum mr_record_type type = s->replay_record.type;
     int64_t recorded_ms = s->replay_record.recorded_ms;
     MR_ASSERT(seq > s->seq);
     uint32_t count = 0;
     while (status == MR_OK && s->replay_record.seq == seq) {
-        lsn = s->replay_record.lsn;
+        lsn = s->replay_record.lsn + s->replay_record.lsn_count - 1; /* a GAP stands for several */
         status = add_record(s, &s->replay_record, &count, error);
         if (status == MR_OK) {
             status = next_record(s, error);

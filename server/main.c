@@ -28,6 +28,7 @@ static const char usage[] =
     "      --into FILE                       keep the results in a SQLite file as well\n"
     "      --json                            the summary as one JSON line on stderr\n"
     "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
+    "  millrace log repair DIR [LSN]         move what is damaged out of the way; from LSN on it is needed\n"
     "  millrace help config [markdown]       every configuration key, its default and its bounds\n"
     "  millrace version\n"
     "\n"
