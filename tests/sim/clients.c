@@ -301,3 +301,13 @@ void sim_clients_forget_lost(struct sim_world *w) {
     w->answer_count = count;
     free(kept);
 }
+
+void sim_clients_forget_answers(struct sim_world *w, uint64_t lsn) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < w->answer_count; i++) {
+        if (w->answers[i].lsn < lsn) {
+            w->answers[count++] = w->answers[i];
+        }
+    }
+    w->answer_count = count;
+}

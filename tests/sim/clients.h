@@ -16,6 +16,8 @@ bool sim_clients_all_answered(const struct sim_world *w);
 /* After the pipeline was closed: what it did not give back is the clients' again; only a pipeline that had failed keeps
  * any. */
 void sim_clients_reclaim(struct sim_world *w, bool failed);
+/* Damage took records from this lsn on, or what was said of those behind: clients do not know. */
+void sim_clients_forget_answers(struct sim_world *w, uint64_t lsn);
 /* log.sync: off, and power went: answers for what the log does not have are void, as promised; the clients cannot
  * know, here they send it again. */
 void sim_clients_forget_lost(struct sim_world *w);

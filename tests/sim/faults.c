@@ -102,6 +102,7 @@ static void crash(struct sim_world *w, enum sim_fault fault) {
         break;
     case SIM_MIDDLE_FLIPPED:
         how.rotten = true;
+        how.repaired = mr_log_first_lsn(w->data.log) == 1 && sim_one_in(r, 2);
         break;
     case SIM_READ_FAILED:
         how.read_nth = 1 + sim_below(r, 60);

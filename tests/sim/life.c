@@ -117,8 +117,29 @@ void sim_life_stop(struct sim_world *w) {
     sim_queries_reclaim(w, failed);
 }
 
+/* People have the log repaired instead of put back, and all results made anew from what is left: rows of the lost record
+ * would stay among them. From the record on nothing that was answered before need hold; clients do not know. */
+static void repair(struct sim_world *w, const struct sim_rot *rot, uint64_t needed_lsn) {
+    struct mr_log_repair repaired;
+    struct mr_error error;
+    FILE *out = fopen("/dev/null", "w");
+    MR_ASSERT(out != NULL);
+    enum mr_status status =
+        mr_log_repair(virtual_disk_disk(w->disk), "data/log", needed_lsn, false, out, &repaired, &error);
+    (void)fclose(out);
+    if (status != MR_OK || repaired.lost_lsns == 0) {
+        SIM_FAILS("repair says %s, and that %llu records are lost", mr_status_text(status),
+                  (unsigned long long)repaired.lost_lsns);
+    }
+    lose_results(w);
+    sim_clients_forget_answers(w, rot->lsn);
+    sim_invariants_forget_log(w);
+    w->log_lost = true;
+    sim_hit(w, SIM_PROBE_REPAIRED);
+}
+
 /* With a synced record damaged the node must say so and touch nothing; below its checkpoint it need not read it. */
-static void start_rotten(struct sim_world *w) {
+static void start_rotten(struct sim_world *w, bool repairs) {
     struct sim_rot rot;
     sim_faults_clear(w);
     if (!sim_rot_choose(w, &rot)) {
@@ -127,6 +148,9 @@ static void start_rotten(struct sim_world *w) {
     sim_rot_apply(w, &rot);
     struct mr_error error = {.status = MR_OK};
     enum mr_status status = open_data(w, &error);
+    /* Not a CONFIG: from which record on which configuration holds would be lost with it. Nor what a checkpoint has. */
+    repairs = repairs && (rot.type == MR_RECORD_EVENTS || rot.type == MR_RECORD_TICK) &&
+              rot.lsn > sim_spoil_newest_lsn(w->disk);
     if (status == MR_OK && rot.lsn <= w->data.restored.newest.lsn) {
         mr_data_close(&w->data);
     } else if (status != MR_CORRUPT) {
@@ -134,6 +158,10 @@ static void start_rotten(struct sim_world *w) {
                   (unsigned long long)rot.offset, rot.path, mr_status_text(status));
     } else {
         sim_hit(w, SIM_PROBE_MIDDLE_FLIPPED);
+        if (repairs) {
+            repair(w, &rot, 1);
+            return;
+        }
     }
     sim_rot_undo(w, &rot);
 }
@@ -203,7 +231,7 @@ static void prepare(struct sim_world *w, const struct sim_crash *crash, bool pow
         sim_hit(w, SIM_PROBE_STORE_LOST);
     }
     if (crash->rotten) {
-        start_rotten(w);
+        start_rotten(w, crash->repaired);
     }
     if (crash->spoiled) {
         start_spoiled(w, crash->spoiled_all);

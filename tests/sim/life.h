@@ -9,6 +9,7 @@
 struct sim_crash {
     bool power;        /* power goes: what was not synced may be lost; else only the process dies */
     bool rotten;       /* a synced bit of the log has flipped: the first start must refuse */
+    bool repaired;     /* and the log is repaired, not restored */
     bool spoiled;      /* the newest checkpoint is damaged */
     bool spoiled_all;  /* the others too */
     bool store_lost;   /* the results store is gone */

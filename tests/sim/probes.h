@@ -79,6 +79,7 @@
     X(OBSERVED, "a duplicate was counted and let through")                                                 \
     X(BLOOM_MISTOOK, "a filter took a new id for one it had seen")                                         \
     X(RULE_ANEW, "a rule began anew, with another definition")                                             \
+    X(REPAIRED, "a damaged log was repaired, and went on without the record that was lost")                \
     X(CHECKPOINT_MADE, "a checkpoint was made")                                                            \
     X(FROM_CHECKPOINT, "a start began with a checkpoint")                                                  \
     X(FROM_OLDER, "a start began with the checkpoint before the newest, which was damaged")                \

@@ -80,6 +80,7 @@ static bool choose_in(struct sim_world *w, const struct mr_segments *segments, u
     }
     (void)walk(content, segment->number, cut, sim_below(&w->random, count), &frame);
     ret->lsn = frame.record.lsn;
+    ret->type = frame.record.type;
     ret->from = frame.offset;
     ret->to = frame.offset + MR_RECORD_HEADER + frame.record.payload.len; /* padding is not covered */
     return true;

@@ -9,6 +9,7 @@
 struct sim_rot {
     char path[MR_SEGMENT_PATH_MAX];
     uint64_t lsn;
+    enum mr_record_type type;
     uint64_t from; /* the record's header and payload */
     uint64_t to;
     uint64_t offset; /* of the byte; set by apply */

@@ -35,6 +35,24 @@ void sim_spoil_remove_manifest(struct virtual_disk *disk, uint64_t number) {
     virtual_disk_remove(disk, path);
 }
 
+uint64_t sim_spoil_newest_lsn(const struct virtual_disk *disk) {
+    uint64_t numbers[MANIFESTS_MAX];
+    uint32_t count = sim_spoil_list(disk, numbers, MANIFESTS_MAX);
+    struct virtual_disk *copy = virtual_disk_clone(disk, 0);
+    uint64_t lsn = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct mr_manifest m;
+        struct mr_error error;
+        mr_manifest_init(&m);
+        enum mr_status status =
+            mr_manifest_read(virtual_disk_disk(copy), checkpoint_dir, numbers[i], &m, &error);
+        lsn = status == MR_OK && m.lsn > lsn ? m.lsn : lsn;
+        mr_manifest_finish(&m);
+    }
+    virtual_disk_close(copy);
+    return lsn;
+}
+
 /* Parts and all. */
 static bool is_sound(struct virtual_disk *disk, uint64_t number) {
     struct mr_manifest m;

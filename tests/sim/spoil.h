@@ -28,4 +28,6 @@ void sim_spoil_undo(struct sim_world *w, struct sim_spoil *spoil);
 void sim_spoil_finish(struct sim_spoil *spoil);
 /* Manifests in the directory, the newest last; returns how many, at most cap. */
 uint32_t sim_spoil_list(const struct virtual_disk *disk, uint64_t *ret, uint32_t cap);
+/* What no checkpoint has came behind this record; 0: there is none. */
+uint64_t sim_spoil_newest_lsn(const struct virtual_disk *disk);
 void sim_spoil_remove_manifest(struct virtual_disk *disk, uint64_t number);

@@ -43,6 +43,11 @@ static void take_back(void *ctx, struct mr_results *results) {
 static bool prepare(struct sim_world *w, enum sim_twin_kind kind, struct twin *t) {
     uint64_t manifests[MANIFESTS_MAX];
     uint32_t count = sim_spoil_list(w->disk, manifests, MANIFESTS_MAX);
+    struct mr_pipeline_stats stats;
+    mr_pipeline_stats(w->pipeline, &stats);
+    if (stats.checkpoints >= 2 && count < 2) {
+        SIM_FAILS("%" PRIu64 " checkpoints were made, and %u are there", stats.checkpoints, count);
+    }
     if ((kind == SIM_TWIN_NEWEST && count == 0) || (kind == SIM_TWIN_OLDER && count < 2)) {
         return false;
     }
