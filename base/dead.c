@@ -52,3 +52,16 @@ bool mr_dead_next(struct mr_bytes *rest, struct mr_dead *ret) {
     *rest = mr_bytes_of(rest->ptr + HEADER + len, rest->len - HEADER - len);
     return true;
 }
+
+/* In what we write, nothing that others chose stands before it. */
+struct mr_bytes mr_dead_stream(const struct mr_dead *dead) {
+    static const char key[] = "\"stream\":\"";
+    const uint8_t *at = memmem(dead->json.ptr, dead->json.len, key, sizeof key - 1);
+    if (at == NULL) {
+        return mr_bytes_of(NULL, 0);
+    }
+    at += sizeof key - 1;
+    size_t left = dead->json.len - (size_t)(at - dead->json.ptr);
+    const uint8_t *end = memchr(at, '"', left); /* names have no quotes in them */
+    return end == NULL ? mr_bytes_of(NULL, 0) : mr_bytes_of(at, (size_t)(end - at));
+}

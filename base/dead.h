@@ -36,6 +36,10 @@ struct mr_dead {
     struct mr_bytes json;
 };
 
+/* The stream's name in an entry's JSON: it says the stream for ever, unlike the number, which is the stream's place in
+ * the configuration the entry was made under. Empty when it has none. */
+struct mr_bytes mr_dead_stream(const struct mr_dead *dead);
+
 /* Starts an entry: returns where its header stands; the caller then appends the JSON to buf. */
 size_t mr_dead_begin(struct mr_buf *buf, uint32_t stream, enum mr_dead_reason reason);
 /* Fills in the length of the entry begun at `at`. */

@@ -14,7 +14,7 @@ static bool take_seq(struct mr_bytes *payload, uint64_t *ret) {
 }
 
 static bool wanted(const struct mr_dead_page *page, const struct mr_dead *entry) {
-    return (page->stream == UINT32_MAX || page->stream == entry->stream) &&
+    return (page->stream == UINT32_MAX || mr_bytes_equal(page->stream_name, mr_dead_stream(entry))) &&
            (page->reason < 0 || page->reason == (int)entry->reason);
 }
 

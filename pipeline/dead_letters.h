@@ -13,6 +13,7 @@
 struct mr_dead_page {
     /* The question. */
     uint32_t stream;      /* UINT32_MAX: all */
+    struct mr_bytes stream_name; /* of that stream; it decides */
     int reason;           /* enum mr_dead_reason, -1: all */
     uint32_t limit;
     uint64_t last_lsn;    /* nothing behind it is read: what the appender says is durable */

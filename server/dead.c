@@ -46,6 +46,7 @@ static enum mr_status take_stream(struct listing *l, struct mr_error *error) {
                             "query parameter `stream`: no stream `%s`; GET /v1/streams lists them",
                             mr_quote(param->value).text);
     }
+    l->page.stream_name = param->value;
     if (!mr_request_may_use_stream(l->request, l->page.stream)) {
         return mr_error_set(error, MR_CLOSED, "the token has no right to stream `%s`",
                             mr_quote(param->value).text);
@@ -101,13 +102,18 @@ static enum mr_status take_params(struct listing *l, struct mr_error *error) {
     return status == MR_OK ? take_cursor(l, error) : status;
 }
 
+/* Entries of streams that are gone are for those who may see every stream. */
+static bool may_see(const struct mr_request *request, const struct mr_dead *entry) {
+    uint32_t stream = mr_config_stream_index(request->server->config, mr_dead_stream(entry));
+    return stream == UINT32_MAX ? request->token == NULL || request->token->all_streams
+                                : mr_request_may_use_stream(request, stream);
+}
+
 /* page->next_* is still the place behind the entry before. The first entry is given out whatever its size. */
 static void on_entry(void *ctx, const struct mr_dead *entry) {
     struct listing *l = ctx;
     struct mr_buf *body = &l->response->body;
-    if (l->full || entry->json.len == 0 ||
-        entry->stream >= l->request->server->config->stream_count ||
-        !mr_request_may_use_stream(l->request, entry->stream)) {
+    if (l->full || entry->json.len == 0 || !may_see(l->request, entry)) {
         return;
     }
     if (l->count > 0 && body->len + entry->json.len + 16 > MR_REPLY_BYTES_MAX) {

@@ -139,8 +139,26 @@ static void a_full_buffer_keeps_what_was_whole(void **state) {
     mr_buf_finish(&buf);
 }
 
+static void says_its_stream(void **state) {
+    (void)state;
+    static const struct {
+        const char *json;
+        const char *stream;
+    } samples[] = {
+        {"{\"reason\":\"late\",\"stream\":\"clicks\",\"event\":{\"stream\":\"other\"}}", "clicks"},
+        {"{\"reason\":\"rejected\",\"code\":\"bad_json\",\"stream\":\"s-1\",\"raw\":\"\\\"stream\\\":\\\"x\\\"\"}", "s-1"},
+        {"{}", ""},
+        {"{\"stream\":\"cut", ""},
+    };
+    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
+        struct mr_dead dead = {.json = mr_bytes_text(samples[i].json)};
+        assert_true(mr_bytes_equal(mr_dead_stream(&dead), mr_bytes_text(samples[i].stream)));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(says_its_stream),
         cmocka_unit_test(the_bytes_of_an_entry),
         cmocka_unit_test(every_reason_has_a_text),
         cmocka_unit_test(entries_come_back_and_cuts_are_noticed),
