@@ -12,7 +12,6 @@
     X(ACK_BEFORE_SYNC, "acknowledges records that were written but not synced")                                \
     X(SYNC_SKIPPED, "does not sync the log at all")                                                            \
     X(SYNC_RETRIED, "tries a failed sync again and believes it")                                               \
-    X(TAIL_KEPT, "does not cut a torn tail before appending behind it")                                        \
     X(LAST_BUNDLE_LOST, "loses the last bundle in recovery")                                                   \
     X(RECORD_SKIPPED, "loses the second record of a bundle in replay")                                         \
     X(INCARNATION_IGNORED, "takes old bytes of another segment for records")                                   \

@@ -2,7 +2,6 @@
 #include "log/recover.h"
 
 #include "base/alloc.h"
-#include "base/bug.h"
 #include "base/check.h"
 
 #include <inttypes.h>
@@ -185,7 +184,7 @@ static enum mr_status settle(struct mr_disk *disk, const char *dir,
     size_t cap = most < COPY_PART ? (size_t)most + 1 : COPY_PART;
     uint8_t *buf = mr_alloc(cap);
     status = buf == NULL ? MR_NO_MEMORY : rewrite(file, from, last->end, buf, cap);
-    if (status == MR_OK && !MR_BUG(TAIL_KEPT)) {
+    if (status == MR_OK) {
         status = write_zeros(file, last->end, last->dirty_end, buf, cap);
     }
     if (status == MR_OK) {

@@ -179,7 +179,10 @@ static enum mr_status append_config(struct mr_data *data, struct mr_bytes text,
     if (recorded_ms == INT64_MIN) {
         recorded_ms = mr_clock_wall_ms(data->options.clock);
     }
-    return mr_log_append(data->log, mr_log_last_seq(data->log) + 1, recorded_ms, &entry, 1, error);
+    enum mr_status status =
+        mr_log_append(data->log, mr_log_last_seq(data->log) + 1, recorded_ms, &entry, 1, error);
+    /* With log.sync off as well: the results store is about to be made for it. */
+    return status == MR_OK ? mr_log_sync(data->log, error) : status;
 }
 
 static enum mr_status parse_state(const struct mr_data *data, struct mr_bytes text,

@@ -298,11 +298,13 @@ static void files_come_and_go_at_rest(void **state) {
     virtual_disk_put(vd, "d/f", mr_bytes_text("short"));
     virtual_disk_put(vd, "d/new", mr_bytes_of(NULL, 0));
     virtual_disk_remove(vd, "d/h");
+    virtual_disk_put(vd, "d/g", mr_bytes_text("again"));
     virtual_disk_remove(vd, "d//nothing");
     for (int i = 0; i < 2; i++) {
         assert_true(mr_bytes_equal(virtual_disk_content(vd, "d/f"), mr_bytes_text("short")));
         assert_int_equal(virtual_disk_content(vd, "d/new").len, 0);
-        assert_false(exists(vd, "d/h"));
+        assert_false(exists(vd, "d/h") || virtual_disk_exists(vd, "d/h"));
+        assert_true(virtual_disk_exists(vd, "d/new") && virtual_disk_exists(vd, "d/g"));
         virtual_disk_crash(vd);
     }
     virtual_disk_close(vd);

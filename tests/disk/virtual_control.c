@@ -154,7 +154,12 @@ void virtual_disk_replace(struct virtual_disk *vd, const char *path, struct mr_b
 /* What was done to the name and is not durable yet shall not come back. */
 static void forget_name(struct virtual_disk *vd, const char *path) {
     for (size_t i = vd->name_change_count; i-- > 0;) {
-        if (strcmp(vd->name_changes[i].path, path) == 0) {
+        struct name_change *c = &vd->name_changes[i];
+        if (c->from != NULL && strcmp(c->from, path) == 0) {
+            free(c->from);
+            c->from = NULL;
+        }
+        if (strcmp(c->path, path) == 0) {
             virtual_forget_name_change(vd, i);
         }
     }
@@ -178,6 +183,13 @@ void virtual_disk_remove(struct virtual_disk *vd, const char *path) {
     forget_name(vd, tidied);
     free(tidied);
     virtual_collect(vd);
+}
+
+bool virtual_disk_exists(const struct virtual_disk *vd, const char *path) {
+    char *tidied = virtual_tidy(path);
+    bool there = virtual_names_find(&vd->seen, tidied) != NULL;
+    free(tidied);
+    return there;
 }
 
 void virtual_disk_flip(struct virtual_disk *vd, const char *path, uint64_t offset, uint8_t mask) {

@@ -159,6 +159,7 @@ void virtual_disk_replace(struct virtual_disk *vd, const char *path, struct mr_b
 /* A file with this content, whether or not there was one; and: there is none. Nobody has it open. */
 void virtual_disk_put(struct virtual_disk *vd, const char *path, struct mr_bytes content);
 void virtual_disk_remove(struct virtual_disk *vd, const char *path);
+bool virtual_disk_exists(const struct virtual_disk *vd, const char *path); /* as it is seen */
 void virtual_disk_flip(struct virtual_disk *vd, const char *path, uint64_t offset, uint8_t mask);
 /* Flips a random bit of the bytes [from, to); *ret_mask undoes it with virtual_disk_flip. */
 uint64_t virtual_disk_rot(struct virtual_disk *vd, const char *path, uint64_t from, uint64_t to,

@@ -375,7 +375,7 @@ static void check_dead(struct sim_model *m) {
                                                  &page, &error);
     MR_ASSERT(status == MR_OK);
     /* Where power took records whose dead letters were written, later bundles have their numbers; the record that says
-     * so is not synced. */
+     * so is not synced. And behind a repaired gap other events are late than were. */
     for (uint32_t i = 0; i < m->record_count && !w->log_lost; i++) {
         for (uint32_t k = 0; k < m->records[i].count; k++) {
             if (m->records[i].dead[k] && !m->records[i].dead_found[k]) {

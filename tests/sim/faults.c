@@ -149,7 +149,7 @@ static void inject_disk(struct sim_world *w, enum sim_fault fault) {
     struct sim_random *r = &w->random;
     switch (fault) {
     case SIM_POWER_CUT:
-        if (sim_one_in(r, 3)) { /* where a new segment gets its name */
+        if (sim_one_in(r, 2)) { /* where a new segment gets its name */
             virtual_disk_cut_power_where(w->disk, 1, 1u << VIRTUAL_DISK_SYNC_DIR, NULL);
         } else {
             virtual_disk_cut_power(w->disk, 1 + sim_below(r, 10));

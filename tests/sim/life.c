@@ -20,20 +20,11 @@ static void lose_results(struct sim_world *w) {
     sim_invariants_forget_store(w);
 }
 
-/* Power goes. Where acknowledged records went with it (log.sync: off) rows that had changed since the checkpoint, and
- * that nothing in the log changes again, do not come back by replay from there: people let all of them be made anew. */
-static void lose_power(struct sim_world *w) {
-    virtual_disk_crash(w->disk);
-    if (!w->settings.log_sync) {
-        lose_results(w);
-    }
-}
-
 static enum mr_status lend_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
                                    struct mr_error *error) {
     struct sim_world *w = ctx;
     (void)error;
-    if (sim_store_lend(&w->store, data)) {
+    if (sim_store_lend(&w->store, w->disk, data)) {
         sim_invariants_forget_store(w);
     }
     *ret = w->store.results;
@@ -215,7 +206,7 @@ static void prepare(struct sim_world *w, const struct sim_crash *crash, bool pow
         w->full_until = 0;
     }
     if (power) {
-        lose_power(w);
+        virtual_disk_crash(w->disk);
     }
     if (crash->shards != 0 && crash->shards != w->config->node.shards) {
         w->config->node.shards = crash->shards;
@@ -254,7 +245,7 @@ static void mend(struct sim_world *w) {
     sim_faults_clear(w);
     /* Without log.sync a failed sync may have lost more than the last bundle, and only power tells. */
     if (!power || !w->settings.log_sync || sim_one_in(&w->random, 2)) {
-        lose_power(w);
+        virtual_disk_crash(w->disk);
     }
     sim_world_pass_time(w, 1000);
 }

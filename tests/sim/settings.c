@@ -56,10 +56,6 @@ static void choose_checkpoints(struct sim_random *r, struct sim_settings *s) {
     s->checkpoint_every_ms = sim_one_in(r, 6) ? 86400000 : 200 + (int64_t)sim_below(r, 5000);
     s->retain_ms = sim_one_in(r, 3) ? 1 + (int64_t)sim_below(r, 10000) : INT64_MAX;
     s->retain_bytes = sim_one_in(r, 2) ? s->segment_bytes * (1 + sim_below(r, 4)) : UINT64_MAX;
-    if (!s->log_sync) {
-        s->retain_ms = INT64_MAX; /* life.c, lose_power */
-        s->retain_bytes = UINT64_MAX;
-    }
 }
 
 static void choose_faults(struct sim_random *r, struct sim_settings *s) {
@@ -70,7 +66,10 @@ static void choose_faults(struct sim_random *r, struct sim_settings *s) {
     if (s->weights[SIM_CONFIG_CHANGED] == 0) {
         s->horizon_changes = false;
     }
-    s->weights[SIM_SHARDS_CHANGED] *= 2; /* few seeds may */
+    /* What few seeds may, or what seldom has its effect. */
+    s->weights[SIM_SHARDS_CHANGED] *= 2;
+    s->weights[SIM_DISK_FULL] *= 3;
+    s->weights[SIM_CHECKPOINT_SPOILED] *= 2;
     if (!sim_settings_may_move(s)) {
         s->weights[SIM_SHARDS_CHANGED] = 0;
     }

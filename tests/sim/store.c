@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+static const char file_name[] = "data/results.db";
+
 static void open_results(struct sim_store *store) {
     struct mr_memory_results_options options = {store->tables, store->table_count, 0};
     store->results = mr_memory_results_open(&options);
@@ -76,9 +78,15 @@ static bool is_same(const struct sim_store *store, const struct mr_data *data) {
     return same;
 }
 
-bool sim_store_lend(struct sim_store *store, const struct mr_data *data) {
+bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data) {
+    bool anew = !virtual_disk_exists(disk, file_name);
+    if (anew) {
+        sim_store_finish(store);
+        sim_store_open(store);
+        virtual_disk_put(disk, file_name, mr_bytes_of(NULL, 0));
+    }
     if (is_same(store, data)) {
-        return false;
+        return anew;
     }
     struct sim_store before = *store;
     store->rule_count = data->plan->rule_count;

@@ -6,9 +6,11 @@
  *
  *     tables | those of this start's rules, in their order | what rules that are gone or began anew have left |
  *
+ *             On the disk an empty file stands for it: when the node puts that aside, the rows are gone.
  * Owner       Its user, until sim_store_finish; does not move.
  */
 #include "pipeline/data.h"
+#include "tests/disk/virtual_disk.h"
 #include "tests/sim/settings.h"
 #include "tests/sink/memory_results.h"
 
@@ -24,8 +26,9 @@ struct sim_store {
 /* Empty, without rules. */
 void sim_store_open(struct sim_store *store);
 void sim_store_finish(struct sim_store *store);
-/* The first tables are those of data->results_rules; returns whether they were others before. */
-bool sim_store_lend(struct sim_store *store, const struct mr_data *data);
+/* The first tables are those of data->results_rules; returns whether they were others before. More than sink/results.h
+ * can: also those of an older generation, when a start goes back to the checkpoint before the newest. */
+bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data);
 /* A store with the same rows. */
 void sim_store_copy(const struct sim_store *from, struct sim_store *ret);
 /* The first difference between two, in words; NULL: they hold the same. */

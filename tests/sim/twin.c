@@ -29,7 +29,7 @@ static enum mr_status lend_results(void *ctx, const struct mr_data *data, struct
                                    struct mr_error *error) {
     struct twin *t = ctx;
     (void)error;
-    (void)sim_store_lend(&t->store, data);
+    (void)sim_store_lend(&t->store, t->disk, data);
     *ret = t->store.results;
     return MR_OK;
 }
