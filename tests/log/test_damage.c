@@ -282,6 +282,57 @@ static void segments_of_two_logs_do_not_mix(void **state) {
     world_finish(&s.w);
 }
 
+/* What a file held before it was ours: a record that is sound in itself, right behind the end, with the next numbers. */
+static void records_of_another_log_stay_dead(void **state) {
+    (void)state;
+    struct world w;
+    struct mr_error error;
+    world_init(&w, 1, SEGMENT);
+    assert_int_equal(world_open(&w, &error), MR_OK);
+    struct bundle b = world_bundle(&w, 500);
+    assert_int_equal(world_append(&w, &b, &error), MR_OK);
+    uint64_t lsn = mr_log_last_lsn(w.log);
+    uint64_t seq = mr_log_last_seq(w.log);
+    uint64_t incarnation = mr_log_incarnation(w.log);
+    uint64_t end = MR_SEGMENT_HEADER + mr_counter_read(&mr_log_stats(w.log)->bytes);
+    world_close(&w);
+    for (uint64_t wrong = 0; wrong < 2; wrong++) { /* as a check that it would pass, were it ours */
+        struct mr_record record = {.type = MR_RECORD_TICK,
+                                   .bundle_count = 1,
+                                   .segment = 1,
+                                   .lsn = lsn + 1,
+                                   .seq = seq + 1,
+                                   .incarnation = incarnation ^ (1 - wrong),
+                                   .recorded_ms = w.now_ms};
+        uint8_t header[MR_RECORD_HEADER];
+        mr_record_encode(&record, NULL, 0, header);
+        struct virtual_disk *vd = virtual_disk_clone(w.vd, 1);
+        struct mr_segments segments;
+        assert_int_equal(mr_segments_list(virtual_disk_disk(vd), WORLD_DIR, &segments, &error), MR_OK);
+        char path[MR_SEGMENT_PATH_MAX];
+        assert_int_equal(mr_segment_path(WORLD_DIR, &segments.items[0], path), MR_OK);
+        struct mr_bytes content = virtual_disk_content(vd, path);
+        uint8_t *copy = malloc(content.len);
+        assert_non_null(copy);
+        memcpy(copy, content.ptr, content.len);
+        memcpy(copy + end, header, sizeof header);
+        virtual_disk_replace(vd, path, mr_bytes_of(copy, content.len));
+        free(copy);
+        mr_segments_finish(&segments);
+        struct mr_log *log = NULL;
+        struct mr_log_options options = {.disk = virtual_disk_disk(vd),
+                                         .clock = mr_clock_system(),
+                                         .dir = WORLD_DIR,
+                                         .segment_bytes = SEGMENT,
+                                         .sync = true};
+        assert_int_equal(mr_log_open(&options, &log, &error), MR_OK);
+        assert_int_equal(mr_log_last_lsn(log), lsn + 1 + wrong); /* this open's START stands behind it */
+        mr_log_close(log);
+        virtual_disk_close(vd);
+    }
+    world_finish(&w);
+}
+
 static void a_missing_segment_is_noticed(void **state) {
     (void)state;
     struct world w;
@@ -313,6 +364,7 @@ int main(void) {
         cmocka_unit_test(every_sector_overwritten),
         cmocka_unit_test(every_two_sectors_swapped),
         cmocka_unit_test(segments_of_two_logs_do_not_mix),
+        cmocka_unit_test(records_of_another_log_stay_dead),
         cmocka_unit_test(a_missing_segment_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

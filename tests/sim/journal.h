@@ -15,4 +15,6 @@ struct sim_journal {
 void sim_journal_open(struct sim_world *w, uint64_t last_lsn, struct sim_journal *ret);
 /* false: the end. The record's payload is valid until the next call. */
 bool sim_journal_next(struct sim_journal *journal, struct mr_record *ret);
+/* Onto a copy of the world's disk: the segments that were trimmed. */
+void sim_journal_put_back(const struct sim_world *w, struct virtual_disk *copy);
 void sim_journal_close(struct sim_journal *journal);

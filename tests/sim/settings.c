@@ -206,8 +206,8 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
 void sim_settings_print(const struct sim_settings *settings) {
     const struct sim_settings *s = settings;
     (void)fprintf(stderr,
-                  "shards %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld horizon %lld ids %llu%s%s "
-                  "checkpoint %lld retain %lld ms %llu bytes segment %u\n",
+                  "shards %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld "
+                  "horizon %lld ids %llu%s%s checkpoint %lld retain %lld ms %llu bytes segment %u\n",
                   s->shards, s->rules, s->mode, (unsigned long long)s->groups_max[0],
                   s->groups_drop ? " drop" : "", (long long)s->window_ms[0], (long long)s->window_ms[1],
                   (long long)s->lateness_ms[0], (long long)s->lateness_ms[1],

@@ -78,8 +78,20 @@ static bool is_same(const struct sim_store *store, const struct mr_data *data) {
     return same;
 }
 
+/* With log.sync: off power may take the CONFIG record that began a rule anew: then its table is of another shape. */
+static bool has_other_shape(const struct sim_store *store, const struct mr_data *data) {
+    bool other = false;
+    for (uint32_t i = 0; i < data->plan->rule_count; i++) {
+        const struct mr_results_rule *rule = &data->results_rules[i];
+        uint32_t at = find_table(store, rule);
+        other = other || (at < store->table_count && store->tables[at].window_size_ms != rule->window_size_ms);
+    }
+    return other;
+}
+
 bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data) {
-    bool anew = !virtual_disk_exists(disk, file_name);
+    /* Of another shape: people are told to move the file away. */
+    bool anew = !virtual_disk_exists(disk, file_name) || has_other_shape(store, data);
     if (anew) {
         sim_store_finish(store);
         sim_store_open(store);

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "tests/sim/faults.h"
+#include "tests/sim/journal.h"
 #include "tests/sim/life.h"
 #include "tests/sim/spoil.h"
 
@@ -58,7 +59,7 @@ static bool prepare(struct sim_world *w, enum sim_twin_kind kind, struct twin *t
         sim_spoil_remove_manifest(t->disk, manifests[count - 1]);
     }
     if (kind == SIM_TWIN_ZERO) {
-        virtual_disk_put_back(t->disk, w->disk);
+        sim_journal_put_back(w, t->disk);
         for (uint32_t i = 0; i < count; i++) {
             sim_spoil_remove_manifest(t->disk, manifests[i]);
         }

@@ -16,7 +16,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { QUIET_STEPS = 200, DRAIN_STEPS_MAX = 2000000, HURRY_STEPS = 3000, HURRY_MS = 200, LOOK_STEPS = 64, STORE_STEPS = 1024 };
+enum {
+    QUIET_STEPS = 200,
+    DRAIN_STEPS_MAX = 2000000,
+    HURRY_STEPS = 3000,
+    HURRY_MS = 200,
+    LOOK_STEPS = 64,
+    STORE_STEPS = 1024,
+};
 
 static const int64_t epoch_ms = INT64_C(1700000000000);
 
