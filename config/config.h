@@ -164,11 +164,6 @@ void mr_config_close(struct mr_config *config);
 /* The effective configuration as YAML that mr_config_parse reads back to the same. Secrets stay hashes. */
 void mr_config_print(const struct mr_config *config, struct mr_buf *ret);
 
-/* The canonical text of what shapes state: streams and rules, in order, defaults written out, but not what
- * may change freely (shards, limits, dedup.ids upwards …). Two configurations with equal text may share a
- * data directory; this text is the CONFIG record of the log. */
-void mr_config_state_text(const struct mr_config *config, struct mr_buf *ret);
-
 /* All options with defaults, bounds and meaning: for `millrace help config` and docs/CONFIG.md (markdown). */
 void mr_config_help(struct mr_buf *ret, bool markdown);
 

@@ -41,15 +41,6 @@ static inline struct mr_buf print(const struct mr_config *config) {
     return text;
 }
 
-static inline struct mr_buf state(const struct mr_config *config) {
-    struct mr_buf text;
-    mr_buf_init(&text, PRINT_MAX);
-    mr_config_state_text(config, &text);
-    assert_non_null(mr_buf_reserve(&text, 1));
-    text.ptr[text.len] = 0;
-    return text;
-}
-
 static inline void assert_text(struct mr_bytes found, const char *expected) {
     char copy[512];
     assert_true(found.len < sizeof copy);

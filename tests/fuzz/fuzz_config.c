@@ -4,6 +4,7 @@
  * that prints, reads back and prints the same. Files are out of reach (disk NULL).
  */
 #include "base/check.h"
+#include "config/change.h"
 #include "config/load.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,7 +16,7 @@ static struct mr_buf show(const struct mr_config *config, bool state) {
     struct mr_buf text;
     mr_buf_init(&text, 64u << 20);
     if (state) {
-        mr_config_state_text(config, &text);
+        mr_config_print_state(config, &text);
     } else {
         mr_config_print(config, &text);
     }

@@ -167,6 +167,7 @@ static void start_spoiled(struct sim_world *w, bool all) {
         return;
     }
     struct mr_error error = {.status = MR_OK};
+    bool behind = mr_results_flushed_seq(w->store.results) < spoil.seq; /* then results are made anew from zero */
     enum mr_status status = open_data(w, &error);
     uint64_t number = status == MR_OK ? w->data.restored.newest.number : 0;
     bool lost = spoil.sound == 0 && spoil.trimmed;
@@ -176,8 +177,7 @@ static void start_spoiled(struct sim_world *w, bool all) {
                   error.text);
     }
     bool another = w->version_count > 1 && number > spoil.sound; /* made on the way to this configuration */
-    bool from_zero = number == 0 && !spoil.trimmed; /* the results may be older than the checkpoint that is left */
-    if (number != spoil.sound && !another && !from_zero) {
+    if (number != spoil.sound && !another && !(behind && number == 0)) {
         SIM_FAILS("a start took checkpoint %llu, not %llu", (unsigned long long)number,
                   (unsigned long long)spoil.sound);
     }

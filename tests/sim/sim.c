@@ -52,7 +52,8 @@ static void crash_and_compare(struct sim_world *w) {
     struct sim_crash crash = {.power = w->settings.log_sync};
     sim_life_crash(w, &crash);
     sim_world_settle(w);
-    if (!failed_record && mr_pipeline_state_hash_scan(w->pipeline) != hash) {
+    /* Groups divided anew are in another order; a checkpoint from before a replay from zero may be there again. */
+    if (!failed_record && !w->moved && mr_pipeline_state_hash_scan(w->pipeline) != hash) {
         SIM_FAILS("replay gives another state than the run");
     }
 }

@@ -54,7 +54,7 @@ uint64_t sim_spoil_newest_lsn(const struct virtual_disk *disk) {
 }
 
 /* Parts and all. */
-static bool is_sound(struct virtual_disk *disk, uint64_t number) {
+static bool is_sound(struct virtual_disk *disk, uint64_t number, uint64_t *ret_seq) {
     struct mr_manifest m;
     struct mr_error error;
     mr_manifest_init(&m);
@@ -63,6 +63,7 @@ static bool is_sound(struct virtual_disk *disk, uint64_t number) {
         status = mr_part_verify(virtual_disk_disk(disk), checkpoint_dir, &m.parts[i].id, 0, m.parts[i].len,
                                 &error);
     }
+    *ret_seq = m.seq;
     mr_manifest_finish(&m);
     return status == MR_OK;
 }
@@ -100,7 +101,8 @@ static void damage_one(struct sim_world *w, struct sim_spoil *spoil, uint64_t nu
     uint64_t len = virtual_disk_content(w->disk, path).len;
     mr_manifest_init(&m);
     enum mr_status status = mr_manifest_read(virtual_disk_disk(copy), checkpoint_dir, number, &m, &error);
-    if (status == MR_OK && m.part_count > 0 && !sim_one_in(&w->random, 3) && is_sound(copy, number)) {
+    uint64_t seq;
+    if (status == MR_OK && m.part_count > 0 && !sim_one_in(&w->random, 3) && is_sound(copy, number, &seq)) {
         const struct mr_manifest_part *part = &m.parts[sim_below(&w->random, m.part_count)];
         path_of("part", part->id.number, path);
         len = part->len;
@@ -135,7 +137,7 @@ bool sim_spoil_apply(struct sim_world *w, bool all, struct sim_spoil *ret) {
     }
     struct virtual_disk *copy = virtual_disk_clone(w->disk, 0);
     for (uint32_t i = count; ret->sound == 0 && i-- > 0;) {
-        ret->sound = is_sound(copy, numbers[i]) ? numbers[i] : 0;
+        ret->sound = is_sound(copy, numbers[i], &ret->seq) ? numbers[i] : 0;
     }
     ret->trimmed = is_trimmed(copy);
     virtual_disk_close(copy);

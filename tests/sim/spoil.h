@@ -18,6 +18,7 @@ struct sim_spoil {
     uint32_t count;
     uint64_t newest; /* manifest there was */
     uint64_t sound;  /* the newest that is whole now; 0: none */
+    uint64_t seq;    /* of its last bundle */
     bool trimmed;    /* the log does not reach back to its beginning */
 };
 
