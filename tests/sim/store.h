@@ -31,5 +31,5 @@ void sim_store_finish(struct sim_store *store);
 bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data);
 /* A store with the same rows. */
 void sim_store_copy(const struct sim_store *from, struct sim_store *ret);
-/* The first difference between two, in words; NULL: they hold the same. */
-const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b);
+/* The first difference between two, in words; NULL: they hold the same. finals: what is final is compared, too. */
+const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b, bool finals);
