@@ -50,7 +50,7 @@ static enum mr_status sync_groups(struct mr_checkpointer *c, struct mr_error *er
     for (uint32_t i = 0; status == MR_OK && i < c->pipeline->plan->shards; i++) {
         struct mr_part_writer *writer = c->groups[i];
         struct mr_manifest_part part = {.id = {.number = mr_part_number(writer),
-                                               .incarnation = c->current->manifest.incarnation,
+                                               .incarnation = c->part_incarnation,
                                                .kind = MR_PART_GROUPS},
                                         .shard = i,
                                         .len = mr_part_len(writer)};

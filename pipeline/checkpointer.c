@@ -203,7 +203,7 @@ static void write_groups(struct mr_checkpointer *c, uint32_t shard, struct mr_sa
     enum mr_status status = save->failed || save->groups.failed ? MR_NO_MEMORY : MR_OK;
     if (status == MR_OK && *writer == NULL) {
         struct mr_part_id id = {.number = c->next_part++,
-                                .incarnation = c->current->manifest.incarnation,
+                                .incarnation = c->part_incarnation,
                                 .kind = MR_PART_GROUPS};
         status = mr_part_create(disk_of(c), c->dir, &id, writer, &error);
         if (status != MR_OK) {
@@ -438,6 +438,10 @@ enum mr_status mr_checkpointer_open(struct mr_pipeline *pipeline, const char *di
     c->next_manifest = 1;
     c->next_part = 1;
     c->begun_ns = now_ns(c);
+    uint64_t run[3] = {c->begun_ns, (uint64_t)mr_clock_wall_ms(pipeline->clock),
+                       restored == NULL ? 0 : restored->next_part};
+    c->part_incarnation = mr_hash64(mr_bytes_of(run, sizeof run),
+                                    pipeline->log == NULL ? 0 : mr_log_incarnation(pipeline->log));
     enum mr_status status = allocate(c);
     if (status == MR_OK && restored != NULL) {
         c->next_manifest = restored->next_manifest;

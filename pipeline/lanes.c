@@ -56,7 +56,7 @@ static struct mr_manifest_part part_of(const struct mr_checkpointer *c, const st
                                        uint32_t shard, uint32_t stream, uint64_t len) {
     return (struct mr_manifest_part){
         .id = {.number = mr_part_number(lane->writer),
-               .incarnation = mr_log_incarnation(c->pipeline->log),
+               .incarnation = c->part_incarnation,
                .kind = MR_PART_IDS},
         .shard = shard,
         .stream = stream,
@@ -110,7 +110,7 @@ static enum mr_status sync_lane(struct mr_checkpointer *c, struct mr_lane *lane,
 static enum mr_status open_part(struct mr_checkpointer *c, struct mr_lane *lane, uint64_t tag,
                                 struct mr_error *error) {
     struct mr_part_id id = {.number = c->next_part++,
-                            .incarnation = mr_log_incarnation(c->pipeline->log),
+                            .incarnation = c->part_incarnation,
                             .kind = MR_PART_IDS};
     enum mr_status status =
         mr_part_create(c->pipeline->disk, c->dir, &id, &lane->writer, error);

@@ -248,6 +248,7 @@ struct mr_checkpointer {
     struct mr_manifest kept[2]; /* the one before and the newest; number 0: none */
     uint64_t next_manifest;
     uint64_t next_part;
+    uint64_t part_incarnation; /* of this run's parts: an old file of the same number is not one of them */
     uint64_t every_ns;
     bool lanes_moved;         /* since the current one began: what it noted of parts may not hold */
     uint64_t begun_ns;        /* of the current or last one */
