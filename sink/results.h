@@ -17,7 +17,7 @@
  *                 table panes: id INTEGER PRIMARY KEY (order), rule, window_start_ms, window_end_ms, key,
  *                     state, events, revision, timing, final
  *                 table millrace_meta: name, value (format, incarnation, flushed_seq, …)
- *                 table "<rule>:<n>": the rows of generation n of a rule that began anew; its panes, too, say so
+ *                 table "<rule>:<n>": generation n of a rule that is of another one now, put aside; its panes, too, say so
  *
  *             Key columns: TEXT for strings and numbers-as-sent that are not int64, INTEGER for int64
  *             numbers and booleans (0/1), NULL; "(other)" for the overflow group. Metric columns: INTEGER or
@@ -30,7 +30,8 @@
  *             changed; the flusher tries again later from begin. An error from commit can also mean that it
  *             did take effect (seen after a crash): repeating the same puts and commit is right in both
  *             cases. MR_CORRUPT: the file is not a database, or one that somebody changed.
- * Invariants  I1 a final row stays final.   I2 a row's revision and flushed_seq never decrease, but by rewind.
+ * Invariants  I1 a final row stays final, but by rewind.
+ *             I2 a row's revision and flushed_seq never decrease, but by rewind.
  *             I3 ids of the outbox grow in the order of puts and are never used again.
  */
 #include "base/pane.h"
@@ -46,10 +47,11 @@ struct mr_results_rule {
     const struct mr_bytes *metric_names;
     uint32_t metric_count;
     int64_t window_size_ms; /* > 0; window_end is window_start plus this, for every pane */
-    /* 0, and a greater number each time the rule began anew with another shape. A store that has a table of an older
-     * generation keeps it for people under "<rule>:<its generation>", and begins an empty one. Of a newer one:
-     * MR_MISMATCH. At most INT64_MAX. Its panes in the outbox get that name, too: whoever reads the outbox finds panes
-     * of the present shape only under a rule, and ids never change their meaning. */
+    /* 0, and the number of the bundle each time the rule began anew with another shape. A store that has a table of
+     * another generation, older or newer, puts it aside under "<rule>:<its generation>"; it brings back the table of
+     * this one when that is aside, else it begins an empty one: a start from an older checkpoint goes back to the older
+     * table, and on to the newer one again. At most INT64_MAX. Panes in the outbox get these names, too: whoever reads
+     * the outbox finds panes of the present shape only under a rule, and ids never change their meaning. */
     uint64_t generation;
 };
 
@@ -114,9 +116,11 @@ void mr_results_rollback(struct mr_results *results); /* fine without a transact
 uint64_t mr_results_flushed_seq(struct mr_results *results);
 /* Goes back to bundle seq, which is not above flushed_seq: rows and outbox panes of later revisions are removed, and
  * flushed_seq is seq; replay of the log from there makes them again. For a store that is ahead of its log, or whose
- * bundles will be divided among shards in another way. One durable transaction of its own; not inside one. final marks
- * stay: the same windows become final again. Of this store's rules: what rules that are gone and older generations
- * left behind stays. After an error, repeating it is right, as with commit. Reads every row. */
+ * bundles will be divided among shards in another way. No row is final any more: what made it so may be lost with the
+ * log, and the caller says afterwards what is; panes keep the marks they were fired with. Generations above seq that are
+ * aside began later: they are removed. Of this store's rules: what rules that are gone left behind stays, as do
+ * generations up to seq that are aside. One durable transaction of its own; not inside one. After an error, repeating it
+ * is right, as with commit. Reads every row. */
 enum mr_status mr_results_rewind(struct mr_results *results, uint64_t seq) MR_MUST_CHECK;
 /* What the last failed writer function met, for a report; never NULL, valid until the next one fails. */
 const char *mr_results_error_text(struct mr_results *results);

@@ -14,6 +14,11 @@ const char mr_results_sql_base[] =
     " events INTEGER NOT NULL, revision INTEGER NOT NULL, timing TEXT NOT NULL,"
     " final INTEGER NOT NULL);";
 
+/* Compared as a whole: LIKE would take "A_b" for "axb", and "a" has nothing to do with "a:b:7". */
+const char mr_results_sql_newer_aside[] =
+    "SELECT max(CAST(value AS INTEGER)) FROM millrace_meta "
+    "WHERE CAST(value AS INTEGER)>?1 AND name='generation:'||?2||':'||CAST(value AS INTEGER)";
+
 /* Columns before and after those of the rule. Keys and metrics have no declared type, because a
  * type would convert: TEXT makes "17" of the number 17, NUMERIC makes 1 of 1.0. */
 static const char *const columns_before[] = {"window_start", "window_end", "window_start_ms",
@@ -68,6 +73,12 @@ static void append_table_open(struct mr_buf *sql, const struct mr_results_rule *
 static void append_table(struct mr_buf *sql, const struct mr_results_rule *rule) {
     append_table_open(sql, rule);
     mr_buf_append_char(sql, '"');
+}
+
+static void append_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
+                         uint64_t generation) {
+    append_table_open(sql, rule);
+    mr_buf_printf(sql, ":%llu\"", (unsigned long long)generation);
 }
 
 /* The rule's own columns are numbered: keys first, then metrics. */
@@ -130,7 +141,7 @@ static enum mr_status check_column(const struct mr_results_rule *rule, uint32_t 
 }
 
 /* ":7" at the end. */
-static bool looks_older(struct mr_bytes name) {
+static bool looks_aside(struct mr_bytes name) {
     size_t digits = 0;
     while (digits < name.len && name.ptr[name.len - 1 - digits] >= '0' &&
            name.ptr[name.len - 1 - digits] <= '9') {
@@ -145,7 +156,7 @@ enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_
         const struct mr_results_rule *rule = &rules[r];
         MR_ASSERT(rule->window_size_ms > 0);
         bool taken = rule->name.len == 0 || memchr(rule->name.ptr, 0, rule->name.len) != NULL ||
-                     looks_older(rule->name);
+                     looks_aside(rule->name);
         for (uint32_t i = 0; i < r; i++) {
             taken = taken || same_name(rule->name, rules[i].name);
         }
@@ -226,19 +237,43 @@ void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *r
     mr_buf_append_text(sql, " SET final=1 WHERE window_start_ms BETWEEN ? AND ? AND final=0");
 }
 
-void mr_results_sql_rename(struct mr_buf *sql, const struct mr_results_rule *rule,
-                           uint64_t generation) {
+void mr_results_sql_put_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
+                              uint64_t generation) {
     mr_buf_append_text(sql, "ALTER TABLE ");
     append_table(sql, rule);
     mr_buf_append_text(sql, " RENAME TO ");
-    append_table_open(sql, rule);
-    mr_buf_printf(sql, ":%llu\"", (unsigned long long)generation);
+    append_aside(sql, rule, generation);
+}
+
+void mr_results_sql_bring_back(struct mr_buf *sql, const struct mr_results_rule *rule,
+                               uint64_t generation) {
+    mr_buf_append_text(sql, "ALTER TABLE ");
+    append_aside(sql, rule, generation);
+    mr_buf_append_text(sql, " RENAME TO ");
+    append_table(sql, rule);
+}
+
+void mr_results_sql_drop_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
+                               uint64_t generation) {
+    mr_buf_append_text(sql, "DROP TABLE IF EXISTS "); /* people may have done it */
+    append_aside(sql, rule, generation);
 }
 
 void mr_results_sql_rewind(struct mr_buf *sql, const struct mr_results_rule *rule) {
     mr_buf_append_text(sql, "DELETE FROM ");
     append_table(sql, rule);
     mr_buf_append_text(sql, " WHERE revision>?");
+}
+
+void mr_results_sql_open_all(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, "UPDATE ");
+    append_table(sql, rule);
+    mr_buf_append_text(sql, " SET final=0 WHERE final<>0");
+}
+
+void mr_results_sql_first(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, "SELECT coalesce(min(window_start_ms),9223372036854775807)FROM ");
+    append_table(sql, rule);
 }
 
 void mr_results_sql_rewind_outbox(struct mr_buf *sql, uint32_t rule_count) {

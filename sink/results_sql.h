@@ -8,7 +8,7 @@
  *             collide: what looks like a prefixed name is itself prefixed.
  *
  *                 rule    panes, millrace_meta, sqlite_…, rule:…   ->  "rule:panes", …
- *                 older   generation 7 of a rule                   ->  "<table of the rule>:7"
+ *                 aside   generation 7 of a rule                   ->  "<table of the rule>:7"
  *                 key     events, _key, a name seen before …       ->  "key0:events", …
  *                 metric  window_start, the name of a key …        ->  "metric2:window_start", …
  *
@@ -18,15 +18,17 @@
  * Parameters  upsert: 1 window_start, 2 window_end, 3 window_start_ms, 4 window_end_ms, then the keys, the
  *             metrics, events, revision, final, _key, _state. finalize: 1 first and 2 last window_start_ms.
  *             select: 1 from and 2 to, 3 after_start and 4 after_key where the text asks for them.
- *             rewind: 1 seq. rewind_outbox: 1 seq, then the names of the rules.
+ *             rewind: 1 seq. rewind_outbox: 1 seq, then the names of the rules. newer_aside: 1 seq, 2 the name.
  */
 #include "sink/results.h"
 
 /* The tables that every store has. */
 extern const char mr_results_sql_base[];
+/* The greatest generation of a rule that is aside, if it is above seq. */
+extern const char mr_results_sql_newer_aside[];
 
-/* MR_INVALID: a name with NUL, an empty rule name, one that ends as a table of an older generation does (":7"), or two
- * rules that SQLite can't tell apart. */
+/* MR_INVALID: a name with NUL, an empty rule name, one that ends as a table that is aside does (":7"), or two rules
+ * that SQLite can't tell apart. */
 enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_t rule_count,
                                     struct mr_error *error) MR_MUST_CHECK;
 
@@ -35,10 +37,18 @@ void mr_results_sql_shape(struct mr_buf *sql, const struct mr_results_rule *rule
 void mr_results_sql_create(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *rule);
-/* The rule's table becomes that of an older generation. */
-void mr_results_sql_rename(struct mr_buf *sql, const struct mr_results_rule *rule,
-                           uint64_t generation);
+/* The rule's table is of that generation: it goes aside, comes back, goes for good from there. */
+void mr_results_sql_put_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
+                              uint64_t generation);
+void mr_results_sql_bring_back(struct mr_buf *sql, const struct mr_results_rule *rule,
+                               uint64_t generation);
+void mr_results_sql_drop_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
+                               uint64_t generation);
 void mr_results_sql_rewind(struct mr_buf *sql, const struct mr_results_rule *rule);
+/* No row is final any more. */
+void mr_results_sql_open_all(struct mr_buf *sql, const struct mr_results_rule *rule);
+/* The first window_start_ms of all rows, INT64_MAX without any. */
+void mr_results_sql_first(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_rewind_outbox(struct mr_buf *sql, uint32_t rule_count);
 void mr_results_sql_select(struct mr_buf *sql, const struct mr_results_rule *rule,
                            const struct mr_results_query *query);

@@ -326,17 +326,118 @@ static enum mr_status remove_later(struct mr_results_sqlite *s, struct mr_buf *s
     return status;
 }
 
-/* Removing rows and leaving final marks keeps what open_from_ms says: rows below it are final. Ids of removed panes
- * stay used: outbox_next does not go back. */
+/* The number in a statement's only row; NULL is 0. */
+static enum mr_status read_int(struct mr_sqlite_stmt *stmt, int64_t *ret) {
+    enum mr_status status = mr_sqlite_step(stmt);
+    MR_ASSERT(status != MR_END);
+    if (status == MR_OK) {
+        *ret = mr_sqlite_column_int(stmt, 0);
+    }
+    return status;
+}
+
+/* What stays of a rule is open, from its first row on. */
+static enum mr_status open_rows(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r,
+                                struct mr_buf *sql) {
+    struct mr_sqlite_stmt *stmt = NULL;
+    mr_buf_clear(sql);
+    mr_results_sql_open_all(sql, r->rule);
+    enum mr_status status = mr_sqlite_exec(s->db, mr_results_sql_end(sql));
+    if (status == MR_OK) {
+        mr_buf_clear(sql);
+        mr_results_sql_first(sql, r->rule);
+        status = mr_sqlite_prepare(s->db, mr_results_sql_end(sql), &stmt);
+    }
+    if (status == MR_OK) {
+        status = read_int(stmt, &r->open_from_ms_now);
+    }
+    mr_sqlite_finish(stmt);
+    if (status != MR_OK) {
+        abandon(s);
+    }
+    return status;
+}
+
+/* The greatest generation above seq that is aside; 0: none. */
+static enum mr_status find_newer_aside(struct mr_results_sqlite *s,
+                                       const struct mr_results_rule *rule, uint64_t seq,
+                                       uint64_t *ret) {
+    struct mr_sqlite_stmt *stmt = NULL;
+    int64_t generation = 0;
+    enum mr_status status = mr_sqlite_prepare(s->db, mr_results_sql_newer_aside, &stmt);
+    if (status == MR_OK) {
+        mr_sqlite_bind_uint(stmt, seq);
+        mr_sqlite_bind_text(stmt, rule->name);
+        status = read_int(stmt, &generation);
+    }
+    mr_sqlite_finish(stmt);
+    *ret = (uint64_t)generation;
+    return status;
+}
+
+static enum mr_status drop_aside(struct mr_results_sqlite *s, const struct mr_results_rule *rule,
+                                 uint64_t generation, struct mr_buf *sql) {
+    static const char *const removals[] = {
+        "DELETE FROM millrace_meta WHERE name IN"
+        "('shape:'||?1||':'||?2,'open_from_ms:'||?1||':'||?2,'generation:'||?1||':'||?2)",
+        "DELETE FROM panes WHERE rule=?1||':'||?2",
+    };
+    mr_buf_clear(sql);
+    mr_results_sql_drop_aside(sql, rule, generation);
+    enum mr_status status = mr_sqlite_exec(s->db, mr_results_sql_end(sql));
+    for (size_t i = 0; i < sizeof removals / sizeof removals[0] && status == MR_OK; i++) {
+        struct mr_sqlite_stmt *stmt = NULL;
+        status = mr_sqlite_prepare(s->db, removals[i], &stmt);
+        if (status == MR_OK) {
+            mr_sqlite_bind_text(stmt, rule->name);
+            mr_sqlite_bind_uint(stmt, generation);
+            status = mr_sqlite_run(stmt);
+        }
+        mr_sqlite_finish(stmt);
+    }
+    if (status == MR_OK) {
+        uncount(s);
+    }
+    return status;
+}
+
+/* One after the other: a table can't go while a statement reads which ones there are. */
+static enum mr_status drop_newer_asides(struct mr_results_sqlite *s,
+                                        const struct mr_results_rule *rule, uint64_t seq,
+                                        struct mr_buf *sql) {
+    uint64_t generation = 0;
+    enum mr_status status = find_newer_aside(s, rule, seq, &generation);
+    while (status == MR_OK && generation != 0) {
+        status = drop_aside(s, rule, generation, sql);
+        if (status == MR_OK) {
+            status = find_newer_aside(s, rule, seq, &generation);
+        }
+    }
+    if (status != MR_OK) {
+        abandon(s);
+    }
+    return status;
+}
+
+static enum mr_status rewind_rule(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r,
+                                  uint64_t seq, struct mr_buf *sql) {
+    mr_buf_clear(sql);
+    mr_results_sql_rewind(sql, r->rule);
+    enum mr_status status = remove_later(s, sql, seq, 0);
+    if (status == MR_OK) {
+        status = open_rows(s, r, sql);
+    }
+    return status == MR_OK ? drop_newer_asides(s, r->rule, seq, sql) : status;
+}
+
+/* Ids of removed panes stay used: outbox_next does not go back. */
 static enum mr_status sqlite_rewind(struct mr_results *results, uint64_t seq) {
     struct mr_results_sqlite *s = mr_results_sqlite_of(results);
     struct mr_buf sql;
     mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
     enum mr_status status = sqlite_begin(results);
     for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
-        mr_buf_clear(&sql);
-        mr_results_sql_rewind(&sql, s->rules[i].rule);
-        status = remove_later(s, &sql, seq, 0);
+        status = rewind_rule(s, &s->rules[i], seq, &sql);
     }
     if (status == MR_OK) {
         mr_buf_clear(&sql);

@@ -8,7 +8,7 @@
  *             final begin) is a copy of millrace_meta. It changes with the transaction and goes back with
  *             it: `now` inside, `kept` as committed.
  * Shape       millrace_meta has: format, incarnation, flushed_seq, outbox_next, outbox_count, and for each rule
- *             shape:<rule>, open_from_ms:<rule> and generation:<rule>; of an older generation, with :<n> behind.
+ *             shape:<rule>, open_from_ms:<rule> and generation:<rule>; of a generation that is aside, with :<n> behind.
  * Threads     The store is the writer's. Readers use path, rules[].rule, in_memory: constant after opening.
  */
 #include "base/time_text.h"

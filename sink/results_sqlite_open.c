@@ -255,25 +255,40 @@ static enum mr_status create_rule(struct mr_results_sqlite *s, const struct mr_r
     return status;
 }
 
-/* A rule that began anew: what is there under its name goes under the name of its generation. */
+/* From the rule's name to that of a generation, or back: the table, then what names it. */
+struct move {
+    void (*rename)(struct mr_buf *sql, const struct mr_results_rule *rule, uint64_t generation);
+    const char *updates[2]; /* 1 the rule's name, 2 the generation */
+};
+
+static const struct move put_aside = {
+    mr_results_sql_put_aside,
+    {"UPDATE millrace_meta SET name=name||':'||?2 "
+     "WHERE name IN('shape:'||?1,'open_from_ms:'||?1,'generation:'||?1)",
+     "UPDATE panes SET rule=?1||':'||?2 WHERE rule=?1"},
+};
+
+static const struct move bring_back = {
+    mr_results_sql_bring_back,
+    {"UPDATE millrace_meta SET name=substr(name,1,instr(name,':'))||?1 "
+     "WHERE name IN('shape:'||?1||':'||?2,'open_from_ms:'||?1||':'||?2,'generation:'||?1||':'||?2)",
+     "UPDATE panes SET rule=?1 WHERE rule=?1||':'||?2"},
+};
+
 static enum mr_status move_rule(struct mr_results_sqlite *s, const struct mr_results_rule *rule,
-                                int64_t generation, struct mr_error *error) {
-    static const char *const moves[] = {
-        "UPDATE millrace_meta SET name=name||':'||?2 "
-        "WHERE name IN('shape:'||?1,'open_from_ms:'||?1,'generation:'||?1)",
-        "UPDATE panes SET rule=?1||':'||?2 WHERE rule=?1",
-    };
+                                uint64_t generation, const struct move *move,
+                                struct mr_error *error) {
     struct mr_buf sql;
     mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
-    mr_results_sql_rename(&sql, rule, (uint64_t)generation);
+    move->rename(&sql, rule, generation);
     enum mr_status status = mr_sqlite_exec(s->db, mr_results_sql_end(&sql));
     mr_buf_finish(&sql);
-    for (size_t i = 0; i < sizeof moves / sizeof moves[0] && status == MR_OK; i++) {
+    for (size_t i = 0; i < 2 && status == MR_OK; i++) {
         struct mr_sqlite_stmt *stmt = NULL;
-        status = mr_sqlite_prepare(s->db, moves[i], &stmt);
+        status = mr_sqlite_prepare(s->db, move->updates[i], &stmt);
         if (status == MR_OK) {
             mr_sqlite_bind_text(stmt, rule->name);
-            mr_sqlite_bind_int(stmt, generation);
+            mr_sqlite_bind_uint(stmt, generation);
             status = mr_sqlite_run(stmt);
         }
         mr_sqlite_finish(stmt);
@@ -281,7 +296,24 @@ static enum mr_status move_rule(struct mr_results_sqlite *s, const struct mr_res
     return explain(s, status, error);
 }
 
-/* Moves the rule of an older generation out of the way. MR_END: the file does not have the rule, or no more. */
+static enum mr_status is_aside(struct mr_results_sqlite *s, const struct mr_results_rule *rule,
+                               bool *ret, struct mr_error *error) {
+    int64_t count = 0;
+    struct mr_buf name;
+    mr_buf_init(&name, MR_RESULTS_SQL_BYTES_MAX);
+    mr_buf_append_bytes(&name, rule->name);
+    mr_buf_printf(&name, ":%llu", (unsigned long long)rule->generation);
+    enum mr_status status =
+        name.failed ? mr_error_set(error, MR_NO_MEMORY, "%s: out of memory", s->path)
+                    : scalar_int(s, "SELECT count(*) FROM millrace_meta WHERE name=?||?",
+                                 "generation:", mr_buf_bytes(&name), &count, error);
+    mr_buf_finish(&name);
+    *ret = count != 0;
+    return status;
+}
+
+/* Puts the rule of another generation out of the way, and that of this one in its place. MR_END: the file does not have
+ * this one. */
 static enum mr_status settle_generation(struct mr_results_sqlite *s,
                                         const struct mr_results_rule *rule,
                                         struct mr_error *error) {
@@ -295,19 +327,18 @@ static enum mr_status settle_generation(struct mr_results_sqlite *s,
     if (have < 0) {
         return MR_END;
     }
-    if ((uint64_t)have > rule->generation) {
-        return mr_error_set(error, MR_MISMATCH,
-                            "%s: rule %.*s is of generation %lld in the file, %llu is needed: the "
-                            "file is newer than the log; put back the log it belongs to, or move "
-                            "the file away and have its results made again from the log",
-                            s->path, (int)rule->name.len, (const char *)rule->name.ptr,
-                            (long long)have, (unsigned long long)rule->generation);
-    }
     if ((uint64_t)have == rule->generation) {
         return MR_OK;
     }
-    status = move_rule(s, rule, have, error);
-    return status == MR_OK ? MR_END : status;
+    bool aside = false;
+    status = move_rule(s, rule, (uint64_t)have, &put_aside, error);
+    if (status == MR_OK) {
+        status = is_aside(s, rule, &aside, error);
+    }
+    if (status != MR_OK) {
+        return status;
+    }
+    return aside ? move_rule(s, rule, rule->generation, &bring_back, error) : MR_END;
 }
 
 static enum mr_status match_or_create_rule(struct mr_results_sqlite *s,

@@ -251,13 +251,33 @@ static uint64_t memory_flushed_seq(struct mr_results *results) {
     return memory_of(results)->flushed_seq;
 }
 
-static void rewind_table(struct row_list *list, uint64_t seq) {
+static bool is_aside(const struct memory *m, uint32_t rule) {
+    uint32_t i = 0;
+    while (!mr_bytes_equal(m->rules[i].name, m->rules[rule].name)) {
+        i++;
+    }
+    return i < rule;
+}
+
+/* The last revision of the rule that a rewind to seq leaves. */
+static uint64_t last_left(const struct memory *m, uint32_t rule, uint64_t seq) {
+    if (!is_aside(m, rule)) {
+        return seq;
+    }
+    return m->rules[rule].generation > seq ? 0 : UINT64_MAX;
+}
+
+static void rewind_table(struct memory *m, uint32_t rule, uint64_t seq) {
+    struct row_list *list = &m->tables[rule];
+    uint64_t last = last_left(m, rule, seq);
     size_t left = 0;
     for (size_t i = 0; i < list->count; i++) {
-        if (list->rows[i]->pane.revision > seq) {
-            free(list->rows[i]);
+        struct row *row = list->rows[i];
+        if (row->pane.revision > last) {
+            free(row);
         } else {
-            list->rows[left++] = list->rows[i];
+            row->pane.final = row->pane.final && is_aside(m, rule);
+            list->rows[left++] = row;
         }
     }
     list->count = left;
@@ -266,7 +286,8 @@ static void rewind_table(struct row_list *list, uint64_t seq) {
 static void rewind_outbox(struct memory *m, uint64_t seq) {
     size_t left = 0;
     for (size_t i = 0; i < m->outbox_count; i++) {
-        if (m->outbox[i].row->pane.revision > seq) {
+        const struct mr_pane *pane = &m->outbox[i].row->pane;
+        if (pane->revision > last_left(m, pane->rule, seq)) {
             free(m->outbox[i].row);
         } else {
             m->outbox[left++] = m->outbox[i];
@@ -283,7 +304,7 @@ static enum mr_status memory_rewind(struct mr_results *results, uint64_t seq) {
         return m->failure.status;
     }
     for (uint32_t r = 0; r < m->rule_count; r++) {
-        rewind_table(&m->tables[r], seq);
+        rewind_table(m, r, seq);
     }
     rewind_outbox(m, seq);
     m->flushed_seq = seq;

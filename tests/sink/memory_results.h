@@ -7,6 +7,8 @@
  * Idea        A transaction is a list of what was asked for; commit applies it, everything else throws it
  *             away. So the code is simple enough to be believed: a row is found by a search, finalize looks
  *             at every row.
+ * Aside       A rule of the same name as one before it is a generation of that one which is aside: what its table
+ *             has stays at a rewind, unless its generation is later.
  * Crash       mr_memory_results_crash: what was committed stays, an open transaction is gone, as after
  *             kill -9 and a new open. Readers are to be closed and opened again.
  * Failures    One plan at a time: the k-th operation from now, of the kinds named, once or from then on for

@@ -5,7 +5,8 @@
  *   2. for every k, the k-th operation fails, once or for ever, before its effect or (commit) after
  * it; the same transactions, repeated until they pass, give the rows and the outbox of a run
  * without failures;
- *   3. the enumeration gives rows in order, with their numbers.
+ *   3. the enumeration gives rows in order, with their numbers;
+ *   4. a rewind leaves generations that are aside as they are, but those that are later.
  */
 #include "tests/sink/memory_results.h"
 #include "tests/sink/results_rig.h"
@@ -202,6 +203,42 @@ static void rows_are_enumerated_in_order(void **state) {
     mr_results_close(results);
 }
 
+static void a_rewind_knows_what_is_aside(void **state) {
+    (void)state;
+    struct mr_results_rule rules[RIG_RULES] = {rig_rules[2], rig_rules[2], rig_rules[2]};
+    rules[1].generation = 4;
+    rules[2].generation = 5;
+    struct mr_results *results = mr_memory_results_open(&(struct mr_memory_results_options){
+        .rules = rules, .rule_count = RIG_RULES, .outbox_panes_max = 1000});
+    for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
+        for (uint64_t window = 0; window < 2; window++) {
+            struct rig_pane pane;
+            rig_pane_simple(&pane, 2, 0, window == 0 ? 4 : 6, 1);
+            pane.pane.rule = rule;
+            pane.pane.window_start_ms += (int64_t)window * 1000;
+            pane.pane.window_end_ms += (int64_t)window * 1000;
+            pane.pane.final = true;
+            rig_store(results, &pane.pane, 1, 6);
+            rig_pane_finish(&pane);
+        }
+    }
+    assert_int_equal(mr_results_rewind(results, 4), MR_OK);
+    struct rig_read read;
+    rig_read_init(&read);
+    static const uint64_t left[] = {1, 2, 0};
+    for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
+        rig_read(results, rig_query_all(rule, &read), &read);
+        assert_int_equal(read.count, left[rule]);
+        for (uint64_t i = 0; i < left[rule]; i++) {
+            assert_int_equal(rig_row(&read, i).final, rule == 1);
+        }
+    }
+    rig_read_outbox(results, 0, &read);
+    assert_int_equal(read.count, 3);
+    rig_read_finish(&read);
+    mr_results_close(results);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_loses_the_open_transaction_only),
@@ -209,6 +246,7 @@ int main(void) {
         cmocka_unit_test(a_commit_of_unknown_outcome_is_there),
         cmocka_unit_test(a_read_fails_by_plan),
         cmocka_unit_test(rows_are_enumerated_in_order),
+        cmocka_unit_test(a_rewind_knows_what_is_aside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

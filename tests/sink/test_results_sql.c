@@ -86,9 +86,25 @@ static void other_statements_name_their_table(void **state) {
     struct mr_results_rule rule = rule_of("sqlite_\"x", NULL, 0, NULL, 0);
     struct mr_buf sql;
     mr_buf_init(&sql, 4096);
-    mr_results_sql_rename(&sql, &rule, INT64_MAX);
+    mr_results_sql_put_aside(&sql, &rule, INT64_MAX);
     assert_string_equal(mr_results_sql_end(&sql), "ALTER TABLE \"rule:sqlite_\"\"x\" RENAME TO "
                                                   "\"rule:sqlite_\"\"x:9223372036854775807\"");
+    mr_buf_clear(&sql);
+    mr_results_sql_bring_back(&sql, &rule, 7);
+    assert_string_equal(mr_results_sql_end(&sql),
+                        "ALTER TABLE \"rule:sqlite_\"\"x:7\" RENAME TO \"rule:sqlite_\"\"x\"");
+    mr_buf_clear(&sql);
+    mr_results_sql_drop_aside(&sql, &rule, 7);
+    assert_string_equal(mr_results_sql_end(&sql), "DROP TABLE IF EXISTS \"rule:sqlite_\"\"x:7\"");
+    mr_buf_clear(&sql);
+    mr_results_sql_open_all(&sql, &rule);
+    assert_string_equal(mr_results_sql_end(&sql),
+                        "UPDATE \"rule:sqlite_\"\"x\" SET final=0 WHERE final<>0");
+    mr_buf_clear(&sql);
+    mr_results_sql_first(&sql, &rule);
+    assert_string_equal(
+        mr_results_sql_end(&sql),
+        "SELECT coalesce(min(window_start_ms),9223372036854775807)FROM \"rule:sqlite_\"\"x\"");
     mr_buf_clear(&sql);
     mr_results_sql_rewind(&sql, &rule);
     assert_string_equal(mr_results_sql_end(&sql),

@@ -3,10 +3,11 @@
  * Proves that a store goes back to a bundle and nothing else (test_results.c has random rewinds of both stores):
  *   1. for every bundle of a run, in both stores: go back there, replay the rest; rows and outbox are those of a run
  *      without a break, and the ids of the panes made again are new ones;
- *   2. final marks stay, and rows made again become final again, also after a new open;
+ *   2. no row is final any more, none is passed over by what makes rows final, also after a new open; panes keep their
+ *      marks;
  *   3. the outbox keeps as many panes as it should, though ids are missing between them;
  *   4. a read under way keeps its snapshot; what belongs to rules that are gone stays;
- *   5. with a write failing, or the process killed in the middle of one, at every 5003rd byte: all or nothing is
+ *   5. with a write failing, or the process killed in the middle of one, at every 7001st byte: all or nothing is
  *      there, and going back again works; allocations, a busy file, a failure by plan.
  */
 #include "tests/sink/memory_results.h"
@@ -82,6 +83,28 @@ static void trace_init(struct trace *trace, struct mr_results *results) {
     mr_results_reader_close(reader);
 }
 
+/* What a start does when it has gone back. */
+static void finalize_again(struct mr_results *results, uint64_t seq) {
+    assert_int_equal(mr_results_begin(results), MR_OK);
+    for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
+        int64_t end_ms = rig_window_ms(&rig_rules[rule], (seq + 1) / 2);
+        assert_int_equal(mr_results_finalize(results, rule, end_ms), MR_OK);
+    }
+    assert_int_equal(mr_results_commit(results, seq), MR_OK);
+}
+
+static void assert_all_open(struct mr_results *results) {
+    struct rig_read read;
+    rig_read_init(&read);
+    for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
+        struct mr_results_query query = rig_query_all(rule, &read);
+        query.final_only = true;
+        rig_read(results, query, &read);
+        assert_int_equal(read.count, 0);
+    }
+    rig_read_finish(&read);
+}
+
 /* Panes up to seq have kept their ids, later ones have ids that nobody had. */
 static void assert_replayed(const struct trace *before, const struct trace *now, uint64_t seq) {
     assert_true(mr_bytes_equal(mr_buf_bytes(&before->panes), mr_buf_bytes(&now->panes)));
@@ -120,6 +143,8 @@ static void go_back_and_replay(struct mr_results *results, struct mr_results *un
     trace_init(&before, results);
     assert_int_equal(mr_results_rewind(results, seq), MR_OK);
     assert_int_equal(mr_results_flushed_seq(results), seq);
+    assert_all_open(results);
+    finalize_again(results, seq);
     trace_init(&back, results);
     for (size_t i = 0; i < back.count; i++) {
         assert_true(back.revisions[i] <= seq && back.ids[i] == before.ids[i]);
@@ -163,6 +188,7 @@ static void what_is_left_survives_an_open(void **state) {
     struct rig_pane late;
     rig_pane_simple(&early, 0, 3, 1, 10);
     rig_pane_simple(&late, 0, 4, 2, 20);
+    early.pane.final = true;
     struct mr_results *results = rig_open(&options);
     rig_store(results, &early.pane, 1, 1);
     rig_store(results, &late.pane, 1, 2);
@@ -172,15 +198,18 @@ static void what_is_left_survives_an_open(void **state) {
     assert_int_equal(mr_results_rewind(results, 1), MR_OK);
     mr_results_close(results);
     static const char rows[] = "SELECT views,revision,final FROM ad_views ORDER BY views";
-    static const char ids[] = "SELECT id,revision FROM panes";
-    rig_assert_query(&dir, rows, "10|1|1\n"); /* final stays */
-    rig_assert_query(&dir, ids, "1|1\n");
+    static const char ids[] = "SELECT id,revision,final FROM panes";
+    static const char open_from[] =
+        "SELECT value FROM millrace_meta WHERE name='open_from_ms:ad_views'";
+    rig_assert_query(&dir, rows, "10|1|0\n");
+    rig_assert_query(&dir, ids, "1|1|1\n"); /* as it was fired */
+    rig_assert_query(&dir, open_from, "1700000040000\n");
 
     results = rig_open(&options);
     assert_int_equal(mr_results_flushed_seq(results), 1);
     rig_store(results, &late.pane, 1, 2);
-    rig_assert_query(&dir, rows, "10|1|1\n20|2|0\n");
-    rig_assert_query(&dir, ids, "1|1\n3|2\n"); /* 2 was used */
+    rig_assert_query(&dir, rows, "10|1|0\n20|2|0\n");
+    rig_assert_query(&dir, ids, "1|1|1\n3|2|0\n"); /* 2 was used */
     mr_results_close(results);
     results = rig_open(&options);
     assert_int_equal(mr_results_begin(results), MR_OK);
@@ -191,11 +220,12 @@ static void what_is_left_survives_an_open(void **state) {
     assert_int_equal(mr_results_rewind(results, 0), MR_OK); /* nothing is left */
     rig_assert_query(&dir, rows, "");
     rig_assert_query(&dir, ids, "");
+    rig_assert_query(&dir, open_from, "9223372036854775807\n");
     mr_results_close(results);
     results = rig_open(&options);
     assert_int_equal(mr_results_flushed_seq(results), 0);
     rig_store(results, &early.pane, 1, 1);
-    rig_assert_query(&dir, ids, "4|1\n");
+    rig_assert_query(&dir, ids, "4|1|1\n");
     mr_results_close(results);
     rig_pane_finish(&early);
     rig_pane_finish(&late);
@@ -302,9 +332,34 @@ static void rules_that_are_gone_stay(void **state) {
     rig_dir_finish(&dir);
 }
 
-/* Failures. A store of many pages: going back to HALF takes every other row of each. */
+/* Failures. A store of many pages: going back to HALF takes every other row of each, all final marks, and a generation
+ * of another rule that is aside. */
 
-enum { ROWS = 36, HALF = ROWS / 2, CUT_STEP = 5003 };
+enum { ROWS = 36, HALF = ROWS / 2, ASIDE = 5, CUT_STEP = 7001 };
+
+static const char asides[] =
+    "SELECT name FROM sqlite_schema WHERE name LIKE '%:%' AND type='table' AND name<>'rule:panes' "
+    "UNION ALL SELECT name FROM millrace_meta WHERE name LIKE '%:%:%' "
+    "UNION ALL SELECT count(*) FROM panes";
+
+static const char asides_all[] = "ad_views:19\ngeneration:ad_views:19\nopen_from_ms:ad_views:19\n"
+                                 "shape:ad_views:19\n41\n";
+
+static void build_aside(const struct rig_dir *dir, struct mr_bytes state) {
+    struct mr_results_rule rules[RIG_RULES] = {rig_rules[0], rig_rules[1], rig_rules[2]};
+    rules[0].generation = HALF + 1;
+    struct mr_results_sqlite_options options = rig_options(dir);
+    options.rules = rules;
+    struct mr_results *results = rig_open(&options);
+    for (uint64_t k = 0; k < ASIDE; k++) {
+        struct rig_pane pane;
+        rig_pane_simple(&pane, 0, k, ROWS, 1);
+        pane.pane.state = state;
+        rig_store(results, &pane.pane, 1, ROWS);
+        rig_pane_finish(&pane);
+    }
+    mr_results_close(results);
+}
 
 static void build(const struct rig_dir *dir, struct mr_buf *ret_file, struct rig_read *ret_all,
                   struct rig_read *ret_half) {
@@ -321,8 +376,15 @@ static void build(const struct rig_dir *dir, struct mr_buf *ret_file, struct rig
         rig_store(results, &pane.pane, 1, seq);
         rig_pane_finish(&pane);
     }
+    assert_int_equal(mr_results_begin(results), MR_OK);
+    assert_int_equal(mr_results_finalize(results, 2, INT64_MAX), MR_OK);
+    assert_int_equal(mr_results_commit(results, ROWS), MR_OK);
+    mr_results_close(results);
+    build_aside(dir, mr_bytes_of(big, sizeof big));
+    results = rig_open(&options);
     rig_read_everything(results, ret_all);
     mr_results_close(results);
+    rig_assert_query(dir, asides, asides_all);
     rig_file_read(dir, ret_file);
 
     results = rig_open(&options);
@@ -334,8 +396,9 @@ static void build(const struct rig_dir *dir, struct mr_buf *ret_file, struct rig
 }
 
 /* All or nothing, and then it works. */
-static void check_and_go_back(struct mr_results *results, const struct rig_read *all,
-                              const struct rig_read *half, bool *ret_done) {
+static void check_and_go_back(const struct rig_dir *dir, struct mr_results *results,
+                              const struct rig_read *all, const struct rig_read *half,
+                              bool *ret_done) {
     struct rig_read now;
     rig_read_init(&now);
     rig_read_everything(results, &now);
@@ -343,9 +406,11 @@ static void check_and_go_back(struct mr_results *results, const struct rig_read 
     *ret_done = flushed == HALF;
     assert_int_equal(flushed, *ret_done ? HALF : ROWS);
     rig_assert_same(&now, *ret_done ? half : all);
+    rig_assert_query(dir, asides, *ret_done ? "18\n" : asides_all);
     assert_int_equal(mr_results_rewind(results, HALF), MR_OK);
     rig_read_everything(results, &now);
     rig_assert_same(&now, half);
+    rig_assert_query(dir, asides, "18\n");
     rig_read_finish(&now);
 }
 
@@ -392,7 +457,7 @@ static void every_write_may_be_the_last(void **state) {
                 kills == 1 ? rig_survives(rewind_limited, &limited) : rewind_limited(&limited);
             assert_true(lived || kills == 1);
             struct mr_results *results = rig_open(&limited.options);
-            check_and_go_back(results, &all, &half, &done);
+            check_and_go_back(&dir, results, &all, &half, &done);
             assert_true(done == lived || kills == 0);
             undone += !done;
             mr_results_close(results);
@@ -409,15 +474,21 @@ static void memory_runs_out_at_every_allocation(void **state) {
     (void)state;
     struct rig_dir dir;
     rig_dir_init(&dir);
+    build_aside(&dir, MR_BYTES("x"));
     const struct mr_results_sqlite_options options = rig_options(&dir);
     struct mr_results *results = rig_open(&options);
-    flush_bundles(results, 1, 3);
+    assert_int_equal(mr_results_rewind(results, HALF + 1), MR_OK); /* not before it */
+    rig_assert_query(&dir, "SELECT count(*) FROM \"ad_views:19\"", "5\n");
+    for (uint64_t seq = HALF + 2; seq <= ROWS; seq++) {
+        flush_bundle(results, seq);
+    }
     enum mr_status status = MR_NO_MEMORY;
     size_t failures = 0;
     while (status == MR_NO_MEMORY) {
-        assert_int_equal(mr_results_flushed_seq(results), 3);
+        assert_int_equal(mr_results_flushed_seq(results), ROWS);
+        rig_assert_query(&dir, "SELECT count(*) FROM \"ad_views:19\"", "5\n");
         mr_alloc_fail_at(failures + 1, 1);
-        status = mr_results_rewind(results, 1);
+        status = mr_results_rewind(results, HALF);
         mr_alloc_fail_at(0, 0);
         if (status != MR_OK) {
             assert_non_null(strstr(mr_results_error_text(results), "out of memory"));
@@ -426,7 +497,9 @@ static void memory_runs_out_at_every_allocation(void **state) {
     }
     assert_int_equal(status, MR_OK);
     assert_true(failures > RIG_RULES);
-    assert_int_equal(mr_results_flushed_seq(results), 1);
+    assert_int_equal(mr_results_flushed_seq(results), HALF);
+    rig_assert_query(&dir, "SELECT name FROM sqlite_schema WHERE name LIKE 'ad_views%'",
+                     "ad_views\n");
     mr_results_close(results);
     rig_dir_finish(&dir);
 }
