@@ -26,6 +26,7 @@ struct mr_log {
     uint64_t last_lsn;
     uint64_t last_seq;
     uint64_t config_lsn; /* of the last CONFIG record; 0: none met */
+    uint64_t gap_lsn;    /* the last that a GAP stands for; 0: none met */
     int64_t recorded_ms;
     bool failed;
 
@@ -315,6 +316,10 @@ uint64_t mr_log_config_lsn(const struct mr_log *log) {
     return log->config_lsn;
 }
 
+uint64_t mr_log_gap_lsn(const struct mr_log *log) {
+    return log->gap_lsn;
+}
+
 uint64_t mr_log_first_lsn(const struct mr_log *log) {
     MR_ASSERT(log->held.count > 0);
     return log->held.items[0].first_lsn;
@@ -443,6 +448,7 @@ static enum mr_status recover(struct mr_log *log, const struct mr_segments *segm
     log->last_lsn = recovery.chain.next_lsn - 1;
     log->last_seq = recovery.chain.seq;
     log->config_lsn = recovery.config_lsn;
+    log->gap_lsn = recovery.gap_lsn;
     log->recorded_ms = recovery.recorded_ms;
     mr_counter_set(&log->stats.bytes, recovery.bytes);
     mr_counter_set(&log->stats.segments, segments->count);

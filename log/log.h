@@ -110,6 +110,8 @@ enum mr_status mr_log_trim(struct mr_log *log, const struct mr_log_retention *re
                            bool *ret_removed, struct mr_error *error) MR_MUST_CHECK;
 /* Of the last CONFIG record that open met or append wrote; 0: none (behind from_lsn). */
 uint64_t mr_log_config_lsn(const struct mr_log *log);
+/* The last record that repair found lost, of those open met; 0: none (behind from_lsn). */
+uint64_t mr_log_gap_lsn(const struct mr_log *log);
 /* The first record the log still has. */
 uint64_t mr_log_first_lsn(const struct mr_log *log);
 

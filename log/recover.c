@@ -64,6 +64,7 @@ static void note(struct mr_segment_summary *summary, const struct mr_record *rec
     }
     if (record->type == MR_RECORD_GAP) {
         summary->lost += record->lsn_count;
+        summary->gap_lsn = record->lsn + record->lsn_count - 1;
     }
     if (record->type == MR_RECORD_CONFIG) {
         summary->config_lsn = record->lsn;
@@ -260,6 +261,7 @@ static enum mr_status walk_from(struct mr_disk *disk, const char *dir,
         if (status == MR_OK) {
             *ret_found = *ret_found || s->records > 0;
             recovery->config_lsn = s->config_lsn != 0 ? s->config_lsn : recovery->config_lsn;
+            recovery->gap_lsn = s->gap_lsn != 0 ? s->gap_lsn : recovery->gap_lsn;
             hold(recovery, &s->segment, s->records, s->end - MR_SEGMENT_HEADER,
                  s->records > 0 ? s->last_ms : INT64_MIN);
             recovery->recorded_ms =

@@ -67,6 +67,7 @@ struct mr_segment_summary {
     uint64_t last_lsn; /* 0: no record */
     uint64_t last_seq;
     uint64_t lost;       /* lsns that GAPs stand for */
+    uint64_t gap_lsn;    /* the last lsn that a GAP stands for; 0: none */
     uint64_t config_lsn; /* of the last CONFIG record; 0: none */
     int64_t first_ms;
     int64_t last_ms;
@@ -80,6 +81,7 @@ struct mr_recovery {
     struct mr_chain chain;
     int64_t recorded_ms; /* of the last record; INT64_MIN: none, or only STARTs without a time */
     uint64_t config_lsn; /* of the last CONFIG record met; 0: none */
+    uint64_t gap_lsn;    /* the last lsn that a GAP met stands for; 0: none */
     uint64_t records;
     uint64_t bytes; /* of the records */
     struct mr_segment_summary last;

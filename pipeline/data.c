@@ -203,6 +203,22 @@ static void asked(struct mr_ask *ask, void *ctx) {
     *(bool *)ctx = true;
 }
 
+/* What a running node would wait for, trying again, is an error of a start. */
+static enum mr_status stuck(const struct mr_data *data, const struct mr_pipeline *pipeline,
+                            struct mr_error *error) {
+    if (pipeline->flusher.retry_ns != 0) {
+        return mr_error_set(error, MR_IO, "results cannot be written: %s",
+                            mr_results_error_text(data->results));
+    }
+    if (pipeline->checkpointer.retry_ns != 0) {
+        return mr_error_set(error, MR_NO_SPACE,
+                            "streams or rules have changed, and there is no room for the checkpoint before the "
+                            "change in %s: make room, and start again",
+                            data->dir.checkpoint_dir);
+    }
+    return MR_OK;
+}
+
 /* Runs the stations here, without threads, until replay is over, and makes a checkpoint. */
 static enum mr_status replay_and_save(struct mr_data *data, struct mr_error *error) {
     struct mr_pipeline *pipeline = NULL;
@@ -222,9 +238,8 @@ static enum mr_status replay_and_save(struct mr_data *data, struct mr_error *err
             sent = mr_pipeline_checkpoint(pipeline, &ask);
         }
         status = mr_pipeline_failure(pipeline, error);
-        if (!worked && !done && sent && pipeline->flusher.retry_ns != 0) {
-            status = mr_error_set(error, MR_IO, "results cannot be written: %s",
-                                  mr_results_error_text(data->results));
+        if (status == MR_OK && !worked && !done) {
+            status = stuck(data, pipeline, error);
         }
     }
     mr_pipeline_close(pipeline);
@@ -401,8 +416,9 @@ static enum mr_status settle_dead(struct mr_data *data, struct mr_error *error) 
     data->dead_seq = limit;
     struct mr_log_entry entry = {
         .type = MR_RECORD_DEAD, .payload = {{&limit, sizeof limit}}, .payload_count = 1};
-    return mr_log_append(data->dead, mr_log_last_seq(data->dead) + 1,
-                         mr_clock_wall_ms(data->options.clock), &entry, 1, error);
+    enum mr_status status = mr_log_append(data->dead, mr_log_last_seq(data->dead) + 1,
+                                          mr_clock_wall_ms(data->options.clock), &entry, 1, error);
+    return status == MR_OK ? mr_log_sync(data->dead, error) : status;
 }
 
 static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *options,
@@ -480,13 +496,13 @@ static enum mr_status open_parts(struct mr_data *data, bool from_zero, struct mr
     if (status == MR_OK) {
         status = open_logs(data, error);
     }
+    if (status == MR_OK) { /* before there is another one: a damaged one must not become the one before it */
+        status = mr_restored_tidy(&data->restored, error);
+    }
     if (status == MR_OK) {
         status = settle_generations(data, error);
     }
-    if (status == MR_OK) {
-        status = settle_config(data, error);
-    }
-    return status == MR_OK ? mr_restored_tidy(&data->restored, error) : status;
+    return status == MR_OK ? settle_config(data, error) : status;
 }
 
 static enum mr_status open_from(const struct mr_data_options *options, bool from_zero,

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/data_results.h"
 
+#include "aggregate/window.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
 
 /* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
  * store that claims to be as far has seen bundles that the log has lost (a copy put back), whose numbers will be given
- * again. With log.sync off the log may have lost power's worth of records, or a part of a bundle, without a sign: what
- * came after the checkpoint, which was synced, is made again. */
+ * again; so has one that has rows of what is a GAP now. With log.sync off the log may have lost power's worth of
+ * records, or a part of a bundle, without a sign: what came after the checkpoint, which was synced, is made again. */
 enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *error) {
     uint64_t base = data->restored.newest.seq;
     uint64_t flushed = mr_results_flushed_seq(data->results);
     uint32_t shards = 0;
     enum mr_status status = mr_datadir_read_shards(&data->dir, &shards, error);
     bool other_shards = shards != 0 && shards != data->plan->shards;
-    bool ahead = flushed >= mr_log_last_seq(data->log) || !data->options.config->log.sync;
+    bool gap = mr_log_gap_lsn(data->log) > data->restored.newest.lsn;
+    bool unfinished = mr_datadir_is_rewound(&data->dir); /* to another checkpoint than this one */
+    bool ahead = gap || unfinished || flushed >= mr_log_last_seq(data->log) || !data->options.config->log.sync;
     if (status == MR_OK && flushed > base && (other_shards || ahead)) {
         mr_report(MR_LEVEL_WARN, "results_rewound", "reason=\"%s\" from=%llu to=%llu source=\"the log\"",
                   ahead ? "they may be ahead of the log" : "another number of shards",
@@ -93,11 +96,29 @@ static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline 
     return status;
 }
 
+/* Rewinding took every final mark, for the bundles that set them may be lost. */
+static enum mr_status put_finals(struct mr_data *data, const struct mr_pipeline *pipeline) {
+    const struct mr_plan *plan = data->plan;
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < plan->rule_count; i++) {
+        const struct mr_rule *rule = &plan->rules[i];
+        int64_t watermark_ms = pipeline->sequencer.watermarks[rule->stream].watermark_ms;
+        int64_t end_ms = mr_window_final_end(rule, watermark_ms);
+        if (end_ms != INT64_MIN) {
+            status = mr_results_finalize(data->results, i, end_ms);
+        }
+    }
+    return status;
+}
+
 enum mr_status mr_data_complete_results(struct mr_data *data, const struct mr_pipeline *pipeline,
                                        struct mr_error *error) {
     enum mr_status status = mr_results_begin(data->results);
     if (status == MR_OK) {
         status = put_closed(data, pipeline);
+    }
+    if (status == MR_OK) {
+        status = put_finals(data, pipeline);
     }
     if (status == MR_OK) {
         status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));

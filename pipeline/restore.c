@@ -447,11 +447,16 @@ enum mr_status mr_restored_tidy(const struct mr_restored *restored, struct mr_er
     if (status != MR_OK) {
         return status;
     }
+    bool removed = false;
     for (uint32_t i = 0; status == MR_OK && i < list.manifest_count; i++) {
         uint64_t number = list.manifests[i];
         if (number != restored->newest.number && number != restored->before.number) {
             status = mr_manifest_remove(restored->disk, restored->dir, number);
+            removed = true;
         }
+    }
+    if (status == MR_OK && removed) { /* before their parts go, and their numbers are given again */
+        status = mr_disk_sync_dir(restored->disk, restored->dir);
     }
     for (uint32_t i = 0; status == MR_OK && i < list.part_count; i++) {
         if (!names(&restored->newest, list.parts[i]) && !names(&restored->before, list.parts[i])) {

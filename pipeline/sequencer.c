@@ -401,7 +401,8 @@ static bool stream_due(const struct mr_sequencer *s, uint32_t stream, int64_t no
 
 static enum mr_step send_tick(struct mr_sequencer *s) {
     uint64_t now_ns = mr_clock_mono_ns(s->pipeline->clock);
-    if (s->pipeline->plan->bounded || now_ns - s->tick_checked_ns < TICK_NS) {
+    bool ends = s->replay_config.len > 0; /* a stage: the log goes on under other streams and rules */
+    if (s->pipeline->plan->bounded || ends || now_ns - s->tick_checked_ns < TICK_NS) {
         return MR_STEP_IDLE;
     }
     s->tick_checked_ns = now_ns;

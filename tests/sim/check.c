@@ -69,13 +69,6 @@ struct seen_row {
     bool final;
 };
 
-/* With log.sync: off, what a bundle made final that power has taken stays final in the store. */
-static bool is_rightly_final(const struct sim_model *m, uint32_t rule, int64_t window_ms, bool final, bool stored) {
-    bool expected = sim_model_final(m, rule, window_ms);
-    bool too_early = stored && final && m->world->log_lost && !m->world->settings.log_sync;
-    return final == expected || too_early;
-}
-
 static void compare_row(struct compare *c, const struct seen_row *row, const char *where) {
     uint32_t key = key_number(row->key);
     struct sim_cell *cell = sim_model_cell(c->model, c->rule, row->window_ms, key);
@@ -86,7 +79,7 @@ static void compare_row(struct compare *c, const struct seen_row *row, const cha
                   where, c->rule, row->window_ms, key, row->events, sum.i,
                   cell == NULL ? 0 : cell->events, cell == NULL ? 0 : cell->sum);
     }
-    if (!is_rightly_final(c->model, c->rule, row->window_ms, row->final, strcmp(where, "open") != 0)) {
+    if (row->final != sim_model_final(c->model, c->rule, row->window_ms)) {
         SIM_FAILS("%s: rule %u window %" PRId64 " key %u is %sfinal", where, c->rule, row->window_ms,
                   key, row->final ? "" : "not ");
     }
@@ -251,7 +244,7 @@ static void add_row(struct sums *sums, const struct seen_row *row) {
 static bool add_stored(void *ctx, const struct mr_pane *row) {
     struct sums *sums = ctx;
     struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, row->final};
-    if (!is_rightly_final(sums->model, sums->rule, row->window_start_ms, row->final, true)) {
+    if (row->final != sim_model_final(sums->model, sums->rule, row->window_start_ms)) {
         SIM_FAILS("rule %u window %" PRId64 " is %sfinal", sums->rule, row->window_start_ms,
                   row->final ? "" : "not ");
     }
@@ -381,9 +374,8 @@ static void check_dead(struct sim_model *m) {
     enum mr_status status = mr_dead_letters_read(virtual_disk_disk(w->disk), w->data.dir.dead_dir,
                                                  &page, &error);
     MR_ASSERT(status == MR_OK);
-    /* Where power took records whose dead letters were written, later bundles have their numbers; the record that says
-     * so is not synced. And behind a repaired gap other events are late than were. */
-    for (uint32_t i = 0; i < m->record_count && !w->log_lost; i++) {
+    /* Behind a repaired gap other events are late than were, in bundles whose dead letters are written. */
+    for (uint32_t i = 0; i < m->record_count && !w->log_repaired; i++) {
         for (uint32_t k = 0; k < m->records[i].count; k++) {
             if (m->records[i].dead[k] && !m->records[i].dead_found[k]) {
                 SIM_FAILS("dead letter of record %" PRIu64 " event %u is missing", m->records[i].lsn, k);

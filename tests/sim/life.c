@@ -110,8 +110,8 @@ void sim_life_stop(struct sim_world *w) {
     sim_queries_reclaim(w, failed);
 }
 
-/* People have the log repaired instead of put back, and all results made anew from what is left: rows of the lost
- * record would stay among them. From the record on nothing that was answered before need hold; clients do not know. */
+/* People have the log repaired instead of put back. From the record on nothing that was answered before need hold;
+ * clients do not know. */
 static void repair(struct sim_world *w, const struct sim_rot *rot, uint64_t needed_lsn) {
     struct mr_log_repair repaired;
     struct mr_error error;
@@ -124,10 +124,11 @@ static void repair(struct sim_world *w, const struct sim_rot *rot, uint64_t need
         SIM_FAILS("repair says %s, and that %llu records are lost", mr_status_text(status),
                   (unsigned long long)repaired.lost_lsns);
     }
-    lose_results(w);
+    sim_invariants_forget_store(w);
     sim_clients_forget_answers(w, rot->lsn);
     sim_invariants_forget_log(w);
     w->log_lost = true;
+    w->log_repaired = true;
     sim_hit(w, SIM_PROBE_REPAIRED);
 }
 
@@ -166,6 +167,10 @@ static void start_spoiled(struct sim_world *w, bool all) {
     if (!sim_spoil_apply(w, all, &spoil)) {
         return;
     }
+    for (uint32_t i = 0; i < spoil.count; i++) {
+        sim_say(w, spoil.files[i].path, spoil.newest);
+    }
+    sim_say(w, "whole is checkpoint", spoil.sound);
     struct mr_error error = {.status = MR_OK};
     bool behind = mr_results_flushed_seq(w->store.results) < spoil.seq; /* then results are made anew from zero */
     enum mr_status status = open_data(w, &error);
@@ -201,12 +206,6 @@ static bool loses_power(const struct sim_world *w, const struct sim_crash *crash
 }
 
 static void prepare(struct sim_world *w, const struct sim_crash *crash, bool power) {
-    if (crash->configured || w->version_count > 1) {
-        /* A changed configuration needs room for a checkpoint, and waits for it; and makes it within a second. */
-        virtual_disk_set_capacity(w->disk, 0);
-        virtual_disk_slow(w->disk, 0, 0, NULL, NULL);
-        w->full_until = 0;
-    }
     if (power) {
         virtual_disk_crash(w->disk);
     }

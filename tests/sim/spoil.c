@@ -123,6 +123,14 @@ static bool is_trimmed(struct virtual_disk *disk) {
     return trimmed;
 }
 
+void sim_spoil_undo(struct sim_world *w, struct sim_spoil *spoil) {
+    while (spoil->count > 0) {
+        struct sim_spoiled *file = &spoil->files[--spoil->count];
+        virtual_disk_put(w->disk, file->path, mr_buf_bytes(&file->content));
+        mr_buf_finish(&file->content);
+    }
+}
+
 bool sim_spoil_apply(struct sim_world *w, bool all, struct sim_spoil *ret) {
     uint64_t numbers[MANIFESTS_MAX];
     uint32_t count = sim_spoil_list(w->disk, numbers, MANIFESTS_MAX);
@@ -141,15 +149,11 @@ bool sim_spoil_apply(struct sim_world *w, bool all, struct sim_spoil *ret) {
     }
     ret->trimmed = is_trimmed(copy);
     virtual_disk_close(copy);
-    return true;
-}
-
-void sim_spoil_undo(struct sim_world *w, struct sim_spoil *spoil) {
-    while (spoil->count > 0) {
-        struct sim_spoiled *file = &spoil->files[--spoil->count];
-        virtual_disk_put(w->disk, file->path, mr_buf_bytes(&file->content));
-        mr_buf_finish(&file->content);
+    if (ret->sound == ret->newest) {
+        sim_spoil_undo(w, ret); /* a bit between two checked places: nobody will see it */
+        return false;
     }
+    return true;
 }
 
 void sim_spoil_finish(struct sim_spoil *spoil) {

@@ -22,7 +22,8 @@ struct sim_spoil {
     bool trimmed;    /* the log does not reach back to its beginning */
 };
 
-/* Damages the newest checkpoint, or (all) every one. false: there is none, nothing was done. */
+/* Damages the newest checkpoint, or (all) every one. false: there is none, or it is as whole as before; nothing was
+ * done. */
 bool sim_spoil_apply(struct sim_world *w, bool all, struct sim_spoil *ret);
 /* Everything is as it was. */
 void sim_spoil_undo(struct sim_world *w, struct sim_spoil *spoil);

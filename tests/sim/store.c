@@ -78,20 +78,8 @@ static bool is_same(const struct sim_store *store, const struct mr_data *data) {
     return same;
 }
 
-/* With log.sync: off power may take the CONFIG record that began a rule anew: then its table is of another shape. */
-static bool has_other_shape(const struct sim_store *store, const struct mr_data *data) {
-    bool other = false;
-    for (uint32_t i = 0; i < data->plan->rule_count; i++) {
-        const struct mr_results_rule *rule = &data->results_rules[i];
-        uint32_t at = find_table(store, rule);
-        other = other || (at < store->table_count && store->tables[at].window_size_ms != rule->window_size_ms);
-    }
-    return other;
-}
-
 bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data) {
-    /* Of another shape: people are told to move the file away. */
-    bool anew = !virtual_disk_exists(disk, file_name) || has_other_shape(store, data);
+    bool anew = !virtual_disk_exists(disk, file_name);
     if (anew) {
         sim_store_finish(store);
         sim_store_open(store);
@@ -157,13 +145,13 @@ static struct list list_rows(const struct sim_store *store, uint32_t rule) {
     return list;
 }
 
-static const char *compare_rows(const struct list *a, const struct list *b, bool finals) {
+static const char *compare_rows(const struct list *a, const struct list *b) {
     const char *difference = a->count == b->count ? NULL : "another number of rows";
     for (uint64_t i = 0; difference == NULL && i < a->count; i++) {
         const struct mr_pane *x = a->rows[i];
         const struct mr_pane *y = b->rows[i];
         bool place = x->window_start_ms == y->window_start_ms && mr_bytes_equal(x->key, y->key);
-        bool content = x->events == y->events && (x->final == y->final || !finals) &&
+        bool content = x->events == y->events && x->final == y->final &&
                        mr_bytes_equal(x->state, y->state);
         difference = !place                       ? "other rows"
                      : !content                   ? "a row with other content"
@@ -173,12 +161,12 @@ static const char *compare_rows(const struct list *a, const struct list *b, bool
     return difference;
 }
 
-const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b, bool finals) {
+const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b) {
     const char *difference = a->rule_count == b->rule_count ? NULL : "other rules";
     for (uint32_t i = 0; difference == NULL && i < a->rule_count; i++) {
         struct list x = list_rows(a, i);
         struct list y = list_rows(b, i);
-        difference = compare_rows(&x, &y, finals);
+        difference = compare_rows(&x, &y);
         free(x.rows);
         free(y.rows);
     }

@@ -26,10 +26,9 @@ struct sim_store {
 /* Empty, without rules. */
 void sim_store_open(struct sim_store *store);
 void sim_store_finish(struct sim_store *store);
-/* The first tables are those of data->results_rules; returns whether they were others before. More than sink/results.h
- * can: also those of an older generation, when a start goes back to the checkpoint before the newest. */
+/* The first tables are those of data->results_rules; returns whether they were others before. */
 bool sim_store_lend(struct sim_store *store, struct virtual_disk *disk, const struct mr_data *data);
 /* A store with the same rows. */
 void sim_store_copy(const struct sim_store *from, struct sim_store *ret);
-/* The first difference between two, in words; NULL: they hold the same. finals: what is final is compared, too. */
-const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b, bool finals);
+/* The first difference between two, in words; NULL: they hold the same. */
+const char *sim_store_compare(const struct sim_store *a, const struct sim_store *b);

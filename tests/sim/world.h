@@ -119,7 +119,8 @@ struct sim_world {
 
     struct sim_floor floor;
     bool moved; /* a start has divided a checkpoint anew among shards: groups lie in another order than from zero */
-    bool log_lost; /* log.sync: off, and power took some of it */
+    bool log_lost; /* log.sync: off, and power took some of it; or repair did */
+    bool log_repaired;
     uint64_t probes[SIM_PROBE_COUNT];
     uint32_t crashes;
     uint32_t restarts;
