@@ -180,14 +180,18 @@ void sim_twin_compare(struct sim_world *w, enum sim_twin_kind kind) {
     free(t);
 }
 
-/* A record whose append failed may lie on the disk: a start takes it, the run has not. */
+/* A record whose append failed may lie on the disk: a start takes it, the run has not. A tick may have come behind the
+ * flush: then the store has not what the log has. */
 static bool comparable(struct sim_world *w) {
-    return !sim_world_must_restart(w) && mr_pipeline_live(w->pipeline) && !sim_life_has_failed_record(w);
+    struct mr_pipeline_stats stats;
+    mr_pipeline_stats(w->pipeline, &stats);
+    return !sim_world_must_restart(w) && mr_pipeline_live(w->pipeline) && !sim_life_has_failed_record(w) &&
+           mr_results_flushed_seq(w->store.results) >= stats.last_seq;
 }
 
 void sim_twin_look(struct sim_world *w) {
     sim_faults_clear(w);
-    if (!comparable(w)) {
+    if (sim_world_must_restart(w) || !mr_pipeline_live(w->pipeline)) {
         return;
     }
     struct mr_ask flush = {.kind = MR_ASK_FLUSH};
