@@ -7,20 +7,17 @@
 #include "base/hash.h"
 #include "base/report.h"
 #include "server/exchange.h"
+#include "server/http_listen.h"
 
 #include <microhttpd.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
-    LISTEN_BACKLOG = 1024,
     CONNECTION_MEMORY = 32 * 1024, /* measured: larger pools cost more than they give */
     PEM_MAX = 1 << 20,
     ROUND_MAX_MS = 250, /* how late a deadline may be noticed */
@@ -204,6 +201,10 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         mr_exchange_back(exchange);
         return send_answer(exchange);
     }
+    if (exchange->stage == MR_STAGE_ANSWERING) {
+        /* The daemon stops: MHD_queue_response said yes, dropped the answer, and asks again. */
+        return MHD_NO;
+    }
     if (*data_len == 0) {
         return follow(exchange, mr_exchange_end(exchange));
     }
@@ -283,70 +284,6 @@ static void on_log(void *cls, const char *format, va_list args) {
 }
 
 /* ---- the daemon ---- */
-
-static enum mr_status listen_failed(int fd, const char *host, uint16_t port,
-                                    struct mr_error *error) {
-    int code = errno;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return mr_error_set(error, code == EADDRINUSE ? MR_BUSY : MR_IO,
-                        "cannot listen on %s port %u: %s", host, port, strerror(code));
-}
-
-static enum mr_status listen_on(const struct addrinfo *address, const char *host, uint16_t port,
-                                int *ret, struct mr_error *error) {
-    int on = 1;
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return listen_failed(fd, host, port, error);
-    }
-    /* Accepted sockets inherit TCP_NODELAY. Both are optimisations or conveniences: going on
-     * without is fine. */
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (bind(fd, address->ai_addr, address->ai_addrlen) != 0 || listen(fd, LISTEN_BACKLOG) != 0) {
-        return listen_failed(fd, host, port, error);
-    }
-    *ret = fd;
-    return MR_OK;
-}
-
-static uint16_t port_of(int fd) {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof address;
-    int failed = getsockname(fd, (struct sockaddr *)&address, &len);
-    MR_ASSERT(failed == 0);
-    if (address.ss_family == AF_INET6) {
-        return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
-    }
-    MR_ASSERT(address.ss_family == AF_INET);
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
-}
-
-static enum mr_status open_socket(struct mr_http *http, struct mr_error *error) {
-    const struct mr_config *config = http->server->config;
-    char host[256];
-    char port[8];
-    struct addrinfo *addresses = NULL;
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    (void)snprintf(host, sizeof host, "%.*s", (int)config->http.host.len,
-                   (const char *)config->http.host.ptr);
-    (void)snprintf(port, sizeof port, "%u", config->http.port);
-    int failed = getaddrinfo(host, port, &hints, &addresses);
-    if (failed != 0) {
-        return mr_error_set(error, MR_INVALID, "cannot listen on `%s`: %s", host,
-                            gai_strerror(failed));
-    }
-    enum mr_status status = listen_on(addresses, host, config->http.port, &http->listen_fd, error);
-    freeaddrinfo(addresses);
-    if (status == MR_OK) {
-        http->port = port_of(http->listen_fd);
-    }
-    return status;
-}
 
 static enum mr_status read_pem(struct mr_bytes path, struct mr_buf *ret, struct mr_error *error) {
     char name[4096];
@@ -448,7 +385,7 @@ static enum mr_status start(struct mr_http *http, struct mr_error *error) {
     const struct mr_config *config = server->config;
     enum mr_status status = read_tls(http, error);
     if (status == MR_OK) {
-        status = open_socket(http, error);
+        status = mr_http_listen_open(config, &http->listen_fd, &http->port, error);
     }
     if (status != MR_OK) {
         return status; /* has a text */
@@ -479,6 +416,7 @@ enum mr_status mr_http_open(struct mr_server *server, struct mr_http **ret,
     }
     http->server = server;
     http->listen_fd = -1;
+    http->sink_fd = -1;
     http->header_ns = ns_of(config->http.header_timeout_ms);
     http->body_ns = ns_of(config->http.body_timeout_ms);
     http->idle_ns = ns_of(config->http.idle_timeout_ms);
@@ -501,11 +439,7 @@ void mr_http_quiesce(struct mr_http *http) {
         return;
     }
     http->quiesced = true;
-    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
-    MR_ASSERT(fd == MHD_INVALID_SOCKET || fd == http->listen_fd);
-    /* Closed only after the daemon's threads; until then new connections are refused, not left
-     * waiting. */
-    (void)shutdown(http->listen_fd, SHUT_RDWR);
+    http->sink_fd = mr_http_listen_refuse(http->listen_fd); /* MHD_quiesce_daemon is not safe */
 }
 
 static void abandon(struct mr_deadline *entry, void *ctx) {
@@ -534,6 +468,12 @@ static void settle(struct mr_http *http) {
     }
 }
 
+static void close_fd(int fd) {
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
 void mr_http_close(struct mr_http *http) {
     if (http == NULL) {
         return;
@@ -542,10 +482,10 @@ void mr_http_close(struct mr_http *http) {
     settle(http);
     if (http->daemon != NULL) {
         MHD_stop_daemon(http->daemon);
+        http->listen_fd = -1; /* it closed that */
     }
-    if (http->listen_fd >= 0) {
-        (void)close(http->listen_fd);
-    }
+    close_fd(http->listen_fd);
+    close_fd(http->sink_fd);
     mr_deadlines_close(http->deadlines);
     mr_ingest_close(http->ingest);
     mr_buf_finish(&http->certificate);

@@ -40,9 +40,10 @@ struct mr_http {
     uint64_t body_ns;
     uint64_t idle_ns;
     uint64_t id_seed; /* of the request ids made here */
-    int listen_fd;
+    int listen_fd;    /* libmicrohttpd's as soon as there is a daemon; -1: none */
     uint16_t port;
     bool quiesced;
+    int sink_fd;               /* see http_listen.h; -1: none */
     struct mr_buf certificate; /* NUL-terminated */
     struct mr_buf key;
     char start_text[256]; /* what libmicrohttpd said while starting */

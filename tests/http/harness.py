@@ -28,6 +28,17 @@ MILLRACE = os.environ.get("MILLRACE", str(ROOT / "build-release/server/millrace"
 GIVE_UP_S = 60 * float(os.environ.get("MILLRACE_PATIENCE", "1"))
 
 
+def until(what, true):
+    """Asks until it is so; a wait without a measured time."""
+    deadline = time.monotonic() + GIVE_UP_S
+    while True:
+        got = true()
+        if got:
+            return got
+        assert time.monotonic() < deadline, "in vain: " + what
+        time.sleep(0.02)
+
+
 class Answer:
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body

@@ -19,8 +19,8 @@ import sqlite3
 import subprocess
 import time
 
-from harness import MILLRACE, Server, check_ledger, run, server
-from test_operation import BASE, CONFIG, E, SMALL, STREAM, accepted, directory, events, millrace, refused, until
+from harness import MILLRACE, Server, check_ledger, run, server, until
+from test_operation import BASE, CONFIG, E, SMALL, STREAM, accepted, directory, events, millrace, refused
 
 
 def dead(s, **query):

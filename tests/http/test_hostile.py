@@ -4,16 +4,20 @@ Hostile input: smuggling, slow clients, floods, thousands of mutations. The serv
 never reads a request twice, and goes on. Run under ASan as well.
 """
 import concurrent.futures
-import json
+import contextlib
+import http.client
 import random
+import re
 import socket
 import time
 
-from harness import GIVE_UP_S, run, server
+from harness import GIVE_UP_S, run, server, until
 
-CONFIG = """
+PATIENT = "header_timeout: 10m, body_timeout: 10m, idle_timeout: 10m"  # nobody is cut off whom a busy machine delays
+CONFIG = f"""
+http: {{ listen: 127.0.0.1:0, {PATIENT}, connections: 60 }}
+""" + """
 node: { data_dir: "@DIR@/data", shards: 2 }
-http: { listen: 127.0.0.1:0, header_timeout: 1s, body_timeout: 2s, idle_timeout: 2s, connections: 60 }
 limits: { body: 1MiB, inflated: 2MiB, event: 64KiB, in_flight: 4MiB }
 log: { segment: 64MiB }
 streams:
@@ -21,6 +25,9 @@ streams:
 rules:
   r: { from: s, group_by: [key], window: { type: tumbling, size: 1m }, metrics: { n: count, total: { sum: value } } }
 """
+
+CUTS_BODIES = CONFIG.replace("body_timeout: 10m", "body_timeout: 2s")
+IMPATIENT = CONFIG.replace(PATIENT, "header_timeout: 1s, body_timeout: 2s, idle_timeout: 2s")
 
 E = "/v1/streams/s/events"
 GOOD = b'{"id":"g"}'
@@ -37,6 +44,17 @@ def statuses(data):
 def alive(s):
     answer = s.post(E, GOOD)
     assert answer.status == 200 and answer.json["received"] == 1, answer
+
+
+def alive_again(s):
+    """Alive, though it may have cut us off as well, or had no room for us."""
+    def served():
+        try:
+            alive(s)
+            return True
+        except (OSError, http.client.HTTPException):
+            return False
+    until("it serves", served)
 
 
 SMUGGLING = [
@@ -99,16 +117,16 @@ def closes(s, *pieces, pause=0.0):
 
 
 def test_slow_clients_are_cut_off():
-    with server(CONFIG) as s:
+    with server(IMPATIENT) as s:
         assert closes(s, b"POST ")
         assert closes(s, *[bytes([b]) for b in b"POST /v1/events HTTP/1.1\r\n"], pause=0.1)
         assert closes(s, head(b"Host: x", b"Content-Length: 100"), *[b" "] * 40, pause=0.1)
         assert closes(s, head(b"Host: x", method=b"GET", path=b"/livez"))  # idle behind an answer
-        alive(s)
+        alive_again(s)
 
 
 def test_a_body_cut_short_leaves_nothing_behind():
-    with server(CONFIG) as s:
+    with server(CUTS_BODIES) as s:
         before = s.metric("millrace_events_received_total", stream="s")
         s.raw(head(b"Host: x", b"Content-Length: 500") + b'{"id":"cut1"}\n{"id":"cut2"}\n')
         s.raw(head(b"Host: x", b"Transfer-Encoding: chunked") + b'10\r\n{"id":"cut3"}   \r\n')
@@ -117,45 +135,56 @@ def test_a_body_cut_short_leaves_nothing_behind():
 
 
 def test_in_flight_bound_gives_503_and_stays_alive():
-    with server(CONFIG) as s:
-        open_ones = []
-        refused = 0
-        for i in range(12):
-            c = socket.create_connection(("127.0.0.1", s.port), timeout=GIVE_UP_S)
-            c.sendall(head(b"Host: x", b"Content-Length: 1000000", b"Expect: 100-continue"))
-            answer = c.recv(4096)
-            if answer.startswith(b"HTTP/1.1 503"):
-                refused += 1
-                assert b"Retry-After:" in answer
-                c.close()
-            else:
-                assert answer.startswith(b"HTTP/1.1 100"), answer
-                try:
-                    c.sendall(b" " * 900000)
-                except (BrokenPipeError, ConnectionResetError):
-                    refused += 1
-                open_ones.append(c)
-        assert refused > 0
-        for c in open_ones:
-            c.close()
-        deadline = time.monotonic() + GIVE_UP_S
-        while s.post(E, GOOD).status != 200:
-            assert time.monotonic() < deadline
+    """Of 4 MiB. What was sent counts when the server has it, so each step waits for that, not for a time."""
+    with server(CONFIG) as s, contextlib.ExitStack() as opened:
+        in_flight = lambda: s.metric("millrace_queue_bytes", queue="in_flight")
+
+        def announce(length):
+            c = opened.enter_context(socket.create_connection(("127.0.0.1", s.port), timeout=GIVE_UP_S))
+            c.sendall(head(b"Host: x", b"Content-Length: %d" % length, b"Expect: 100-continue"))
+            return c, c.recv(4096)
+
+        def admitted(length):
+            c, answer = announce(length)
+            assert answer.startswith(b"HTTP/1.1 100 "), answer
+            return c
+
+        def arrives(c, count):
+            total = in_flight() + count
+            c.sendall(b" " * count)
+            until("it is in the server", lambda: in_flight() == total)
+
+        for _ in range(4):
+            arrives(admitted(1000000), 900000)
+        _, answer = announce(1000000)  # 3.6 and 1 MB
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After:" in answer, answer
+        two = [admitted(500000) for _ in range(2)]  # there is room for each of them
+        arrives(two[0], 499999)
+        two[1].sendall(b" " * 500000)  # but not for both
+        answer = two[1].recv(4096)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After:" in answer, answer
+        assert in_flight() == 4 * 900000 + 499999
+        opened.close()
+        until("all of it is given back", lambda: in_flight() == 0)
         alive(s)
 
 
 def test_connection_limit():
-    with server(CONFIG) as s:
-        many = [socket.create_connection(("127.0.0.1", s.port), timeout=GIVE_UP_S) for _ in range(80)]
-        for c in many:
-            c.close()
-        deadline = time.monotonic() + GIVE_UP_S
-        while True:
-            try:
-                alive(s)
-                break
-            except (ConnectionError, OSError):
-                assert time.monotonic() < deadline
+    """Those above it wait until there is room."""
+    with server(CONFIG) as s, contextlib.ExitStack() as opened:
+        own = s.connect()
+
+        def connected():
+            metrics = s.get("/metrics", connection=own).body.decode()
+            return int(re.search(r"(?m)^millrace_http_connections (\d+)$", metrics).group(1))
+
+        assert connected() == 1
+        for _ in range(80):
+            opened.enter_context(socket.create_connection(("127.0.0.1", s.port), timeout=GIVE_UP_S))
+        until("it is full", lambda: connected() >= 60)
+        assert connected() == 60
+        opened.close()
+        alive_again(s)
 
 
 def mutate(r, data):
@@ -185,11 +214,11 @@ def test_mutated_requests():
     body = b'{"id":"m1","time":1700000000000,"key":"\\u00e9\xc3\xa9","value":-1.5e3}\n{"id":"m2","x":[1,{"y":null}]}\n'
     request = head(b"Host: localhost", b"Content-Type: application/x-ndjson", b"Content-Length: %d" % len(body)) + body
     hostile = [mutate(r, request) for _ in range(1500)]
-    with server(CONFIG) as s:
+    with server(IMPATIENT) as s:
         # Side by side: one whose body never comes holds its connection until its deadline.
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
             list(pool.map(s.raw, hostile))
-        alive(s)
+        alive_again(s)
 
 
 def test_mutated_bodies():

@@ -36,7 +36,7 @@ KILL = re.compile(r"^pkill\s+(?:-(?:SIG)?(?P<signal>\w+)\s+)?(?:-x\s+)?millrace\
 ELSEWHERE = re.compile(r"^(?:git clone|cd)\b")  # the reader gets the sources; the test has them
 READS = re.compile(r"^(?:sqlite3|curl(?!.*\s(?:-d|--data\S*|-X|-T|-F|--json)\b))", re.DOTALL)
 PORT = 8080
-PATIENCE_S = 5  # a reader takes longer than results.db needs to have what was sent
+PATIENCE_S = GIVE_UP_S  # a reader takes longer than results.db needs to have what was sent
 
 
 class Command:

@@ -5,16 +5,18 @@
  * charged.
  *
  * Steps: 1. four clients at once, verdicts inline and from a thread; sums are kept. 2. clients that
- * go away while their batch is undecided. 3. bytes in flight. 4. drain. 5. close with undecided
- * batches and questions, which come back later. 6. deadlines of header, body and idle. 7. limits on
- * connections, ports and certificates.
+ * go away while their batch is undecided. 3. bytes in flight. 4. drain, also while connections come
+ * and go. 5. close with undecided batches and questions, which come back later. 6. deadlines of
+ * header, body and idle. 7. limits on connections, ports and certificates.
  */
 #include "fixture.h"
 
 #include "base/check.h"
+#include "server/http.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,7 +41,7 @@ static bool has(const char *response, const char *part) {
     return true;
 }
 
-enum { CLIENTS = 4, ROUNDS = 60 };
+enum { CLIENTS = 4, ROUNDS = 60, STOPS = 40 };
 
 static void *post_many(void *arg) {
     _Atomic uint64_t *accepted = arg;
@@ -194,26 +196,76 @@ static void test_drain(void **state) {
     fixture_close(&fixture);
 }
 
-static void test_close_undecided(void **state) {
+static void *come_and_go(void *arg) {
+    _Atomic uint32_t *answered = arg;
+    int fd;
+    while ((fd = client_open(&fixture)) >= 0) { /* until they are refused */
+        client_text(fd, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+        atomic_fetch_add(answered, client_response(fd, false)[0] != '\0');
+        (void)close(fd);
+    }
+    return NULL;
+}
+
+/* One connection a thread: each of them is at its limit again and again. */
+static void test_drain_while_they_come(void **state) {
     (void)state;
+    for (uint32_t round = 0; round < STOPS; round++) {
+        pthread_t threads[CLIENTS];
+        _Atomic uint32_t answered = 0;
+        fixture_open(&fixture, round % 2 == 0 ? "" : "  connections: 2\n", LIMITS);
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            assert_int_equal(pthread_create(&threads[i], NULL, come_and_go, &answered), 0);
+        }
+        while (atomic_load(&answered) < CLIENTS) {
+            (void)sched_yield();
+        }
+        mr_server_drain(fixture.server, 60000);
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            assert_int_equal(pthread_join(threads[i], NULL), 0);
+        }
+        fixture_close(&fixture);
+    }
+}
+
+enum { UNDECIDED = 3 };
+
+static int ask_and_hold(uint32_t held) {
+    int fd = client_open(&fixture);
+    assert_true(fd >= 0);
+    client_text(fd, "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: h\r\n\r\n");
+    fixture_wait_held(held);
+    return fd;
+}
+
+/* hold: how the last of the three is made to wait. */
+static void close_undecided(int (*hold)(uint32_t held)) {
     fixture_open(&fixture, "", LIMITS);
     fixture_judge(JUDGE_HOLD);
-    int first = post_and_hold(1);
-    int second = post_and_hold(2);
-    int query = client_open(&fixture);
-    client_text(query, "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: h\r\n\r\n");
-    fixture_wait_held(3);
+    int fds[UNDECIDED] = {post_and_hold(1), -1, -1};
+    fds[1] = post_and_hold(2);
+    fds[2] = hold(3);
     mr_server_drain(fixture.server, 1); /* in vain */
+    /* The http threads still have the socket in their epoll sets; it must not keep them awake. */
+    struct pollfd listener = {.fd = fixture.server->http->listen_fd, .events = POLLIN};
+    assert_int_equal(poll(&listener, 1, 0), 0);
     mr_server_close(fixture.server);
     fixture.server = NULL;
     /* The answers were sent or the connection was closed with them on the way: never a 200. */
-    int fds[3] = {first, second, query};
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < UNDECIDED; i++) {
         const char *response = client_response(fds[i], false);
         assert_true(response[0] == '\0' || strncmp(response, "HTTP/1.1 503 ", 13) == 0);
         (void)close(fds[i]);
     }
     fixture_close(&fixture); /* the batches come back and are freed */
+}
+
+static void test_close_undecided(void **state) {
+    (void)state;
+    close_undecided(ask_and_hold); /* a question looks a few times a second only whether we close */
+    for (uint32_t i = 0; i < STOPS; i++) {
+        close_undecided(post_and_hold); /* the answers race with libmicrohttpd's end */
+    }
 }
 
 static void test_ask(void **state) {
@@ -312,10 +364,15 @@ static void test_port_in_use(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_many_clients),    cmocka_unit_test(test_gone_client),
-        cmocka_unit_test(test_in_flight),       cmocka_unit_test(test_drain),
-        cmocka_unit_test(test_close_undecided), cmocka_unit_test(test_ask),
-        cmocka_unit_test(test_deadlines),       cmocka_unit_test(test_open_fails),
+        cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_gone_client),
+        cmocka_unit_test(test_in_flight),
+        cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_drain_while_they_come),
+        cmocka_unit_test(test_close_undecided),
+        cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_open_fails),
         cmocka_unit_test(test_port_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
