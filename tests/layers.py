@@ -22,7 +22,7 @@ BELOW = {
 }
 BELOW["pipeline"] = set(BELOW)
 BELOW["server"] = set(BELOW)
-THIRD_PARTY = re.compile(r"<((?:ck_|gnutls/)\w+\.h|xxhash\.h|zlib\.h|zstd\w*\.h|yaml\.h|sqlite3\.h|microhttpd\.h|"
+THIRD_PARTY = re.compile(r"<((?:ck_|gnutls/|openssl/)\w+\.h|xxhash\.h|zlib\.h|zstd\w*\.h|yaml\.h|sqlite3\.h|microhttpd\.h|"
                          r"hiredis/\w+\.h|jemalloc/\w+\.h)>")
 
 
