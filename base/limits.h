@@ -8,6 +8,8 @@
 /* Configuration */
 #define MR_STREAMS_MAX 64
 #define MR_RULES_MAX 256
+#define MR_STORES_MAX 8
+#define MR_STORE_NODES_MAX 32
 #define MR_RULE_METRICS_MAX 64
 #define MR_RULE_KEYS_MAX 8
 #define MR_ID_PARTS_MAX 4
@@ -32,6 +34,9 @@
 
 /* Queues, in messages. The bytes behind them are bounded by limits.in_flight. */
 #define MR_SUBMIT_RING 4096
+#define MR_CLAIM_RING 4096 /* batches on their way to the claimer */
+#define MR_CLAIMS_BYTES_MAX (64u << 20)     /* of ids and commands under way, by store */
+#define MR_CLAIM_BATCHES_BYTES_MAX (32u << 20) /* of batches read from the log to be claimed, by stream */
 #define MR_SHARD_RING 64
 #define MR_EXCHANGE_RING 128 /* more than MR_SHARD_RING, so that a shard's bundles always fit */
 #define MR_FLUSH_RING 64

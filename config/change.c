@@ -26,9 +26,11 @@ struct row {
     const char *why; /* it is refused */
 };
 
-/* Each option of streams and rules: an option without a row fails the first comparison. Of a mapping, its options
- * have the rows. */
+/* Each option of streams and rules, and the names that claims are made under: an option without a row fails the first
+ * comparison. Of a mapping, its options have the rows. */
 static const struct row rows[] = {
+    {MR_SCOPE_NODE, "id", REFUSED, "claims made by the one are not known as the other's own"},
+    {MR_SCOPE_CLUSTER, "name", REFUSED, "claims made under the one are not found under the other"},
     {MR_SCOPE_STREAM, "id", IDS, "ids remembered by the one are not found by the other"},
     {MR_SCOPE_STREAM, "time", LIVE, NULL}, /* its options, too: they print in it */
     {MR_SCOPE_STREAM, "missing_id", LIVE, NULL},
@@ -38,6 +40,9 @@ static const struct row rows[] = {
     {MR_SCOPE_DEDUP, "ids", LIVE, NULL},
     {MR_SCOPE_DEDUP, "when_full", LIVE, NULL},
     {MR_SCOPE_DEDUP, "error", REFUSED, "filters that are filled cannot be made anew"},
+    {MR_SCOPE_DEDUP, "store", ANEW, NULL},
+    {MR_SCOPE_DEDUP, "layout", ANEW, NULL},
+    {MR_SCOPE_DEDUP, "outage", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "out_of_orderness", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "idle_timeout", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "max_future", LIVE, NULL},
@@ -77,6 +82,11 @@ static const struct row *find_row(const struct mr_option *option) {
     MR_UNREACHABLE();
 }
 
+/* Modes that remember in the same form are one. */
+static enum mr_config_dedup form_of(enum mr_config_dedup mode) {
+    return mode == MR_CONFIG_OBSERVE ? MR_CONFIG_EXACT : mode;
+}
+
 static enum effect effect_of(const struct row *row, const struct pair *pair) {
     if (row->effect != IDS && row->effect != MODE) {
         return row->effect;
@@ -90,7 +100,7 @@ static enum effect effect_of(const struct row *row, const struct pair *pair) {
     if (none) {
         return ANEW;
     }
-    return (before == MR_CONFIG_BLOOM) == (now == MR_CONFIG_BLOOM) ? LIVE : REFUSED;
+    return form_of(before) == form_of(now) ? LIVE : REFUSED;
 }
 
 /* "1d" of "horizon: 1d\n". */
@@ -104,14 +114,16 @@ static enum mr_status refuse(struct compare *c, const struct pair *pair,
                              const struct mr_option *option, const char *why) {
     static const char stream[] = "streams.NAME";
     const char *where = mr_scope_where(option->scope);
-    MR_ASSERT(strncmp(where, stream, sizeof stream - 1) == 0);
+    bool of_stream = strncmp(where, stream, sizeof stream - 1) == 0;
+    MR_ASSERT(of_stream == (pair->name.len > 0));
     struct mr_shown before = show_value(c->before.out, option->key);
     return mr_error_set(c->error, MR_MISMATCH,
-                        "%s: `streams.%s%s.%s: %s`: so far it was %s, and %s; go back to %s, or "
+                        "%s: `%s%s%s.%s: %s`: so far it was %s, and %s; go back to %s, or "
                         "begin empty with another node.data_dir",
-                        mr_show(c->now.config->source).text, mr_show(pair->name).text,
-                        where + sizeof stream - 1, option->key,
-                        show_value(c->now.out, option->key).text, before.text, why, before.text);
+                        mr_show(c->now.config->source).text, of_stream ? "streams." : "",
+                        mr_show(pair->name).text, of_stream ? where + sizeof stream - 1 : where,
+                        option->key, show_value(c->now.out, option->key).text, before.text, why,
+                        before.text);
 }
 
 static void print_alone(struct mr_print *print, const struct mr_option *option,
@@ -159,6 +171,21 @@ static enum mr_status compare_scope(struct compare *c, struct pair *pair, enum m
         }
     }
     return status;
+}
+
+/* The names that the claims of a shared store are made under. */
+static enum mr_status compare_claims(struct compare *c) {
+    const struct mr_config *before = c->before.config;
+    const struct mr_config *now = c->now.config;
+    if (before->cluster.name.len == 0 || now->cluster.name.len == 0) {
+        return MR_OK;
+    }
+    struct pair pair = {.name = MR_BYTES(""), .before = before, .now = now};
+    enum mr_status status =
+        compare_option(c, &pair, mr_option_find(MR_SCOPE_CLUSTER, MR_BYTES("name")));
+    return status != MR_OK
+               ? status
+               : compare_option(c, &pair, mr_option_find(MR_SCOPE_NODE, MR_BYTES("id")));
 }
 
 static enum mr_status compare_streams(struct compare *c, struct mr_config_change *ret) {
@@ -220,7 +247,10 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
                         .now = {.config = now, .out = &text_now},
                         .error = error};
     struct mr_config_change change = {.any = false};
-    enum mr_status status = compare_streams(&c, &change);
+    enum mr_status status = compare_claims(&c);
+    if (status == MR_OK) {
+        status = compare_streams(&c, &change);
+    }
     if (status == MR_OK) {
         status = compare_rules(&c, &change);
     }
@@ -233,10 +263,11 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
 }
 
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret) {
-    static const char *const keys[] = {"streams", "rules"};
+    static const char *const keys[] = {"node", "cluster", "stores", "streams", "rules"};
     MR_ASSERT(config->stream_count > 0);
-    struct mr_print print = {.config = config, .out = ret};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+    struct mr_print print = {.config = config, .out = ret, .state = true};
+    size_t first = config->cluster.name.len > 0 ? 0 : 3; /* I7 of config.h */
+    for (size_t i = first; i < sizeof keys / sizeof keys[0]; i++) {
         const struct mr_option *option = mr_option_find(MR_SCOPE_ROOT, mr_bytes_text(keys[i]));
         MR_ASSERT(option != NULL);
         mr_print_option(&print, option, config);

@@ -5,17 +5,23 @@
  *
  * Idea        The log's CONFIG records and every checkpoint carry the YAML of streams and rules they were made with
  *             (mr_config_print_state). At a start this is compared with the configuration at hand, stream by stream
- *             and rule by rule, by name. What is outside of streams and rules may change freely.
+ *             and rule by rule, by name. What is outside of streams and rules may change freely, but for the names that
+ *             claims in a shared store are made under.
  *
  *                 stream   new: begins empty   gone: its ids are forgotten, with a warning
- *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full,
+ *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, outage,
  *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe
  *                          from or to none: what was remembered is not there, or is forgotten, with a warning
+ *                          dedup.store, layout: the claims made so far are elsewhere, and no longer looked at
  *                          refused: id (its parts make the fingerprints; with none on either side it may change),
- *                          exact or observe <-> bloom, bloom's error
+ *                          exact or observe <-> bloom <-> redis, bloom's error
  *                 rule     new: begins empty   gone: its open windows are dropped, with a warning; its table stays
  *                          live: allowed_lateness, groups.*
  *                          begins anew (a new generation): from, group_by, window, metrics
+ *                 node.id, cluster.name
+ *                          refused where dedup mode redis was and is in use: a claim made again after a crash would not
+ *                          be known as this node's own. The cluster's secret is the data directory's KEY, and not here.
+ *                 stores   addresses, times, passwords, TLS: live, and no part of the state
  *
  * Refused     MR_MISMATCH; the process ends with 78; the text names stream and setting, says old and new, why, and how
  *             to go on (go back, or another node.data_dir).
@@ -26,7 +32,8 @@ enum mr_change {
     MR_CHANGE_NONE,
     MR_CHANGE_LIVE, /* something differs that may */
     MR_CHANGE_NEW,
-    MR_CHANGE_ANEW, /* a rule: same name, new generation; a stream: dedup from or to none */
+    MR_CHANGE_ANEW, /* a rule: same name, new generation; a stream: dedup from or to none,
+                     * another store or layout */
 };
 
 struct mr_config_change {
@@ -43,7 +50,14 @@ struct mr_config_change {
 enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
                                  struct mr_config_change *ret, struct mr_error *error) MR_MUST_CHECK;
 
-/* YAML of streams and rules alone, every default written out, that mr_config_parse reads back to the same streams and
- * rules. Equal streams and rules, in equal order, give equal text: `any` is whether it differs. At most 1 MiB: loading
- * refuses a configuration of more. */
+/* YAML of streams and rules alone, every default written out, that mr_config_parse_state reads back to the same streams
+ * and rules. Equal streams and rules, in equal order, give equal text: `any` is whether it differs. At most 1 MiB: loading
+ * refuses a configuration of more.
+ *
+ * With a stream of dedup mode redis node.id, cluster.name and the names and types of the stores in use come before them, by
+ * first use; secrets and addresses are never in it. (Without one mr_config_parse reads it, too.) */
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret);
+/* What mr_config_print_state says, and the defaults of all else: cluster.secret is empty, and the stores have no nodes.
+ * To be compared and printed; whoever runs it takes those of the configuration at hand. name stands in messages. */
+enum mr_status mr_config_parse_state(struct mr_bytes text, const char *name, struct mr_config **ret,
+                                     struct mr_error *error) MR_MUST_CHECK;

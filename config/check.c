@@ -132,6 +132,10 @@ static enum mr_status check_dedup(const struct mr_load *load, const struct mr_co
             return mr_node_error(load->error, n, MR_INVALID, "`%s`: %s", option->key, only);
         }
     }
+    if (stream->dedup.mode == MR_CONFIG_REDIS && mr_node_get(dedup->value, "store") == NULL) {
+        return mr_node_error(load->error, dedup, MR_INVALID,
+                             "`dedup` lacks `store`; expected one of those under `stores`");
+    }
     if (stream->id_parts == 0 && stream->dedup.mode != MR_CONFIG_NONE) {
         return mr_node_error(
             load->error, key, MR_INVALID,
@@ -200,6 +204,9 @@ enum mr_status mr_config_check(const struct mr_load *load) {
     const struct mr_node *key = load->streams->first;
     for (uint32_t i = 0; i < c->stream_count && status == MR_OK; i++, key = key->next) {
         status = check_dedup(load, &c->streams[i], key);
+    }
+    if (status == MR_OK) {
+        status = mr_config_check_stores(load);
     }
     if (status == MR_OK) {
         status = mr_config_check_fields(load);

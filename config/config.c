@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "config/change.h"
 #include "config/interpolate.h"
 #include "config/load.h"
 
@@ -62,6 +63,9 @@ static enum mr_status fill(struct mr_load *load, struct mr_bytes yaml,
         status = mr_load_stream_names(load);
     }
     if (status == MR_OK) {
+        status = mr_load_store_names(load);
+    }
+    if (status == MR_OK) {
         status = mr_load_copy(load, mr_bytes_text(options->name), &load->config->source);
     }
     if (status == MR_OK) {
@@ -101,8 +105,11 @@ enum mr_status mr_config_parse_with(struct mr_bytes yaml, const struct mr_parse_
     }
     struct mr_arena scratch;
     mr_arena_init(&scratch, ARENA_FIRST, ARENA_MAX);
-    struct mr_load load = {
-        .config = config, .arena = config->arena, .disk = options->disk, .error = error};
+    struct mr_load load = {.config = config,
+                           .arena = config->arena,
+                           .disk = options->disk,
+                           .state = options->state,
+                           .error = error};
     enum mr_status status = fill(&load, yaml, options, &scratch);
     mr_arena_finish(&scratch);
     if (status != MR_OK) {
@@ -118,6 +125,12 @@ enum mr_status mr_config_parse(struct mr_bytes yaml, const char *name, char *con
     struct mr_parse_options options = {
         .name = name, .environment = environment, .disk = mr_disk_system()};
     return mr_config_parse_with(yaml, &options, ret, error);
+}
+
+enum mr_status mr_config_parse_state(struct mr_bytes text, const char *name, struct mr_config **ret,
+                                     struct mr_error *error) {
+    struct mr_parse_options options = {.name = name, .state = true};
+    return mr_config_parse_with(text, &options, ret, error);
 }
 
 enum mr_status mr_config_load(const char *path, char *const *environment, struct mr_config **ret,
@@ -151,6 +164,12 @@ void mr_config_close(struct mr_config *config) {
     mr_free(arena);
 }
 
+bool mr_config_keeps_ids(const struct mr_config_stream *stream) {
+    bool elsewhere = stream->dedup.mode == MR_CONFIG_REDIS &&
+                     stream->dedup.outage != MR_CONFIG_OUTAGE_LOCAL;
+    return stream->dedup.mode != MR_CONFIG_NONE && !elsewhere;
+}
+
 uint32_t mr_config_stream_index(const struct mr_config *config, struct mr_bytes name) {
     for (uint32_t i = 0; i < config->stream_count; i++) {
         if (mr_bytes_equal(config->streams[i].name, name)) {
@@ -163,6 +182,15 @@ uint32_t mr_config_stream_index(const struct mr_config *config, struct mr_bytes 
 uint32_t mr_config_rule_index(const struct mr_config *config, struct mr_bytes name) {
     for (uint32_t i = 0; i < config->rule_count; i++) {
         if (mr_bytes_equal(config->rules[i].name, name)) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}
+
+uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes name) {
+    for (uint32_t i = 0; i < config->store_count; i++) {
+        if (mr_bytes_equal(config->stores[i].name, name)) {
             return i;
         }
     }

@@ -16,7 +16,13 @@
  * Left out    Without `streams`: the built-in stream `events`. Without `streams` and `rules`: the built-in
  *             rule too. A file of comments only is the built-in configuration. Streams need `time`, and `id`
  *             but with dedup mode none; rules need `from`, `window.size` and one metric; tokens need `allow`
- *             and one of sha256, sha256_file (read at load, relative to the working directory).
+ *             and one of sha256, sha256_file; stores need `type` and `nodes`; a cluster needs `name` and one of secret,
+ *             secret_file. A *_file that is no certificate is read at load, relative to the working directory.
+ *
+ * Secrets     stand in no message and in nothing printed. Tokens are known by their hash only. The cluster's secret and
+ *             the stores' passwords are kept, and printed as the file they came from (secret_file, password_file), which
+ *             reads back; one that stood in the configuration itself is printed as `secret: (set)`, which is
+ *             refused when it is read: whoever wants the printed file to be one puts secrets in files.
  *
  * Invariants  What the rest of the program may rely on after a load:
  *             I1 limits: body <= inflated; body + inflated <= in_flight <= memory, so that one largest request
@@ -30,11 +36,25 @@
  *                begins with _.
  *             I5 No two tokens have the same hash.
  *             I6 Durations are at most 36,500 days, so that a few of them and a time add up in an int64.
+ *             I7 With a stream of dedup mode redis there is a cluster.name, a cluster.secret of 16 bytes or more, and
+ *                node.id was given; without one there is no cluster. (Not so for mr_config_parse_state.)
+ *             I8 A store has 1 to 32 different nodes, HOST:PORT or [IPV6]:PORT, exactly one unless it is a cluster. A user
+ *                has a password. A TLS certificate has a key.
  */
 #include "base/bytes.h"
 #include "base/limits.h"
 
-enum mr_config_dedup { MR_CONFIG_EXACT, MR_CONFIG_BLOOM, MR_CONFIG_OBSERVE, MR_CONFIG_NONE };
+enum mr_config_dedup {
+    MR_CONFIG_EXACT,
+    MR_CONFIG_BLOOM,
+    MR_CONFIG_OBSERVE,
+    MR_CONFIG_NONE,
+    MR_CONFIG_REDIS, /* strict across nodes: claims in a store */
+};
+enum mr_config_layout { MR_CONFIG_BUCKET, MR_CONFIG_KEY };
+/* While the store of claims is away, or is not strict: refuse events (503), take them and decide later, or let this
+ * node's own table decide. */
+enum mr_config_outage { MR_CONFIG_OUTAGE_REJECT, MR_CONFIG_OUTAGE_HOLD, MR_CONFIG_OUTAGE_LOCAL };
 enum mr_config_when_full { MR_CONFIG_REJECT, MR_CONFIG_EVICT_OLDEST };
 enum mr_config_time { MR_CONFIG_RFC3339, MR_CONFIG_S, MR_CONFIG_MS, MR_CONFIG_US, MR_CONFIG_NS };
 enum mr_config_metric {
@@ -71,12 +91,33 @@ struct mr_config_stream {
         int64_t horizon_ms;
         uint64_t ids; /* over all shards */
         double error; /* bloom */
+        uint32_t store; /* redis: index into mr_config.stores */
+        enum mr_config_layout layout;
+        enum mr_config_outage outage;
     } dedup;
     struct {
         int64_t out_of_orderness_ms;
         int64_t idle_timeout_ms; /* INT64_MAX: off, the watermark waits for events */
         int64_t max_future_ms;
     } watermark;
+};
+
+/* A Redis server or cluster. */
+struct mr_config_store {
+    struct mr_bytes name;
+    struct mr_bytes nodes[MR_STORE_NODES_MAX]; /* "host:port", "[v6]:port" */
+    uint32_t node_count;
+    bool cluster;       /* Redis Cluster; else exactly one node */
+    bool assume_strict; /* a managed service: what cannot be asked is taken to be right */
+    int64_t timeout_ms;
+    int64_t recent_ms;  /* so far back claims are asserted again after a restart or failover of Redis */
+    struct mr_bytes user;
+    struct mr_bytes password;      /* empty: none */
+    struct mr_bytes password_file; /* where it was read; empty: in the configuration */
+    bool tls;
+    struct mr_bytes tls_ca_file; /* empty: the system's; the other two: none */
+    struct mr_bytes tls_cert_file;
+    struct mr_bytes tls_key_file;
 };
 
 struct mr_config_metric_def {
@@ -144,6 +185,13 @@ struct mr_config {
     struct {
         int64_t every_ms;
     } checkpoint;
+    struct {
+        struct mr_bytes name;   /* empty: this node is alone */
+        struct mr_bytes secret; /* all nodes have the same; fingerprints depend on it */
+        struct mr_bytes secret_file; /* where it was read; empty: in the configuration */
+    } cluster;
+    struct mr_config_store *stores;
+    uint32_t store_count;
     struct mr_config_stream *streams;
     uint32_t stream_count;
     struct mr_config_rule *rules;
@@ -161,12 +209,16 @@ enum mr_status mr_config_parse(struct mr_bytes yaml, const char *name, char *con
                                struct mr_config **ret, struct mr_error *error) MR_MUST_CHECK;
 void mr_config_close(struct mr_config *config);
 
-/* The effective configuration as YAML that mr_config_parse reads back to the same. Secrets stay hashes. */
+/* The effective configuration as YAML that mr_config_parse reads back to the same, where secrets come from files. */
 void mr_config_print(const struct mr_config *config, struct mr_buf *ret);
 
 /* All options with defaults, bounds and meaning: for `millrace help config` and docs/CONFIG.md (markdown). */
 void mr_config_help(struct mr_buf *ret, bool markdown);
 
-/* Index of the stream or rule of that name, or UINT32_MAX. */
+/* Whether this node remembers ids of the stream: what dedup.ids and when_full are for. */
+bool mr_config_keeps_ids(const struct mr_config_stream *stream);
+
+/* Index of the stream, rule or store of that name, or UINT32_MAX. */
 uint32_t mr_config_stream_index(const struct mr_config *config, struct mr_bytes name);
 uint32_t mr_config_rule_index(const struct mr_config *config, struct mr_bytes name);
+uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes name);

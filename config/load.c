@@ -133,6 +133,31 @@ enum mr_status mr_load_path(struct mr_load *load, const struct mr_node *value,
     return mr_load_copy(load, value->text, ret);
 }
 
+enum mr_status mr_load_named(struct mr_load *load, const struct mr_node *value, const char *what,
+                             const struct mr_named *items, uint32_t *ret) {
+    uint32_t best = 0;
+    uint32_t best_distance = UINT32_MAX;
+    for (uint32_t i = 0; i < items->count; i++) {
+        struct mr_bytes name = mr_named_name(items, i);
+        if (mr_bytes_equal(name, value->text)) {
+            *ret = i;
+            return MR_OK;
+        }
+        uint32_t distance = mr_value_distance(value->text, name);
+        if (distance < best_distance) {
+            best = i;
+            best_distance = distance;
+        }
+    }
+    if (!mr_value_near(best_distance, value->text)) {
+        return mr_node_error(load->error, value, MR_INVALID,
+                             "`%s` is no %s; expected one of those under `%ss`",
+                             mr_show(value->text).text, what, what);
+    }
+    return mr_node_error(load->error, value, MR_INVALID, "`%s` is no %s; did you mean `%s`?",
+                         mr_show(value->text).text, what, mr_show(mr_named_name(items, best)).text);
+}
+
 /* Half of the processors this process may run on: the rest is for the other kind of threads. */
 static uint32_t cpus_auto(void) {
     cpu_set_t set;
@@ -239,13 +264,23 @@ static enum mr_status load_choice(struct mr_load *load, const struct mr_option *
     return MR_OK;
 }
 
+static bool valid_text(const struct mr_option *option, struct mr_bytes text) {
+    switch (option->type) {
+    case MR_OPTION_NAME:
+        return mr_value_name(text);
+    case MR_OPTION_WORD:
+        return mr_value_word(text);
+    default:
+        MR_ASSERT(option->type == MR_OPTION_TEXT);
+        return memchr(text.ptr, 0, text.len) == NULL;
+    }
+}
+
 static enum mr_status load_text(struct mr_load *load, const struct mr_option *option,
                                 const struct mr_node *value, struct mr_bytes *field,
                                 const char *expected) {
     struct mr_bytes text = value->text;
-    bool valid = option->type == MR_OPTION_NAME ? mr_value_name(text)
-                                                : memchr(text.ptr, 0, text.len) == NULL;
-    if (!valid) {
+    if (!valid_text(option, text)) {
         return mr_node_error(load->error, value, MR_INVALID, "`%s: %s`; expected %s", option->key,
                              mr_show(text).text, expected);
     }
@@ -265,6 +300,7 @@ static enum mr_status load_value(struct mr_load *load, const struct mr_option *o
         return load_choice(load, option, value, field, expected);
     case MR_OPTION_NAME:
     case MR_OPTION_TEXT:
+    case MR_OPTION_WORD:
         return load_text(load, option, value, field, expected);
     case MR_OPTION_FIELD:
         return mr_load_path(load, value, field);
@@ -383,7 +419,8 @@ enum mr_status mr_load_scope(struct mr_load *load, enum mr_scope scope, const st
     if (key == NULL || status != MR_OK) {
         return status;
     }
-    for (o = mr_option_next(scope, NULL); o != NULL; o = mr_option_next(scope, o)) {
+    bool names_only = load->state && scope == MR_SCOPE_STORE;
+    for (o = mr_option_next(scope, NULL); o != NULL && !names_only; o = mr_option_next(scope, o)) {
         if (o->default_text == MR_NEEDED && mr_node_get(mapping, o->key) == NULL) {
             return missing_key(load, o, key);
         }

@@ -18,8 +18,10 @@ struct mr_load {
     struct mr_disk *disk;   /* for *_file; NULL: they are refused */
     struct mr_error *error;
     const struct mr_node *root;
-    /* The mappings whose child i is streams[i], rules[i], tokens[i] of the configuration; NULL:
-     * none. */
+    bool state;             /* of mr_config_print_state: secrets and addresses are not there */
+    /* The mappings whose child i is stores[i], streams[i], rules[i], tokens[i] of the configuration;
+     * NULL: none. */
+    const struct mr_node *stores;
     const struct mr_node *streams;
     const struct mr_node *rules;
     const struct mr_node *tokens;
@@ -29,6 +31,7 @@ struct mr_parse_options {
     const char *name; /* stands in messages */
     char *const *environment;
     struct mr_disk *disk; /* NULL: a *_file is an error; for fuzzing */
+    bool state;           /* mr_config_parse_state */
 };
 
 /* mr_config_parse with the outside world passed in. */
@@ -62,6 +65,10 @@ enum mr_status mr_load_path(struct mr_load *load, const struct mr_node *value,
 enum mr_status mr_load_stream_name(struct mr_load *load, const struct mr_node *value,
                                    uint32_t *ret) MR_MUST_CHECK;
 
+/* Of items, structs that begin with their name, the index of the one that value names. what: "stream". */
+enum mr_status mr_load_named(struct mr_load *load, const struct mr_node *value, const char *what,
+                             const struct mr_named *items, uint32_t *ret) MR_MUST_CHECK;
+
 enum mr_status mr_load_copy(struct mr_load *load, struct mr_bytes text,
                             struct mr_bytes *ret) MR_MUST_CHECK;
 /* "; did you mean `name`?", or nothing for NULL: the end of a message. */
@@ -74,11 +81,14 @@ enum mr_status mr_load_no_memory(const struct mr_load *load) MR_MUST_CHECK;
 /* Zeroed; NULL when out of memory. */
 void *mr_load_array(struct mr_load *load, size_t count, size_t size);
 
-/* Makes room for the streams and sets their names, before anything refers to them. */
+/* Makes room for the streams or stores and sets their names, before anything refers to them. */
 enum mr_status mr_load_stream_names(struct mr_load *load) MR_MUST_CHECK;
+enum mr_status mr_load_store_names(struct mr_load *load) MR_MUST_CHECK;
 
 /* What no single option can say: config/check.c. */
 enum mr_status mr_config_check(const struct mr_load *load) MR_MUST_CHECK;
+/* Stores, the cluster, and the streams whose ids are claimed there: config/check_store.c. */
+enum mr_status mr_config_check_stores(const struct mr_load *load) MR_MUST_CHECK;
 /* The paths that a stream's rules use go together, and the names of a rule's columns:
  * check_fields.c. */
 enum mr_status mr_config_check_fields(const struct mr_load *load) MR_MUST_CHECK;

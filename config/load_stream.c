@@ -31,28 +31,9 @@ enum mr_status mr_load_stream_names(struct mr_load *load) {
 
 enum mr_status mr_load_stream_name(struct mr_load *load, const struct mr_node *value,
                                    uint32_t *ret) {
-    const struct mr_config *config = load->config;
-    uint32_t index = mr_config_stream_index(config, value->text);
-    if (index != UINT32_MAX) {
-        *ret = index;
-        return MR_OK;
-    }
-    uint32_t best = 0;
-    uint32_t best_distance = UINT32_MAX;
-    for (uint32_t i = 0; i < config->stream_count; i++) {
-        uint32_t distance = mr_value_distance(value->text, config->streams[i].name);
-        if (distance < best_distance) {
-            best = i;
-            best_distance = distance;
-        }
-    }
-    if (!mr_value_near(best_distance, value->text)) {
-        return mr_node_error(load->error, value, MR_INVALID,
-                             "`%s` is no stream; expected one of those under `streams`",
-                             mr_show(value->text).text);
-    }
-    return mr_node_error(load->error, value, MR_INVALID, "`%s` is no stream; did you mean `%s`?",
-                         mr_show(value->text).text, mr_show(config->streams[best].name).text);
+    const struct mr_config *c = load->config;
+    struct mr_named streams = {c->streams, sizeof *c->streams, c->stream_count};
+    return mr_load_named(load, value, "stream", &streams, ret);
 }
 
 enum mr_status mr_option_load_streams(struct mr_load *load, const struct mr_node *key,

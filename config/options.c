@@ -12,8 +12,15 @@ const struct mr_choice mr_choices_time[] = {
     {"rfc3339", MR_CONFIG_RFC3339}, {"s", MR_CONFIG_S},   {"ms", MR_CONFIG_MS},
     {"us", MR_CONFIG_US},           {"ns", MR_CONFIG_NS}, {NULL, 0}};
 const struct mr_choice mr_choices_dedup[] = {
-    {"exact", MR_CONFIG_EXACT}, {"bloom", MR_CONFIG_BLOOM},  {"observe", MR_CONFIG_OBSERVE},
-    {"none", MR_CONFIG_NONE},   {"redis", MR_CHOICE_LATER}, {NULL, 0}};
+    {"exact", MR_CONFIG_EXACT}, {"bloom", MR_CONFIG_BLOOM}, {"redis", MR_CONFIG_REDIS},
+    {"observe", MR_CONFIG_OBSERVE}, {"none", MR_CONFIG_NONE}, {NULL, 0}};
+const struct mr_choice mr_choices_layout[] = {
+    {"bucket", MR_CONFIG_BUCKET}, {"key", MR_CONFIG_KEY}, {NULL, 0}};
+const struct mr_choice mr_choices_outage[] = {
+    {"reject", MR_CONFIG_OUTAGE_REJECT}, {"hold", MR_CONFIG_OUTAGE_HOLD},
+    {"local", MR_CONFIG_OUTAGE_LOCAL}, {NULL, 0}};
+const struct mr_choice mr_choices_store[] = {
+    {"redis", 0}, {"postgres", MR_CHOICE_LATER}, {"clickhouse", MR_CHOICE_LATER}, {NULL, 0}};
 const struct mr_choice mr_choices_when_full[] = {
     {"reject", MR_CONFIG_REJECT}, {"evict_oldest", MR_CONFIG_EVICT_OLDEST}, {NULL, 0}};
 const struct mr_choice mr_choices_window[] = {
@@ -40,6 +47,7 @@ const struct mr_choice mr_choices_right[] = {
 /* A row whose field is of another type than its kind writes would corrupt the struct in silence. */
 #define TYPE_NAME struct mr_bytes
 #define TYPE_TEXT struct mr_bytes
+#define TYPE_WORD struct mr_bytes
 #define TYPE_FIELD struct mr_bytes
 #define TYPE_COUNT uint32_t
 #define TYPE_COUNT64 uint64_t
@@ -60,6 +68,7 @@ const struct mr_choice mr_choices_right[] = {
 #define U(scope, key, name, default_text, values, doc)
 #define L(scope, key)
 MR_OPTIONS_PROCESS(V, C, F, S, U, L)
+MR_OPTIONS_CLUSTER(V, C, F, S, U, L)
 MR_OPTIONS_STREAM(V, C, F, S, U, L)
 MR_OPTIONS_RULE(V, C, F, S, U, L)
 #undef V
@@ -90,6 +99,7 @@ MR_OPTIONS_RULE(V, C, F, S, U, L)
 
 static const struct mr_option options[] = {
     MR_OPTIONS_PROCESS(V, C, F, S, U, L)
+    MR_OPTIONS_CLUSTER(V, C, F, S, U, L)
     MR_OPTIONS_STREAM(V, C, F, S, U, L)
     MR_OPTIONS_RULE(V, C, F, S, U, L)
 };
@@ -139,14 +149,31 @@ bool mr_option_applies(const struct mr_option *option, const void *holder, const
     if (option->scope != MR_SCOPE_DEDUP || strcmp(option->key, "mode") == 0) {
         return true;
     }
+    static const struct {
+        const char *key;
+        enum mr_config_dedup mode;
+        const char *only;
+    } of_one_mode[] = {
+        {"error", MR_CONFIG_BLOOM, "only mode bloom has one"},
+        {"store", MR_CONFIG_REDIS, "only mode redis has one"},
+        {"layout", MR_CONFIG_REDIS, "only mode redis has one"},
+        {"outage", MR_CONFIG_REDIS, "only mode redis has one"},
+    };
     const struct mr_config_stream *stream = holder;
     if (stream->dedup.mode == MR_CONFIG_NONE) {
         *ret_only = "it means nothing with mode none";
         return false;
     }
-    bool bloom = stream->dedup.mode == MR_CONFIG_BLOOM;
-    if (strcmp(option->key, "error") == 0 && !bloom) {
-        *ret_only = "only mode bloom has one";
+    for (size_t i = 0; i < sizeof of_one_mode / sizeof of_one_mode[0]; i++) {
+        if (strcmp(option->key, of_one_mode[i].key) == 0 &&
+            stream->dedup.mode != of_one_mode[i].mode) {
+            *ret_only = of_one_mode[i].only;
+            return false;
+        }
+    }
+    bool of_table = strcmp(option->key, "ids") == 0 || strcmp(option->key, "when_full") == 0;
+    if (of_table && !mr_config_keeps_ids(stream)) {
+        *ret_only = "it means nothing with mode redis unless outage is local";
         return false;
     }
     return true;
@@ -190,6 +217,9 @@ void mr_option_show_values(const struct mr_option *option, struct mr_buf *ret) {
         return;
     case MR_OPTION_TEXT:
         mr_buf_append_text(ret, "a file path");
+        return;
+    case MR_OPTION_WORD:
+        mr_buf_append_text(ret, "a text without spaces");
         return;
     case MR_OPTION_FIELD:
         mr_buf_append_text(ret, "a field such as time or data.order.id");

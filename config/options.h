@@ -25,6 +25,7 @@
  *             A row of a stream or a rule also has a line in config/change.c: what a change of it does to state.
  * Units       Bounds: milliseconds, bytes, counts; of a RATE in 10^-9.
  */
+#include "base/check.h"
 #include "base/limits.h"
 #include "config/config.h"
 #include "config/value.h"
@@ -61,6 +62,9 @@
     X(LIMITS, "limits")                                                                            \
     X(LOG, "log")                                                                                  \
     X(CHECKPOINT, "checkpoint")                                                                    \
+    X(CLUSTER, "cluster")                                                                          \
+    X(STORE, "stores.NAME")                                                                        \
+    X(STORE_TLS, "stores.NAME.tls")                                                                \
     X(STREAM, "streams.NAME")                                                                      \
     X(TIME, "streams.NAME.time")                                                                   \
     X(DEDUP, "streams.NAME.dedup")                                                                 \
@@ -74,6 +78,7 @@
 #define MR_OPTION_TYPES(X)                                                                         \
     X(NAME)         /* struct mr_bytes */                                                          \
     X(TEXT)         /* struct mr_bytes; a file path: any text but an empty one or one with NUL */  \
+    X(WORD)         /* struct mr_bytes; any characters but spaces and control characters */        \
     X(FIELD)        /* struct mr_bytes; a dotted path into an event */                             \
     X(COUNT)        /* uint32_t */                                                                 \
     X(COUNT64)      /* uint64_t */                                                                 \
@@ -92,13 +97,17 @@
     S(ROOT, "limits", LIMITS, MR_OPTIONAL, "What one request and all of them may take.")           \
     S(ROOT, "log", LOG, MR_OPTIONAL, "The durable event log.")                                     \
     S(ROOT, "checkpoint", CHECKPOINT, MR_OPTIONAL, "How state is saved, for a quick start.")       \
+    S(ROOT, "cluster", CLUSTER, MR_OPTIONAL, "The nodes that share a store. Only with one.")       \
+    U(ROOT, "stores", stores, MR_OPTIONAL, "a mapping NAME: store, up to 8",                       \
+      "The services beside it that nodes share.")                                                  \
     U(ROOT, "streams", streams, MR_OPTIONAL, "a mapping NAME: stream, 1 to 64",                    \
       "The named inputs. Left out: the built-in stream `events`.")                                 \
     U(ROOT, "rules", rules, MR_OPTIONAL, "a mapping NAME: rule, up to 256",                        \
       "The aggregations. Without streams and rules: the built-in rule `events_by_type`.")          \
-    L(ROOT, "results") L(ROOT, "cluster") L(ROOT, "stores") L(ROOT, "sinks")                       \
+    L(ROOT, "results") L(ROOT, "sinks")                                                            \
     V(NODE, mr_config, "id", NAME, node.id, 0, 0, "node-1",                                        \
-      "Name of this node, unique among those that write to one place.")                            \
+      "Name of this node, unique among those that write to one place. With dedup mode redis it "   \
+      "must be given.")                                                                            \
     V(NODE, mr_config, "data_dir", TEXT, node.data_dir, 0, 0, "./millrace-data",                   \
       "Directory of the log and of all else that must outlive the process.")                       \
     V(NODE, mr_config, "shards", CPUS, node.shards, 1, MR_SHARDS_MAX, "auto",                      \
@@ -163,6 +172,41 @@
     V(CHECKPOINT, mr_config, "every", DURATION, checkpoint.every_ms, MR_MS_100MS, MR_MS_1D, "30s", \
       "Time between two checkpoints. A start reads the last one and the log behind it.")
 
+#define MR_OPTIONS_CLUSTER(V, C, F, S, U, L)                                                       \
+    V(CLUSTER, mr_config, "name", NAME, cluster.name, 0, 0, MR_NEEDED,                             \
+      "Name of the cluster, the same on all nodes; what they share begins with it.")               \
+    U(CLUSTER, "secret", secret, MR_OPTIONAL, "16 to 4096 bytes",                                  \
+      "The same on all nodes; ids are hashed with it. Either this or secret_file.")                \
+    U(CLUSTER, "secret_file", secret_file, MR_OPTIONAL, "a file path",                             \
+      "File that holds the secret; a newline at its end is left out.")                             \
+    F(STORE, "type", mr_choices_store, MR_NEEDED, "redis: Redis 7.0 or newer, or Redis Cluster.")  \
+    U(STORE, "nodes", nodes, MR_NEEDED, "a list of 1 to 32 of HOST:PORT, [IPV6]:PORT, HOST",       \
+      "Where it listens; port 6379 where none is given. Exactly one without cluster: true, some "  \
+      "of them with it.")                                                                          \
+    C(STORE, mr_config_store, "cluster", cluster, mr_choices_bool, "false",                        \
+      "It is a Redis Cluster.")                                                                    \
+    V(STORE, mr_config_store, "timeout", DURATION, timeout_ms, MR_MS_10MS, MR_MS_1M, "200ms",      \
+      "Time for an answer to come; after it the connection is made anew.")                         \
+    V(STORE, mr_config_store, "recent", DURATION, recent_ms, MR_MS_1S, MR_MS_1D, "1m",             \
+      "How far back ids are claimed again after Redis restarted or failed over.")                  \
+    C(STORE, mr_config_store, "assume_strict", assume_strict, mr_choices_bool, "false",            \
+      "Take what a managed service does not tell (its eviction policy, its persistence) to be "    \
+      "right.")                                                                                    \
+    V(STORE, mr_config_store, "user", WORD, user, 0, 0, MR_OPTIONAL,                               \
+      "User to log in as, with a password. Left out: the default user.")                           \
+    U(STORE, "password", password, MR_OPTIONAL, "1 to 4096 bytes",                                 \
+      "Its password. At most one of this and password_file.")                                      \
+    U(STORE, "password_file", password_file, MR_OPTIONAL, "a file path",                           \
+      "File that holds the password; a newline at its end is left out.")                           \
+    U(STORE, "tls", store_tls, "false", "true, false, or a mapping",                               \
+      "Connect with TLS.")                                                                         \
+    V(STORE_TLS, mr_config_store, "ca_file", TEXT, tls_ca_file, 0, 0, MR_OPTIONAL,                 \
+      "Certificates, PEM, one of which must have signed the store's. Left out: the system's.")     \
+    V(STORE_TLS, mr_config_store, "cert_file", TEXT, tls_cert_file, 0, 0, MR_OPTIONAL,             \
+      "Certificate chain to show, PEM; with key_file.")                                            \
+    V(STORE_TLS, mr_config_store, "key_file", TEXT, tls_key_file, 0, 0, MR_OPTIONAL,               \
+      "Its private key, PEM.")
+
 #define MR_OPTIONS_STREAM(V, C, F, S, U, L)                                                        \
     U(STREAM, "id", id, MR_OPTIONAL, "a field, or a list of up to 4",                              \
       "What names an event, the id proper last. May be left out with dedup mode none only.")       \
@@ -178,17 +222,25 @@
     C(TIME, mr_config_stream, "format", time_format, mr_choices_time, "ms",                        \
       "Unit of numbers; strings of RFC 3339 are always understood. rfc3339: only these.")          \
     C(DEDUP, mr_config_stream, "mode", dedup.mode, mr_choices_dedup, "exact",                      \
-      "exact: a table of ids. bloom: a filter, smaller, with false positives. observe: exact, but "\
-      "duplicates are only counted. none: every event is new.")                                    \
+      "exact: a table of ids. bloom: a filter, smaller, with false positives. redis: strict "      \
+      "across nodes, ids are claimed in a store. observe: exact, but duplicates are only counted. "\
+      "none: every event is new.")                                                                 \
     V(DEDUP, mr_config_stream, "horizon", DURATION, dedup.horizon_ms, MR_MS_1S, MR_MS_10Y, "24h",  \
       "How long an id is remembered, at least.")                                                   \
     V(DEDUP, mr_config_stream, "ids", COUNT64, dedup.ids, 1, UINT64_C(100000000000), "10000000",   \
-      "How many ids are remembered at a time, over all shards.")                                   \
+      "How many ids are remembered at a time, over all shards. Mode redis: only for outage local.")\
     C(DEDUP, mr_config_stream, "when_full", dedup.when_full, mr_choices_when_full, "reject",       \
       "reject: answer 503 until ids expire. evict_oldest: forget the oldest early.")               \
     V(DEDUP, mr_config_stream, "error", RATE, dedup.error, 10000, 100000000, "1e-4",               \
       "Share of new events that mode bloom may take for duplicates.")                              \
-    L(DEDUP, "store") L(DEDUP, "layout") L(DEDUP, "hold")                                          \
+    U(DEDUP, "store", dedup_store, MR_OPTIONAL, "the name of a store",                             \
+      "Mode redis, which needs it: where ids are claimed.")                                        \
+    C(DEDUP, mr_config_stream, "layout", dedup.layout, mr_choices_layout, "bucket",                \
+      "Mode redis. bucket: many ids in a hash, several times faster. key: a key for each id, "     \
+      "readable by others. All nodes must have the same.")                                         \
+    C(DEDUP, mr_config_stream, "outage", dedup.outage, mr_choices_outage, "reject",                \
+      "Mode redis, while the store is away or may have forgotten ids. reject: answer 503. hold: "  \
+      "take events, decide later. local: this node's own table decides.")                          \
     V(WATERMARK, mr_config_stream, "out_of_orderness", DURATION, watermark.out_of_orderness_ms, 0, \
       MR_MS_10Y, "30s", "How far behind the newest event others may come in order.")               \
     V(WATERMARK, mr_config_stream, "idle_timeout", DURATION_OFF, watermark.idle_timeout_ms,        \
@@ -272,6 +324,24 @@ struct mr_option {
     const char *doc;
 };
 
+/* An array of streams, rules, stores or tokens: structs that begin with their name. */
+struct mr_named {
+    const void *items;
+    size_t size;
+    uint32_t count;
+};
+
+static_assert(offsetof(struct mr_config_stream, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_rule, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_store, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_token, name) == 0, "mr_named");
+
+static inline struct mr_bytes mr_named_name(const struct mr_named *named, uint32_t i) {
+    struct mr_bytes name;
+    memcpy(&name, (const uint8_t *)named->items + i * named->size, sizeof name);
+    return name;
+}
+
 /* All rows, scope by scope in no order but in order within a scope. */
 const struct mr_option *mr_options(size_t *ret_count);
 /* The next row of the scope behind `after` (NULL: the first), or NULL. */
@@ -302,7 +372,10 @@ extern const struct mr_choice mr_choices_missing_id[];
 extern const struct mr_choice mr_choices_missing_time[];
 extern const struct mr_choice mr_choices_time[];
 extern const struct mr_choice mr_choices_dedup[];
+extern const struct mr_choice mr_choices_layout[];
+extern const struct mr_choice mr_choices_outage[];
 extern const struct mr_choice mr_choices_when_full[];
+extern const struct mr_choice mr_choices_store[];
 extern const struct mr_choice mr_choices_window[];
 extern const struct mr_choice mr_choices_late[];
 extern const struct mr_choice mr_choices_panes[];
@@ -314,7 +387,8 @@ extern const struct mr_choice mr_choices_right[];
 #define MR_OPTION_CODES(X)                                                                         \
     X(streams)                                                                                     \
     X(rules) X(listen) X(tokens) X(sha256) X(sha256_file) X(allow) X(token_streams) X(id) X(time)  \
-        X(from) X(group_by) X(metrics)
+        X(from) X(group_by) X(metrics) X(secret) X(secret_file) X(stores) X(nodes) X(password)     \
+            X(password_file) X(store_tls) X(dedup_store)
 #define X(name)                                                                                    \
     enum mr_status mr_option_load_##name(struct mr_load *load, const struct mr_node *key,          \
                                          void *holder);                                            \

@@ -6,7 +6,7 @@
 #include "base/check.h"
 #include "config/options.h"
 
-static void begin(struct mr_print *p, const char *key) {
+void mr_print_begin(struct mr_print *p, const char *key) {
     mr_buf_printf(p->out, "%*s%s:", (int)(2 * p->depth), "", key);
 }
 
@@ -104,11 +104,12 @@ static void print_choice(struct mr_print *p, const struct mr_option *option, con
 
 static void print_value(struct mr_print *p, const struct mr_option *option, const void *holder) {
     const uint8_t *field = (const uint8_t *)holder + option->offset;
-    begin(p, option->key);
+    mr_print_begin(p, option->key);
     mr_buf_append_char(p->out, ' ');
     switch (option->type) {
     case MR_OPTION_NAME:
     case MR_OPTION_TEXT:
+    case MR_OPTION_WORD:
     case MR_OPTION_FIELD: {
         struct mr_bytes text;
         memcpy(&text, field, sizeof text);
@@ -136,7 +137,7 @@ void mr_print_option(struct mr_print *p, const struct mr_option *option, const v
     if (option->type == MR_OPTION_CODE) {
         option->print(p, option, holder);
     } else if (option->type == MR_OPTION_SCOPE) {
-        begin(p, option->key);
+        mr_print_begin(p, option->key);
         mr_buf_append_char(p->out, '\n');
         p->depth++;
         mr_print_scope(p, option->inner, holder);
@@ -146,12 +147,41 @@ void mr_print_option(struct mr_print *p, const struct mr_option *option, const v
     }
 }
 
+/* Texts that may be left out, and mappings that stand for something by being there. */
+static bool left_out(const struct mr_print *p, const struct mr_option *o, const void *holder) {
+    if (o->type == MR_OPTION_SCOPE) {
+        return (o->inner == MR_SCOPE_TLS && !p->config->http.tls) ||
+               (o->inner == MR_SCOPE_CLUSTER && p->config->cluster.name.len == 0);
+    }
+    if (o->type != MR_OPTION_TEXT && o->type != MR_OPTION_WORD) {
+        return false;
+    }
+    struct mr_bytes text;
+    memcpy(&text, (const uint8_t *)holder + o->offset, sizeof text);
+    return text.len == 0;
+}
+
+/* Addresses and secrets may change; who this node is, and what it shares, is part of the state. */
+static bool in_state(const struct mr_option *o) {
+    switch (o->scope) {
+    case MR_SCOPE_NODE:
+        return strcmp(o->key, "id") == 0;
+    case MR_SCOPE_CLUSTER:
+        return strcmp(o->key, "name") == 0;
+    case MR_SCOPE_STORE:
+        return strcmp(o->key, "type") == 0;
+    default:
+        return true;
+    }
+}
+
 void mr_print_scope(struct mr_print *p, enum mr_scope scope, const void *holder) {
     for (const struct mr_option *o = mr_option_next(scope, NULL); o != NULL;
          o = mr_option_next(scope, o)) {
         const char *only;
-        bool no_tls = o->inner == MR_SCOPE_TLS && !p->config->http.tls;
-        if (o->type != MR_OPTION_LATER && !no_tls && mr_option_applies(o, holder, &only)) {
+        bool skip =
+            o->type == MR_OPTION_LATER || left_out(p, o, holder) || (p->state && !in_state(o));
+        if (!skip && mr_option_applies(o, holder, &only)) {
             mr_print_option(p, o, holder);
         }
     }
@@ -163,9 +193,9 @@ void mr_config_print(const struct mr_config *config, struct mr_buf *ret) {
     MR_ASSERT(print.depth == 0);
 }
 
-static void print_list(struct mr_print *p, const char *key, const struct mr_bytes *items,
-                       uint32_t count) {
-    begin(p, key);
+void mr_print_list(struct mr_print *p, const char *key, const struct mr_bytes *items,
+                   uint32_t count) {
+    mr_print_begin(p, key);
     mr_buf_append_text(p->out, " [");
     for (uint32_t i = 0; i < count; i++) {
         mr_buf_append_text(p->out, i == 0 ? "" : ", ");
@@ -174,56 +204,57 @@ static void print_list(struct mr_print *p, const char *key, const struct mr_byte
     mr_buf_append_text(p->out, "]\n");
 }
 
-/* "key:" and a line for each name, with the scope of each below it; "key: {}" for none. */
-static void print_names(struct mr_print *p, const char *key, enum mr_scope scope, const void *items,
-                        size_t item_size, uint32_t count) {
-    begin(p, key);
-    mr_buf_append_text(p->out, count == 0 ? " {}\n" : "\n");
+void mr_print_named(struct mr_print *p, enum mr_scope scope, struct mr_bytes name,
+                    const void *holder) {
+    mr_buf_printf(p->out, "%*s%.*s:\n", (int)(2 * p->depth), "", (int)name.len,
+                  (const char *)name.ptr);
     p->depth++;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint8_t *item = (const uint8_t *)items + i * item_size;
-        struct mr_bytes name; /* the first member of streams, rules and tokens */
-        memcpy(&name, item, sizeof name);
-        mr_buf_printf(p->out, "%*s%.*s:\n", (int)(2 * p->depth), "", (int)name.len,
-                      (const char *)name.ptr);
-        p->depth++;
-        mr_print_scope(p, scope, item);
-        p->depth--;
+    mr_print_scope(p, scope, holder);
+    p->depth--;
+}
+
+/* "key:" and a line for each name, with the scope of each below it; "key: {}" for none. */
+static void print_names(struct mr_print *p, const char *key, enum mr_scope scope,
+                        struct mr_named named) {
+    mr_print_begin(p, key);
+    mr_buf_append_text(p->out, named.count == 0 ? " {}\n" : "\n");
+    p->depth++;
+    for (uint32_t i = 0; i < named.count; i++) {
+        mr_print_named(p, scope, mr_named_name(&named, i),
+                       (const uint8_t *)named.items + i * named.size);
     }
     p->depth--;
 }
 
-static_assert(offsetof(struct mr_config_stream, name) == 0, "print_names");
-static_assert(offsetof(struct mr_config_rule, name) == 0, "print_names");
-static_assert(offsetof(struct mr_config_token, name) == 0, "print_names");
-
 void mr_option_print_streams(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config *c = holder;
-    print_names(p, o->key, MR_SCOPE_STREAM, c->streams, sizeof *c->streams, c->stream_count);
+    print_names(p, o->key, MR_SCOPE_STREAM,
+                (struct mr_named){c->streams, sizeof *c->streams, c->stream_count});
 }
 
 void mr_option_print_rules(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config *c = holder;
-    print_names(p, o->key, MR_SCOPE_RULE, c->rules, sizeof *c->rules, c->rule_count);
+    print_names(p, o->key, MR_SCOPE_RULE,
+                (struct mr_named){c->rules, sizeof *c->rules, c->rule_count});
 }
 
 void mr_option_print_tokens(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config *c = holder;
-    print_names(p, o->key, MR_SCOPE_TOKEN, c->auth.tokens, sizeof *c->auth.tokens,
-                c->auth.token_count);
+    print_names(p, o->key, MR_SCOPE_TOKEN,
+                (struct mr_named){c->auth.tokens, sizeof *c->auth.tokens, c->auth.token_count});
 }
 
 void mr_option_print_listen(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config *c = holder;
     bool v6 = memchr(c->http.host.ptr, ':', c->http.host.len) != NULL;
-    begin(p, o->key);
+    mr_print_begin(p, o->key);
     mr_buf_printf(p->out, " \"%s%.*s%s:%u\"\n", v6 ? "[" : "", (int)c->http.host.len,
                   (const char *)c->http.host.ptr, v6 ? "]" : "", c->http.port);
 }
 
 void mr_option_print_sha256(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config_token *token = holder;
-    begin(p, o->key);
+    mr_print_begin(p, o->key);
     mr_buf_append_char(p->out, ' ');
     for (size_t i = 0; i < sizeof token->sha256; i++) {
         mr_buf_printf(p->out, "%02x", token->sha256[i]);
@@ -249,7 +280,7 @@ void mr_option_print_allow(struct mr_print *p, const struct mr_option *o, const 
             count++;
         }
     }
-    print_list(p, o->key, rights, count);
+    mr_print_list(p, o->key, rights, count);
 }
 
 void mr_option_print_token_streams(struct mr_print *p, const struct mr_option *o,
@@ -262,18 +293,18 @@ void mr_option_print_token_streams(struct mr_print *p, const struct mr_option *o
     for (uint32_t i = 0; i < token->stream_count; i++) {
         names[i] = p->config->streams[token->streams[i]].name;
     }
-    print_list(p, o->key, names, token->stream_count);
+    mr_print_list(p, o->key, names, token->stream_count);
 }
 
 void mr_option_print_id(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config_stream *stream = holder;
     if (stream->id_parts > 0) {
-        print_list(p, o->key, stream->id, stream->id_parts);
+        mr_print_list(p, o->key, stream->id, stream->id_parts);
     }
 }
 
 void mr_option_print_time(struct mr_print *p, const struct mr_option *o, const void *holder) {
-    begin(p, o->key);
+    mr_print_begin(p, o->key);
     mr_buf_append_char(p->out, '\n');
     p->depth++;
     mr_print_scope(p, MR_SCOPE_TIME, holder);
@@ -282,7 +313,7 @@ void mr_option_print_time(struct mr_print *p, const struct mr_option *o, const v
 
 void mr_option_print_from(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config_rule *rule = holder;
-    begin(p, o->key);
+    mr_print_begin(p, o->key);
     mr_buf_append_char(p->out, ' ');
     mr_print_text(p, p->config->streams[rule->stream].name);
     mr_buf_append_char(p->out, '\n');
@@ -290,12 +321,12 @@ void mr_option_print_from(struct mr_print *p, const struct mr_option *o, const v
 
 void mr_option_print_group_by(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config_rule *rule = holder;
-    print_list(p, o->key, rule->group_by, rule->group_by_count);
+    mr_print_list(p, o->key, rule->group_by, rule->group_by_count);
 }
 
 void mr_option_print_metrics(struct mr_print *p, const struct mr_option *o, const void *holder) {
     const struct mr_config_rule *rule = holder;
-    begin(p, o->key);
+    mr_print_begin(p, o->key);
     mr_buf_append_char(p->out, '\n');
     p->depth++;
     for (uint32_t i = 0; i < rule->metric_count; i++) {

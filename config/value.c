@@ -9,7 +9,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { DISTANCE_LEN_MAX = 64, ADDRESS_LEN_MAX = 64, DEFAULT_PORT = 8080 };
+enum {
+    DISTANCE_LEN_MAX = 64,
+    ADDRESS_LEN_MAX = 64,
+    DEFAULT_PORT = 8080,
+    WORD_LEN_MAX = 256,
+    HOST_LEN_MAX = 253
+};
 
 static bool digit(uint8_t c) {
     return c >= '0' && c <= '9';
@@ -133,6 +139,15 @@ bool mr_value_name(struct mr_bytes text) {
     return true;
 }
 
+bool mr_value_word(struct mr_bytes text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] <= ' ' || text.ptr[i] == 0x7f) {
+            return false;
+        }
+    }
+    return text.len > 0 && text.len <= WORD_LEN_MAX;
+}
+
 bool mr_value_path(struct mr_bytes text) {
     if (text.len == 0 || text.len > MR_PATH_LEN_MAX) {
         return false;
@@ -219,6 +234,50 @@ bool mr_value_listen(struct mr_bytes text, struct mr_bytes *ret_host, uint16_t *
         host = MR_BYTES("127.0.0.1");
     }
     if (port > UINT16_MAX || !read_host(host, &host)) {
+        return false;
+    }
+    *ret_host = host;
+    *ret_port = (uint16_t)port;
+    return true;
+}
+
+/* A name for a resolver, or an IPv4 address: 10.0.0.300 is a mistake and no name. */
+static bool host_name(struct mr_bytes text) {
+    bool number = true;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        bool inside = (c == '-' || c == '.') && i > 0 && text.ptr[i - 1] != '.';
+        if (!letter && !digit(c) && !inside) {
+            return false;
+        }
+        number = number && (digit(c) || c == '.');
+    }
+    uint8_t address[16];
+    return text.len > 0 && text.len <= HOST_LEN_MAX &&
+           (!number || read_address(text, address) == AF_INET);
+}
+
+bool mr_value_node(struct mr_bytes text, uint16_t default_port, struct mr_bytes *ret_host,
+                   uint16_t *ret_port) {
+    bool v6 = text.len > 0 && text.ptr[0] == '[';
+    const uint8_t *end = text.len == 0 ? NULL : memchr(text.ptr, v6 ? ']' : ':', text.len);
+    if (v6 && end == NULL) {
+        return false;
+    }
+    size_t host_len = end == NULL ? text.len : (size_t)(end - text.ptr) + v6;
+    struct mr_bytes host = mr_bytes_of(text.ptr, host_len);
+    uint64_t port = default_port;
+    bool with_port = host_len < text.len;
+    if (with_port &&
+        (text.ptr[host_len] != ':' ||
+         !mr_value_count(mr_bytes_of(text.ptr + host_len + 1, text.len - host_len - 1), &port))) {
+        return false;
+    }
+    uint8_t address[16];
+    bool valid = v6 ? read_address(mr_bytes_of(host.ptr + 1, host.len - 2), address) == AF_INET6
+                    : host_name(host);
+    if (!valid || port == 0 || port > UINT16_MAX) {
         return false;
     }
     *ret_host = host;

@@ -18,6 +18,8 @@ bool mr_value_bytes(struct mr_bytes text, uint64_t *ret);
 bool mr_value_rate(struct mr_bytes text, double *ret);
 /* [a-z_][a-z0-9_-]*, at most MR_NAME_MAX bytes. */
 bool mr_value_name(struct mr_bytes text);
+/* 1 to 256 bytes without spaces and control characters. */
+bool mr_value_word(struct mr_bytes text);
 /* A dotted path of at most MR_PATH_DEPTH_MAX member names: none empty, without control characters.
  */
 bool mr_value_path(struct mr_bytes text);
@@ -27,6 +29,10 @@ bool mr_value_sha256(struct mr_bytes text, uint8_t ret[32]);
 /* 127.0.0.1:8080, [::1]:8080, localhost:8080; an address alone (port 8080) or a port alone
  * (127.0.0.1). *ret_host lies in text, or is a constant. */
 bool mr_value_listen(struct mr_bytes text, struct mr_bytes *ret_host, uint16_t *ret_port);
+/* redis-1.example.org:6379, 10.0.0.1:6379, [::1]:6379; without a port it is default_port. *ret_host
+ * lies in text, with its brackets. */
+bool mr_value_node(struct mr_bytes text, uint16_t default_port, struct mr_bytes *ret_host,
+                   uint16_t *ret_port);
 /* 127.0.0.0/8 and ::1. host as mr_value_listen gives it. */
 bool mr_value_loopback(struct mr_bytes host);
 

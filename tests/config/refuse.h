@@ -12,11 +12,6 @@
 #define FULL         "from: s, window: { size: 1m }, metrics: { n: count }"
 #define TOKEN(keys)  "auth: { tokens: { a: { " keys " } } }\n"
 
-struct refuse {
-    const char *yaml;
-    const char *text;
-};
-
 /* What YAML allows and a configuration does not. */
 static const struct refuse refuse_yaml[] = {
     {"a: &x 1\n", "f:1:4: an anchor (&name); write the value out instead"},
@@ -54,7 +49,7 @@ static const struct refuse refuse_yaml[] = {
 static const struct refuse refuse_unknown[] = {
     {"strems: {}\n", "f:1:1: unknown key `strems`; did you mean `streams`?"},
     {"colour: red\n",
-     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
+     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
     {"node: { shrads: 2 }\n", "f:1:9: unknown key `shrads` in node; did you mean `shards`?"},
     {"http:\n  lisen: 1\n", "f:2:3: unknown key `lisen` in http; did you mean `listen`?"},
     {"http: { tls: { cert: x } }\n",
@@ -85,11 +80,11 @@ static const struct refuse refuse_unknown[] = {
     {"node: { \"data\\u0007dir\": x }\n",
      "f:1:9: unknown key `data\\x07dir` in node; did you mean `data_dir`?"},
     {"\"\": 1\n",
-     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
+     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
     {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: 1\n",
      "f:1:1: unknown key "
      "`aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...`; expected one of "
-     "node, http, auth, limits, log, checkpoint, streams, rules"},
+     "node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
     {"\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
@@ -98,21 +93,17 @@ static const struct refuse refuse_unknown[] = {
      "`\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6...`;"
-     " expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
+     " expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
 };
 
 /* Names that this version does not have. */
 static const struct refuse refuse_later[] = {
     {"results: { retain: 30d }\n", "f:1:1: `results`: known, not in this version"},
-    {"cluster: {}\n", "f:1:1: `cluster`: known, not in this version"},
-    {"stores: {}\n", "f:1:1: `stores`: known, not in this version"},
     {"sinks: {}\n", "f:1:1: `sinks`: known, not in this version"},
     {"http: { redirects: true }\n", "f:1:9: `redirects`: known, not in this version"},
     {TOKEN("quota: 1"), "f:1:24: `quota`: known, not in this version"},
-    {STREAM("dedup: { mode: redis }"), "f:1:48: `mode: redis`: known, not in this version"},
-    {STREAM("dedup: { store: main }"), "f:1:42: `store`: known, not in this version"},
-    {STREAM("dedup: { layout: key }"), "f:1:42: `layout`: known, not in this version"},
-    {STREAM("dedup: { hold: true }"), "f:1:42: `hold`: known, not in this version"},
+    {"stores: { m: { type: postgres } }\n", "f:1:22: `type: postgres`: known, not in this version"},
+    {"stores: { m: { type: clickhouse } }\n", "f:1:22: `type: clickhouse`: known, not in this version"},
     {STREAM("watermark: { source: source }"), "f:1:46: `source`: known, not in this version"},
     {RULE("from: s, where: price > 0"), "f:2:24: `where`: known, not in this version"},
     {RULE(FULL ", sinks: [x]"), "f:2:69: `sinks`: known, not in this version"},
@@ -303,9 +294,9 @@ static const struct refuse refuse_streams[] = {
     {STREAM("missing_time: arival"),
      "f:1:47: `missing_time: arival`; expected arrival or reject; did you mean `arrival`?"},
     {STREAM("dedup: { mode: exat }"),
-     "f:1:48: `mode: exat`; expected exact, bloom, observe or none; did you mean `exact`?"},
+     "f:1:48: `mode: exat`; expected exact, bloom, redis, observe or none; did you mean `exact`?"},
     {STREAM("dedup: { mode: [exact] }"),
-     "f:1:48: `mode`: found a list; expected exact, bloom, observe or none"},
+     "f:1:48: `mode`: found a list; expected exact, bloom, redis, observe or none"},
     {STREAM("dedup: { horizon: 999ms }"),
      "f:1:51: `horizon: 999ms`; expected a duration, 1s to 3650d"},
     {STREAM("dedup: { horizon: 3651d }"),
@@ -546,7 +537,7 @@ static const struct refuse refuse_environment[] = {
      "f:1:17: `shards: 2\\x0ahttp: { threads: 3 }`; expected auto, or 1 to 64"},
     {"node: { id: \"${BINARY}\" }\n", "f:1:13: environment variable `BINARY` is not UTF-8 text"},
     {"\"${NAME}\": 1\n",
-     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, streams, rules"},
+     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
     {"node: { id: ${MISSING:-other} }\n",
      "f:1:14: not YAML: while parsing a flow mapping, did not find expected ',' or '}' (inside { } "
      "or [ ], quote \"${...}\")"},

@@ -16,6 +16,11 @@
 
 #define STREAM(more) "streams: { s: { id: i, time: t, " more " } }\n"
 #define ID(more)     "streams: { s: { time: t, " more " } }\n"
+#define STORES(one, other, node, cluster)                                                          \
+    "node: { id: " node " }\ncluster: { name: " cluster ", secret: sixteen-bytes-of }\n"           \
+    "stores: { " one ": { type: redis, nodes: [h] }, " other ": { type: redis, nodes: [g] } }\n"
+#define REDIS(more)    "dedup: { mode: redis, store: " more " }"
+#define CLAIMING(more) STORES("a", "b", "n", "c") STREAM(REDIS(more))
 #define RULE(keys)                                                                                 \
     "streams: { s: { id: i, time: t }, u: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
 #define FROM_S "from: s, window: { size: 1m }, metrics: { n: count }"
@@ -108,6 +113,56 @@ static const struct change changes[] = {
      "f: `streams.s.dedup.error: 0.001`: so far it was 0.0001, and filters that are filled cannot "
      "be made anew; go "
      "back to 0.0001, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: exact }"), CLAIMING("a"), 0,
+     "f: `streams.s.dedup.mode: redis`: so far it was exact, and what the one remembers cannot be "
+     "moved to the other; go back to exact, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", CLAIMING("a"), STREAM("dedup: { mode: exact }"), 0,
+     "f: `streams.s.dedup.mode: exact`: so far it was redis, and what the one remembers cannot be "
+     "moved to the other; go back to redis, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: bloom }"), CLAIMING("a"), 0,
+     "f: `streams.s.dedup.mode: redis`: so far it was bloom, and what the one remembers cannot be "
+     "moved to the other; go back to bloom, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", CLAIMING("a"), STREAM("dedup: { mode: bloom }"), 0,
+     "f: `streams.s.dedup.mode: bloom`: so far it was redis, and what the one remembers cannot be "
+     "moved to the other; go back to redis, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: observe }"), CLAIMING("a"), 0,
+     "f: `streams.s.dedup.mode: redis`: so far it was observe, and what the one remembers cannot be "
+     "moved to the other; go back to observe, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", CLAIMING("a"), STREAM("dedup: { mode: observe }"), 0,
+     "f: `streams.s.dedup.mode: observe`: so far it was redis, and what the one remembers cannot be "
+     "moved to the other; go back to redis, or begin empty with another node.data_dir"},
+    {MR_SCOPE_DEDUP, "mode", STREAM("dedup: { mode: none }"), CLAIMING("a"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "mode", CLAIMING("a"), STREAM("dedup: { mode: none }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "store", CLAIMING("a"), CLAIMING("b"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "store", CLAIMING("a"), STORES("b", "a", "n", "c") STREAM(REDIS("a")),
+     MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_DEDUP, "store", STREAM(""), "stores: { a: { type: redis, nodes: [h] } }\n" STREAM(""),
+     MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_DEDUP, "layout", CLAIMING("a"), CLAIMING("a, layout: key"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "layout", CLAIMING("a"), CLAIMING("a, layout: bucket"), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_DEDUP, "layout", CLAIMING("a"), CLAIMING("b, layout: key, horizon: 1h"), MR_CHANGE_ANEW,
+     NULL},
+    {MR_SCOPE_DEDUP, "outage", CLAIMING("a"), CLAIMING("a, outage: hold"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "outage", CLAIMING("a, outage: local, ids: 5"), CLAIMING("a"), MR_CHANGE_LIVE,
+     NULL},
+    {MR_SCOPE_DEDUP, "outage", CLAIMING("a, layout: key"), CLAIMING("a, outage: local"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_DEDUP, "ids", CLAIMING("a, outage: local"), CLAIMING("a, outage: local, ids: 5"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "horizon", CLAIMING("a"), CLAIMING("a, horizon: 1h"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "id", CLAIMING("a"), STORES("a", "b", "n", "c") ID("id: j, " REDIS("a")), 0,
+     "f: `streams.s.id: [j]`: so far it was [i], and ids remembered by the one are not found by "
+     "the other; go back to [i], or begin empty with another node.data_dir"},
+    {MR_SCOPE_CLUSTER, "name", CLAIMING("a"), STORES("a", "b", "n", "d") STREAM(REDIS("a")), 0,
+     "f: `cluster.name: d`: so far it was c, and claims made under the one are not found under the "
+     "other; go back to c, or begin empty with another node.data_dir"},
+    {MR_SCOPE_NODE, "id", CLAIMING("a"), STORES("a", "b", "m", "c") STREAM(REDIS("a")), 0,
+     "f: `node.id: m`: so far it was n, and claims made by the one are not known as the other's "
+     "own; go back to n, or begin empty with another node.data_dir"},
+    {MR_SCOPE_NODE, "id", STREAM(""), "node: { id: m }\n" STREAM(""), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_NODE, "id", STREAM("dedup: { mode: none }"), CLAIMING("a"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_NODE, "id", CLAIMING("a"), "node: { id: m }\n" STREAM("dedup: { mode: none }"),
+     MR_CHANGE_ANEW, NULL},
     {MR_SCOPE_WATERMARK, "out_of_orderness", STREAM(""),
      STREAM("watermark: { out_of_orderness: 1s }"), MR_CHANGE_LIVE, NULL},
     {MR_SCOPE_WATERMARK, "idle_timeout", STREAM(""), STREAM("watermark: { idle_timeout: off }"),
@@ -272,11 +327,13 @@ static void names_are_what_counts(void **state_) {
 }
 
 #define YAML                                                                                       \
+    STORES("x", "y", "n", "c")                                                                     \
     "streams:\n"                                                                                   \
     "  s: { id: [a, 'b\"c'], time: { field: t, format: us } }\n"                                   \
     "  u: { time: $t, missing_id: accept, missing_time: reject, dedup: { mode: none },\n"          \
     "       watermark: { idle_timeout: off } }\n"                                                  \
     "  v: { id: i, time: t, dedup: { mode: bloom, when_full: evict_oldest } }\n"                   \
+    "  w: { id: i, time: t, dedup: { mode: redis, store: y } }\n"                                  \
     "rules:\n"                                                                                     \
     "  r: { from: u, group_by: [x, y.z], window: { size: 10s },\n"                                 \
     "       metrics: { n: count, m: { avg: p } }, groups: { when_full: drop } }\n"

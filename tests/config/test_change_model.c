@@ -22,14 +22,17 @@ enum {
     IDS,
     WHEN_FULL,
     ERROR,
+    STORE,
+    LAYOUT,
+    OUTAGE,
     LATE_BY,
     IDLE,
     FUTURE,
     STREAM_SETTINGS
 };
 enum { FROM, GROUP_BY, SIZE, LATENESS, METRICS, MAX, BYTES, GROUPS_FULL, RULE_SETTINGS };
-enum { NAMES = 3, VALUES = 4 };
-enum { EXACT, OBSERVE, BLOOM, NONE };
+enum { NAMES = 3, VALUES = 5, LOCAL = 2 };
+enum { EXACT, OBSERVE, BLOOM, NONE, REDIS };
 
 static const char *const stream_values[STREAM_SETTINGS][VALUES] = {
     [ID] = {"[i]", "[j]", "[i, j]", "[j, i]"},
@@ -37,11 +40,14 @@ static const char *const stream_values[STREAM_SETTINGS][VALUES] = {
     [FORMAT] = {"ms", "rfc3339", "ns"},
     [MISSING_ID] = {"reject", "accept"},
     [MISSING_TIME] = {"arrival", "reject"},
-    [MODE] = {"exact", "observe", "bloom", "none"},
+    [MODE] = {"exact", "observe", "bloom", "none", "redis"},
     [HORIZON] = {"24h", "1h"},
     [IDS] = {"10000000", "7"},
     [WHEN_FULL] = {"reject", "evict_oldest"},
     [ERROR] = {"1e-4", "0.02"},
+    [STORE] = {"x", "y", "z"},
+    [LAYOUT] = {"bucket", "key"},
+    [OUTAGE] = {"reject", "hold", "local"},
     [LATE_BY] = {"30s", "0s"},
     [IDLE] = {"1m", "off", "2m"},
     [FUTURE] = {"5m", "0s"},
@@ -65,6 +71,8 @@ struct spec {
     uint8_t stream[NAMES][STREAM_SETTINGS];
     uint8_t rule[NAMES][RULE_SETTINGS];
     bool turned; /* the last comes first */
+    bool other_node;
+    bool other_cluster;
 };
 
 static uint64_t random_state = 7;
@@ -118,6 +126,8 @@ static struct spec spec_changed(const struct spec *before) {
             s.has_rule[i] = !s.has_rule[i];
         } else if (what == 2) {
             s.turned = !s.turned;
+            s.other_node = below(4) == 0;
+            s.other_cluster = below(4) == 0;
         } else if (what < 10) {
             uint32_t k = below(STREAM_SETTINGS);
             s.stream[i][k] = any_value(stream_values[k]);
@@ -134,12 +144,45 @@ static int place(const struct spec *s, int i) {
     return s->turned ? (i + NAMES - 1) % NAMES : i;
 }
 
+static bool has_claims(const struct spec *s) {
+    bool claims = false;
+    for (int i = 0; i < NAMES; i++) {
+        claims = claims || (s->has_stream[i] && s->stream[i][MODE] == REDIS);
+    }
+    return claims;
+}
+
+static bool has_table(const uint8_t *v) {
+    return v[MODE] != NONE && (v[MODE] != REDIS || v[OUTAGE] == LOCAL);
+}
+
+/* Addresses and secrets differ each time; what they are is no part of the state. */
+static void write_shared(struct mr_buf *yaml, const struct spec *s) {
+    if (has_claims(s)) {
+        mr_buf_printf(yaml, "node: { id: %s }\ncluster: { name: %s, secret: any-of-%u-secrets }\n",
+                      s->other_node ? "m" : "n", s->other_cluster ? "d" : "c", below(1000) + 1000);
+    }
+    for (uint32_t first = below(3), k = 0; k < 3; k++) {
+        mr_buf_printf(yaml, "%s  %s: { type: redis, nodes: [h%u] }\n", k == 0 ? "stores:\n" : "",
+                      stream_values[STORE][(first + k) % 3], below(5));
+    }
+}
+
 static void write_dedup(struct mr_buf *yaml, const uint8_t *v) {
     mr_buf_printf(yaml, ", dedup: { mode: %s", stream_values[MODE][v[MODE]]);
     if (v[MODE] != NONE) {
-        mr_buf_printf(yaml, ", horizon: %s, ids: %s, when_full: %s",
-                      stream_values[HORIZON][v[HORIZON]], stream_values[IDS][v[IDS]],
+        mr_buf_printf(yaml, ", horizon: %s", stream_values[HORIZON][v[HORIZON]]);
+    }
+    if (has_table(v)) {
+        mr_buf_printf(yaml, ", ids: %s, when_full: %s", stream_values[IDS][v[IDS]],
                       stream_values[WHEN_FULL][v[WHEN_FULL]]);
+    }
+    if (v[MODE] == REDIS) {
+        mr_buf_printf(yaml, ", store: %s, layout: %s", stream_values[STORE][v[STORE]],
+                      stream_values[LAYOUT][v[LAYOUT]]);
+        if (v[OUTAGE] != 0 || below(2) == 0) {
+            mr_buf_printf(yaml, ", outage: %s", stream_values[OUTAGE][v[OUTAGE]]);
+        }
     }
     if (v[MODE] == BLOOM && (v[ERROR] != 0 || below(2) == 0)) {
         mr_buf_printf(yaml, ", error: %s", stream_values[ERROR][v[ERROR]]);
@@ -151,6 +194,7 @@ static void write_dedup(struct mr_buf *yaml, const uint8_t *v) {
 static struct mr_config *spec_parse(const struct spec *s) {
     struct mr_buf yaml;
     mr_buf_init(&yaml, PRINT_MAX);
+    write_shared(&yaml, s);
     mr_buf_append_text(&yaml, "streams:\n");
     for (int n = 0; n < NAMES; n++) {
         int i = place(s, n);
@@ -199,20 +243,31 @@ static bool model_refuses(const uint8_t *before, const uint8_t *now) {
     if (before[MODE] == NONE || now[MODE] == NONE) {
         return false;
     }
-    bool was_bloom = before[MODE] == BLOOM;
-    bool is_bloom = now[MODE] == BLOOM;
-    return before[ID] != now[ID] || was_bloom != is_bloom ||
-           (is_bloom && before[ERROR] != now[ERROR]);
+    bool forms_differ = (before[MODE] == BLOOM) != (now[MODE] == BLOOM) ||
+                        (before[MODE] == REDIS) != (now[MODE] == REDIS);
+    return before[ID] != now[ID] || forms_differ ||
+           (now[MODE] == BLOOM && before[ERROR] != now[ERROR]);
 }
 
 static enum mr_change model_stream(const uint8_t *before, const uint8_t *now) {
     if ((before[MODE] == NONE) != (now[MODE] == NONE)) {
         return MR_CHANGE_ANEW;
     }
+    if (now[MODE] == REDIS && (before[STORE] != now[STORE] || before[LAYOUT] != now[LAYOUT])) {
+        return MR_CHANGE_ANEW;
+    }
     bool differs = false;
     for (int k = 0; k < STREAM_SETTINGS; k++) {
-        bool of_ids = k == HORIZON || k == IDS || k == WHEN_FULL;
-        bool counts = k == ERROR ? now[MODE] == BLOOM : !of_ids || now[MODE] != NONE;
+        bool counts = true;
+        if (k == HORIZON) {
+            counts = now[MODE] != NONE;
+        } else if (k == IDS || k == WHEN_FULL) {
+            counts = has_table(before) && has_table(now);
+        } else if (k == STORE || k == LAYOUT || k == OUTAGE) {
+            counts = now[MODE] == REDIS;
+        } else if (k == ERROR) {
+            counts = now[MODE] == BLOOM;
+        }
         differs = differs || (counts && before[k] != now[k]);
     }
     return differs ? MR_CHANGE_LIVE : MR_CHANGE_NONE;
@@ -275,7 +330,8 @@ static void agrees_with_the_model(void **state_) {
             mr_config_close(before);
             before = again;
         }
-        bool refuses = false;
+        bool others = a.other_node != b.other_node || a.other_cluster != b.other_cluster;
+        bool refuses = others && has_claims(&a) && has_claims(&b);
         for (int i = 0; i < NAMES; i++) {
             bool both = a.has_stream[i] && b.has_stream[i];
             refuses = refuses || (both && model_refuses(a.stream[i], b.stream[i]));

@@ -13,28 +13,6 @@
 
 #include <stdio.h>
 
-static void refuse(const char *yaml, const char *text) {
-    struct mr_config *config = NULL;
-    struct mr_error error = {0};
-    enum mr_status status = mr_config_parse(mr_bytes_text(yaml), "f", environment, &config, &error);
-    if (status == MR_OK || strcmp(error.text, text) != 0) {
-        print_error("%s\n", yaml);
-    }
-    assert_string_equal(status == MR_OK ? "accepted" : error.text, text);
-    assert_null(config);
-    bool later = strstr(text, ": known, not in this version") != NULL;
-    assert_int_equal(status, later ? MR_UNSUPPORTED : MR_INVALID);
-    assert_int_equal(error.status, status);
-}
-
-#define REFUSES(name)                                                                              \
-    static void refuses_##name(void **state_) {                                                    \
-        (void)state_;                                                                              \
-        for (size_t i = 0; i < sizeof refuse_##name / sizeof refuse_##name[0]; i++) {              \
-            refuse(refuse_##name[i].yaml, refuse_##name[i].text);                                  \
-        }                                                                                          \
-    }
-
 REFUSES(yaml)
 REFUSES(unknown)
 REFUSES(later)
@@ -63,19 +41,6 @@ static void every_later_row_is_in_the_table(void **state_) {
         }
         assert_true(found);
     }
-}
-
-/* The status of a text that is too large for a table; the error goes to ret. */
-static enum mr_status status_of(struct mr_buf *yaml, struct mr_error *ret) {
-    struct mr_config *config = NULL;
-    assert_false(yaml->failed);
-    enum mr_status status = mr_config_parse(mr_buf_bytes(yaml), "f", environment, &config, ret);
-    if (status == MR_OK) {
-        assert_round_trip(config);
-        mr_config_close(config);
-    }
-    mr_buf_clear(yaml);
-    return status;
 }
 
 static void add_streams(struct mr_buf *yaml, uint32_t count) {
@@ -202,7 +167,11 @@ static void memory_may_end_anywhere(void **state_) {
     static const char yaml[] =
         "node: { id: \"${NAME}\", shards: 2 }\n"
         "auth: { tokens: { a: { sha256: \"" HASH "\", allow: [ingest, query], streams: [s] } } }\n"
-        "streams: { s: { id: [a, b], time: { field: t, format: s } } }\n"
+        "cluster: { name: c, secret: sixteen-bytes-of }\n"
+        "stores: { m: { type: redis, nodes: [h, \"[::1]:1\"], cluster: true, user: u, password: p, "
+        "tls: { ca_file: f } } }\n"
+        "streams: { s: { id: [a, b], time: { field: t, format: s }, "
+        "dedup: { mode: redis, store: m } } }\n"
         "rules: { r: { from: s, group_by: [x, y], window: { size: 1m }, "
         "metrics: { n: count, m: { max: z } } } }\n";
     static const char bad[] = "nod: {}\n";

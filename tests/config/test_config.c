@@ -17,10 +17,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define HASH         "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
-#define STREAM(more) "streams: { s: { id: i, time: t, " more " } }\n"
-#define RULE(keys)   "streams: { s: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
-#define FULL         "from: s, window: { size: 1m }, metrics: { n: count }"
+#define HASH           "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef"
+#define STREAM(more)   "streams: { s: { id: i, time: t, " more " } }\n"
+#define RULE(keys)     "streams: { s: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
+#define STORE(nodes)   "stores: { main: { type: redis, nodes: " nodes " } }\n"
+#define SHARED         "node: { id: a }\ncluster: { name: c-1, secret: '16 bytes or more' }\n"
+#define CLAIMING(more) STREAM("dedup: { mode: redis, store: " more " }")
+#define FULL           "from: s, window: { size: 1m }, metrics: { n: count }"
 
 /* A configuration, and a piece that its printed form must hold. */
 struct accept {
@@ -132,6 +135,40 @@ static const struct accept must_accept[] = {
      "  data_dir: \"$$ $$ $$x $${NAME} n1\"\n"},
     {"node: { shards: \"${A}\" }\n", "  shards: 1\n"},
     {"streams: { \"s\": { id: i, time: t } }\n", "  s:\n"},
+    {"stores:\n", "checkpoint:\n  every: 30s\nstreams:\n"},
+    {"stores: {}\n", "checkpoint:\n  every: 30s\nstreams:\n"},
+    {STORE("[h]"),
+     "stores:\n  main:\n    type: redis\n    nodes: [\"h:6379\"]\n    cluster: false\n"
+     "    timeout: 200ms\n    recent: 1m\n    assume_strict: false\n    tls: false\nstreams:\n"},
+    {STORE("h"), "    nodes: [\"h:6379\"]\n"},
+    {STORE("10.0.0.1:007"), "    nodes: [\"10.0.0.1:7\"]\n"},
+    {STORE("\"[::1]\""), "    nodes: [\"[::1]:6379\"]\n"},
+    {STORE("[a, \"b:1\", \"[fe80::1]:65535\"], cluster: true"),
+     "    nodes: [\"a:6379\", \"b:1\", \"[fe80::1]:65535\"]\n    cluster: true\n"},
+    {STORE("[h], cluster: true, timeout: 10ms, recent: 1s, assume_strict: true"),
+     "    cluster: true\n    timeout: 10ms\n    recent: 1s\n    assume_strict: true\n"},
+    {STORE("[h], timeout: 1m, recent: 24h"), "    timeout: 1m\n    recent: 1d\n"},
+    {STORE("[h], password: open sesame"), "    password: (set)\n"},
+    {STORE("[h], user: \"m\\u00f6:$$\", password: \"open: #sesame\""),
+     "    user: \"m\xc3\xb6:$$\"\n    password: (set)\n    tls: false\n"},
+    {STORE("[h], tls: true"), "    tls: true\n"},
+    {STORE("[h], tls: false"), "    tls: false\n"},
+    {STORE("[h], tls: {}"), "    tls: true\n"},
+    {STORE("[h], tls: { ca_file: /c a }"), "    tls:\n      ca_file: \"/c a\"\nstreams:\n"},
+    {STORE("[h], tls: { cert_file: c, key_file: k }"),
+     "    tls:\n      cert_file: c\n      key_file: k\nstreams:\n"},
+    {SHARED STORE("[h]") CLAIMING("main"), "cluster:\n  name: c-1\n  secret: (set)\nstores:\n"},
+    {SHARED STORE("[h]") CLAIMING("main"),
+     "      mode: redis\n      horizon: 1d\n      store: main\n      layout: bucket\n      outage: "
+     "reject\n    watermark:\n"},
+    {CLAIMING("main, layout: key, outage: hold, horizon: 1h") STORE("[h]") SHARED,
+     "      horizon: 1h\n      store: main\n      layout: key\n      outage: hold\n"},
+    {SHARED STORE("[h]") CLAIMING("main, outage: local, ids: 5, when_full: evict_oldest"),
+     "      ids: 5\n      when_full: evict_oldest\n      store: main\n      layout: bucket\n      "
+     "outage: local\n"},
+    {SHARED "stores: { a: { type: redis, nodes: [h] }, b: { type: redis, nodes: [h], password: "
+            "sesame } }\n" CLAIMING("b"),
+     "      store: b\n"},
 };
 
 static void accepts(void **state_) {
@@ -241,18 +278,6 @@ static void off_is_without_end(void **state_) {
     mr_config_close(c);
 }
 
-static struct mr_config *load_example(const char *name) {
-    char path[512];
-    (void)snprintf(path, sizeof path, "%s/%s", MR_EXAMPLES, name);
-    struct mr_config *config = NULL;
-    struct mr_error error = {0};
-    enum mr_status status = mr_config_load(path, NULL, &config, &error);
-    assert_string_equal(error.text, "");
-    assert_int_equal(status, MR_OK);
-    assert_text(config->source, path);
-    return config;
-}
-
 static enum mr_status visit_example(void *ctx, const char *name) {
     size_t len = strlen(name);
     if (len > 5 && strcmp(name + len - 5, ".yaml") == 0) {
@@ -297,31 +322,6 @@ static void the_git_example_says_what_the_tests_expect(void **state_) {
     assert_int_equal(r->metrics[1].kind, MR_CONFIG_SUM);
     assert_text(r->metrics[1].field, "words");
     mr_config_close(c);
-}
-
-/* A directory for one test, and one file in it. */
-struct place {
-    char dir[64];
-    char file[96];
-};
-
-static struct place write_file(struct mr_bytes content) {
-    struct place p;
-    (void)snprintf(p.dir, sizeof p.dir, "%s/millrace-config-XXXXXX",
-                   getenv("TMPDIR") == NULL || strlen(getenv("TMPDIR")) > 30 ? "/tmp"
-                                                                             : getenv("TMPDIR"));
-    assert_non_null(mkdtemp(p.dir));
-    (void)snprintf(p.file, sizeof p.file, "%s/file", p.dir);
-    struct mr_file *file;
-    assert_int_equal(mr_file_open(mr_disk_system(), p.file, MR_FILE_CREATE, &file), MR_OK);
-    assert_int_equal(mr_file_pwrite(file, content, 0), MR_OK);
-    mr_file_close(file);
-    return p;
-}
-
-static void remove_place(const struct place *p) {
-    assert_int_equal(unlink(p->file), 0);
-    assert_int_equal(rmdir(p->dir), 0);
 }
 
 static void hashes_come_from_files(void **state_) {
@@ -444,6 +444,12 @@ static void state_tells_settings_apart(void **state_) {
         STREAM("watermark: { out_of_orderness: 1s }"),
         STREAM("watermark: { idle_timeout: off }"),
         STREAM("watermark: { max_future: 1s }"),
+        SHARED STORE("[h]") CLAIMING("main"),
+        SHARED STORE("[h]") CLAIMING("main, layout: key"),
+        SHARED STORE("[h]") CLAIMING("main, outage: hold"),
+        SHARED STORE("[h]") CLAIMING("main, outage: local"),
+        SHARED STORE("[h]") CLAIMING("main, outage: local, ids: 7"),
+        SHARED "stores: { other: { type: redis, nodes: [h] } }\n" CLAIMING("other"),
         RULE(FULL ", group_by: a"),
         RULE(FULL ", group_by: [a, b]"),
         RULE(FULL ", group_by: [b, a]"),

@@ -5,6 +5,7 @@
  * 1. The text is the one known by heart, whatever the settings outside of streams and rules are.
  * 2. It reads back to itself: for every mode, metric and awkward name, and at the largest counts.
  * 3. A configuration whose text a start could not read is refused.
+ * 4. With a shared store it says the names that claims are made under, and no secret and no address, which may change.
  */
 #include "support.h"
 
@@ -114,6 +115,133 @@ static void the_state_is_the_known_text(void **state_) {
     assert_int_equal(again->rule_count, 0);
     mr_config_close(again);
     mr_config_close(config);
+}
+
+/* Known by heart as well: with claims in a store. */
+static const char known_shared[] = "node:\n"
+                                   "  id: n\n"
+                                   "cluster:\n"
+                                   "  name: c\n"
+                                   "stores:\n"
+                                   "  b:\n"
+                                   "    type: redis\n"
+                                   "  a:\n"
+                                   "    type: redis\n"
+                                   "streams:\n"
+                                   "  s:\n"
+                                   "    id: [i]\n"
+                                   "    time:\n"
+                                   "      field: t\n"
+                                   "      format: ms\n"
+                                   "    missing_id: reject\n"
+                                   "    missing_time: arrival\n"
+                                   "    dedup:\n"
+                                   "      mode: redis\n"
+                                   "      horizon: 1d\n"
+                                   "      store: b\n"
+                                   "      layout: key\n"
+                                   "      outage: hold\n"
+                                   "    watermark:\n"
+                                   "      out_of_orderness: 30s\n"
+                                   "      idle_timeout: 1m\n"
+                                   "      max_future: 5m\n"
+                                   "  u:\n"
+                                   "    id: [i]\n"
+                                   "    time:\n"
+                                   "      field: t\n"
+                                   "      format: ms\n"
+                                   "    missing_id: reject\n"
+                                   "    missing_time: arrival\n"
+                                   "    dedup:\n"
+                                   "      mode: redis\n"
+                                   "      horizon: 1d\n"
+                                   "      ids: 7\n"
+                                   "      when_full: reject\n"
+                                   "      store: a\n"
+                                   "      layout: bucket\n"
+                                   "      outage: local\n"
+                                   "    watermark:\n"
+                                   "      out_of_orderness: 30s\n"
+                                   "      idle_timeout: 1m\n"
+                                   "      max_future: 5m\n"
+                                   "rules: {}\n";
+
+#define SHARED_STREAMS                                                                             \
+    "streams:\n"                                                                                   \
+    "  s: { id: i, time: t, dedup: { mode: redis, store: b, layout: key, outage: hold } }\n"       \
+    "  u: { id: i, time: t, dedup: { mode: redis, store: a, outage: local, ids: 7 } }\n"
+
+/* Other addresses, secrets, times, stores besides, another order: the same state. */
+static void the_state_has_names_alone(void **state_) {
+    (void)state_;
+    static const char *const yamls[] = {
+        "node: { id: n }\ncluster: { name: c, secret: hunter2-hunter2-hunter2 }\n"
+        "stores: { a: { type: redis, nodes: [hunter2] }, b: { type: redis, nodes: [h] } }\n" SHARED_STREAMS,
+        SHARED_STREAMS
+        "node: { id: n, shards: 3, data_dir: hunter2 }\ncluster: { name: c, secret: another-one-of-these }\n"
+        "stores:\n"
+        "  c: { type: redis, nodes: [hunter2] }\n"
+        "  b: { type: redis, nodes: [g, h], cluster: true, user: hunter2, password: hunter2-password, tls: { ca_file: hunter2 } }\n"
+        "  a: { type: redis, nodes: [h], timeout: 1s, recent: 1h, assume_strict: true, tls: true }\n",
+    };
+    for (size_t i = 0; i < sizeof yamls / sizeof yamls[0]; i++) {
+        struct mr_config *config = parse(yamls[i]);
+        assert_round_trip(config);
+        struct mr_buf text = state_yaml(config);
+        assert_string_equal((const char *)text.ptr, known_shared);
+        mr_buf_finish(&text);
+        struct mr_config *again = state_again(config);
+        assert_text(again->node.id, "n");
+        assert_text(again->cluster.name, "c");
+        assert_int_equal(again->cluster.secret.len, 0);
+        assert_int_equal(again->store_count, 2);
+        for (uint32_t k = 0; k < again->store_count; k++) {
+            assert_int_equal(again->stores[k].node_count, 0);
+        }
+        assert_text(again->stores[again->streams[0].dedup.store].name, "b");
+        assert_text(again->stores[again->streams[1].dedup.store].name, "a");
+        struct mr_config_change change;
+        assert_int_equal(mr_config_compare(again, config, &change, NULL), MR_OK);
+        assert_false(change.any);
+        mr_config_close(again);
+        mr_config_close(config);
+    }
+}
+
+/* A state with claims is no configuration; one without is. A state needs no environment and no files, and is checked. */
+static void a_state_is_read_as_one(void **state_) {
+    (void)state_;
+    struct mr_config *config = NULL;
+    struct mr_error error = {0};
+    assert_int_equal(mr_config_parse(mr_bytes_text(known_shared), "f", NULL, &config, &error), MR_INVALID);
+    assert_string_equal(error.text, "f:6:3: `b` lacks `nodes`; expected a list of 1 to 32 of HOST:PORT, "
+                                    "[IPV6]:PORT, HOST");
+    assert_int_equal(mr_config_parse_state(mr_bytes_text(known), "f", &config, &error), MR_OK);
+    assert_int_equal(config->store_count + config->cluster.name.len, 0);
+    mr_config_close(config);
+    config = NULL;
+    static const struct {
+        const char *yaml;
+        const char *text;
+    } bad[] = {
+        {"stream: {}\n", "f:1:1: unknown key `stream`; did you mean `streams`?"},
+        {"node: { id: \"${NAME}\" }\n",
+         "f:1:13: environment variable `NAME` is not set; set it, or write ${NAME:-default}"},
+        {"cluster: { name: c, secret_file: /etc/hostname }\n",
+         "f:1:34: `secret_file`: expected a file path"},
+        {SHARED_STREAMS, "f:2:53: `b` is no store; expected one of those under `stores`"},
+        {"stores: { a: { type: redis }, b: { type: redis } }\n" SHARED_STREAMS,
+         "f:3:39: `mode: redis` needs cluster: { name: NAME, secret_file: FILE }, the same on all nodes"},
+        {"cluster: { name: c }\nstores: { a: { type: redis }, b: { type: redis } }\n" SHARED_STREAMS,
+         "f:4:39: `mode: redis` needs node: { id: NAME }, another one on each node: two of one name would "
+         "take each other's claims for their own"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        enum mr_status status = mr_config_parse_state(mr_bytes_text(bad[i].yaml), "f", &config, &error);
+        assert_int_equal(status, MR_INVALID);
+        assert_string_equal(error.text, bad[i].text);
+        assert_null(config);
+    }
 }
 
 /* Names of fields that YAML, variables or a line could make something else of. */
@@ -278,6 +406,8 @@ static void a_state_that_could_not_be_read_is_refused(void **state_) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_state_is_the_known_text),
+        cmocka_unit_test(the_state_has_names_alone),
+        cmocka_unit_test(a_state_is_read_as_one),
         cmocka_unit_test(awkward_names_read_back),
         cmocka_unit_test(the_largest_state_reads_back),
         cmocka_unit_test(a_state_that_could_not_be_read_is_refused),

@@ -114,6 +114,75 @@ static void names_and_paths(void **state_) {
     assert_false(mr_value_path(mr_bytes_of("a\0b", 3)));
 }
 
+static void words(void **state_) {
+    (void)state_;
+    static const char *const good[] = {"a", "A-b:c", "\xc3\xb6", "$x"};
+    static const char *const bad[] = {"", "a b", " a", "a\n", "\t", "\x7f"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(mr_value_word(mr_bytes_text(good[i])));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(mr_value_word(mr_bytes_text(bad[i])));
+    }
+    uint8_t word[257];
+    memset(word, 'a', sizeof word);
+    assert_true(mr_value_word(mr_bytes_of(word, 256)));
+    assert_false(mr_value_word(mr_bytes_of(word, 257)));
+    assert_false(mr_value_word(mr_bytes_of("a\0b", 3)));
+}
+
+static void nodes_of_stores(void **state_) {
+    (void)state_;
+    static const struct {
+        const char *text;
+        const char *host;
+        uint16_t port;
+    } good[] = {
+        {"h", "h", 99},
+        {"h:1", "h", 1},
+        {"h:65535", "h", 65535},
+        {"h:0080", "h", 80},
+        {"10.0.0.1", "10.0.0.1", 99},
+        {"10.0.0.1:6379", "10.0.0.1", 6379},
+        {"[::1]", "[::1]", 99},
+        {"[fe80::1:2]:7", "[fe80::1:2]", 7},
+        {"redis-1.Example.org:6379", "redis-1.Example.org", 6379},
+        {"redis_1", "redis_1", 99},
+        {"1a", "1a", 99},
+        {"a.b.", "a.b.", 99},
+        {"3.redis", "3.redis", 99},
+    };
+    struct mr_bytes host;
+    uint16_t port;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(mr_value_node(mr_bytes_text(good[i].text), 99, &host, &port));
+        assert_text(host, good[i].host);
+        assert_int_equal(port, good[i].port);
+    }
+    static const char *const bad[] = {
+        "",           ":",         ":1",         "h:",        "h:0",
+        "h:65536",    "h:-1",      "h:1:2",      "h: 1",      "h:1 ",
+        " h",         "h/0",       "u@h:1",      "redis://h", "::1",
+        "[::1",       "[]",        "[]:1",       "[h]:1",     "[::1]1",
+        "[::1]:",     "[::1]:0",   "::1]",       "[::1]x:1",  "10.0.0",
+        "10.0.0.256", "1",         "6379",       "-h",        ".h",
+        "h..g",       "h\xc3\xb6", "[10.0.0.1]", "[::1%lo]",  "h:99999999999999999999",
+        "."};
+    port = 77;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (mr_value_node(mr_bytes_text(bad[i]), 99, &host, &port)) {
+            print_error("%s\n", bad[i]);
+            fail();
+        }
+    }
+    assert_int_equal(port, 77);
+    uint8_t long_name[254];
+    memset(long_name, 'a', sizeof long_name);
+    assert_true(mr_value_node(mr_bytes_of(long_name, 253), 99, &host, &port));
+    assert_false(mr_value_node(mr_bytes_of(long_name, 254), 99, &host, &port));
+    assert_false(mr_value_node(mr_bytes_of("h\0", 2), 99, &host, &port));
+}
+
 static void addresses(void **state_) {
     (void)state_;
     static const struct {
@@ -325,6 +394,8 @@ int main(void) {
         cmocka_unit_test(sizes),
         cmocka_unit_test(rates),
         cmocka_unit_test(names_and_paths),
+        cmocka_unit_test(words),
+        cmocka_unit_test(nodes_of_stores),
         cmocka_unit_test(addresses),
         cmocka_unit_test(utf8),
         cmocka_unit_test(distances),
