@@ -32,6 +32,22 @@ void mr_secret_derive(const struct mr_hash_key *key, struct mr_bytes stream,
     MR_ASSERT(failed == XXH_OK);
 }
 
+void mr_hash_key_derive(struct mr_bytes name, struct mr_bytes secret, struct mr_hash_key *ret) {
+    XXH3_state_t state;
+    uint64_t name_len = name.len;
+    for (uint64_t half = 0; half < 2; half++) {
+        XXH_errorcode failed = XXH3_128bits_reset_withSeed(&state, half);
+        failed = failed == XXH_OK ? XXH3_128bits_update(&state, &name_len, sizeof name_len) : failed;
+        failed = failed == XXH_OK ? XXH3_128bits_update(&state, name.ptr, name.len) : failed;
+        failed = failed == XXH_OK ? XXH3_128bits_update(&state, secret.ptr, secret.len) : failed;
+        MR_ASSERT(failed == XXH_OK);
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(&state));
+        memcpy(ret->bytes + 16 * half, canonical.digest, sizeof canonical.digest);
+    }
+    static_assert(2 * sizeof(XXH128_canonical_t) == MR_HASH_KEY_LEN, "two halves");
+}
+
 struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct mr_bytes id) {
     XXH128_hash_t hash = XXH3_128bits_withSecret(id.ptr, id.len, secret->bytes, MR_SECRET_LEN);
     return (struct mr_fingerprint){.lo = hash.low64, .hi = hash.high64 & (UINT64_MAX >> 8)};

@@ -41,6 +41,9 @@ struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct m
 /* 64-bit hash of a group key, seeded so that clients cannot aim at one slot. */
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed);
 
+/* The key that all who know a secret share. */
+void mr_hash_key_derive(struct mr_bytes name, struct mr_bytes secret, struct mr_hash_key *ret);
+
 /* A seed for mr_hash64 that is a function of the key and a label. */
 uint64_t mr_hash_seed(const struct mr_hash_key *key, struct mr_bytes label);
 

@@ -104,6 +104,7 @@ void mr_batch_close(struct mr_batch *batch) {
     mr_buf_finish(&batch->body);
     mr_buf_finish(&batch->unescaped);
     mr_free(batch->errors);
+    mr_free(batch->taken);
     mr_free(batch->fps); /* the block begins with them */
     mr_free(batch);
 }

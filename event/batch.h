@@ -114,7 +114,11 @@ enum mr_refusal {
     MR_REFUSAL_DISK_FULL, /* the log's reserve would be touched */
     MR_REFUSAL_LOG_FAILED,
     MR_REFUSAL_DRAINING,
-    MR_REFUSAL_ABANDONED, /* the pipeline stopped with it undecided: unknown outcome, a retry is safe */
+    MR_REFUSAL_STORE_AWAY, /* the store of claims is away, or may not be believed now */
+    /* From here on it is in the log, and may count: a retry is safe. */
+    MR_REFUSAL_UNDECIDED, /* the store of claims went away before it said whose the ids are */
+    MR_REFUSAL_ABANDONED, /* the pipeline stopped with it undecided */
+    MR_REFUSAL_COUNT
 };
 
 #define MR_DETAIL_MAX 120
@@ -166,9 +170,12 @@ struct mr_batch {
     void (*done)(struct mr_batch *batch, void *ctx);
     void *ctx;
     enum mr_refusal refusal; /* set before done */
+    bool pending;            /* done without a refusal, but not decided yet: durable, no verdicts (law L3: hold) */
+    uint8_t *taken;          /* ids that a shared store says are another's: a bit an event; owned; NULL: judge them here */
     uint64_t seq; /* of its bundle, and
                    * lsn of its record: set by the sequencer */
     uint64_t lsn;
+    int64_t recorded_ms; /* of its record; streams with a shared store only */
 
     /* Shared. */
     _Alignas(64) _Atomic uint32_t shards_left;

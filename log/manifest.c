@@ -18,7 +18,7 @@ enum {
     HEADER_LEN = 24,
 
     FIELDS_LEN =
-        5 * 8 + 3 * 4, /* as packed: the manifest's own, a blob's without its bytes, a part's */
+        6 * 8 + 3 * 4, /* as packed: the manifest's own, a blob's without its bytes, a part's */
     BLOB_LEN = 4 * 4 + 8,
     PART_LEN = 4 * 8 + 3 * 4,
 };
@@ -120,6 +120,7 @@ static void pack_body(struct mr_buf *buf, const struct mr_manifest *m) {
     mr_pack_u64(buf, m->incarnation);
     mr_pack_u64(buf, m->seq);
     mr_pack_u64(buf, m->lsn);
+    mr_pack_u64(buf, m->needed_lsn);
     mr_pack_i64(buf, m->recorded_ms);
     mr_pack_u32(buf, m->shards);
     mr_pack_u32(buf, m->blob_count);
@@ -202,6 +203,7 @@ static enum mr_status decode_body(struct mr_bytes body, struct mr_manifest *m) {
     m->incarnation = mr_unpack_u64(&u);
     m->seq = mr_unpack_u64(&u);
     m->lsn = mr_unpack_u64(&u);
+    m->needed_lsn = mr_unpack_u64(&u);
     m->recorded_ms = mr_unpack_i64(&u);
     m->shards = mr_unpack_u32(&u);
     uint32_t blob_count = mr_unpack_u32(&u);

@@ -46,6 +46,7 @@ struct mr_manifest {
     uint64_t incarnation; /* of the log */
     uint64_t seq;         /* everything up to and including this bundle is in it */
     uint64_t lsn;         /* of the last record of that bundle: replay begins at lsn + 1 */
+    uint64_t needed_lsn;  /* the first record that a start from it may read: lsn + 1, or one with undecided events */
     int64_t recorded_ms;
     uint32_t shards;
     struct mr_manifest_blob *blobs;

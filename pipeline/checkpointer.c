@@ -323,7 +323,8 @@ static void say_done(struct mr_checkpointer *c) {
     mr_counter_set(&c->bytes, bytes_on_disk(m));
     /* release: pairs with the acquire in mr_sequencer_step: the manifest that makes it true is durable. While there is
      * one only, a start must be able to do without it. */
-    uint64_t needed = c->kept[0].number == 0 ? 1 : c->kept[0].lsn + 1;
+    uint64_t needed = c->kept[0].number == 0 ? 1 : c->kept[0].needed_lsn;
+    needed = needed < m->needed_lsn ? needed : m->needed_lsn;
     if (MR_BUG(LOG_TRIMMED_EARLY)) {
         needed = m->lsn + 1;
     }
@@ -409,6 +410,7 @@ static enum mr_status adopt_kept(struct mr_manifest *kept, const struct mr_manif
     kept->number = from->number;
     kept->seq = from->seq;
     kept->lsn = from->lsn;
+    kept->needed_lsn = from->needed_lsn;
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; status == MR_OK && i < from->part_count; i++) {
         status = mr_manifest_add_part(kept, &from->parts[i]);

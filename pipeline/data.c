@@ -83,6 +83,26 @@ static enum mr_status open_plan(struct mr_data *data, const struct mr_config *co
     return status;
 }
 
+static enum mr_status remember_epoch(void *ctx, uint32_t store, const struct mr_epoch *epoch) {
+    struct mr_data *data = ctx;
+    struct mr_error error;
+    struct mr_bytes name = data->options.config->stores[store].name;
+    enum mr_status status = mr_datadir_write_epoch(&data->dir, name, epoch, &error);
+    if (status == MR_OK) {
+        data->epochs[store] = *epoch;
+    }
+    return status;
+}
+
+static enum mr_status read_epochs(struct mr_data *data, struct mr_error *error) {
+    const struct mr_config *config = data->options.config;
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < config->store_count; i++) {
+        status = mr_datadir_read_epoch(&data->dir, config->stores[i].name, &data->epochs[i], error);
+    }
+    return status;
+}
+
 enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
                                 struct mr_error *error) {
     const struct mr_config *config = data->options.config;
@@ -91,6 +111,7 @@ enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
         .plan = data->plan,
         .clock = data->options.clock,
         .log = data->log,
+        .log_dir = data->dir.log_dir,
         .dead = data->dead,
         .dead_seq = data->dead_seq,
         .results = data->results,
@@ -100,6 +121,12 @@ enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
         .restored = &data->restored,
         .retain_ms = config->log.retain_ms,
         .retain_bytes = config->log.retain_bytes,
+        .transports = data->live ? data->options.transports : NULL,
+        .key = data->dir.key,
+        .epochs = data->epochs,
+        .remember = remember_epoch,
+        .remember_ctx = data,
+        .seed = data->options.seed,
     };
     uint64_t from_seq = checkpoint ? data->restored.newest.seq + 1 : 1;
     enum mr_status status = mr_log_reader_open(data->options.disk, data->dir.log_dir, from_seq,
@@ -187,9 +214,8 @@ static enum mr_status append_config(struct mr_data *data, struct mr_bytes text,
 
 static enum mr_status parse_state(const struct mr_data *data, struct mr_bytes text,
                                   struct mr_config **ret, struct mr_error *error) {
-    char *environment[] = {NULL};
     enum mr_status status =
-        mr_config_parse(text, "the configuration this data was made with", environment, ret, error);
+        mr_config_parse_state(text, "the configuration this data was made with", ret, error);
     if (status == MR_OK) {
         (*ret)->node.shards = data->options.config->node.shards;
     } else if (status == MR_INVALID || status == MR_UNSUPPORTED) {
@@ -374,6 +400,7 @@ static enum mr_status move_on(struct mr_data *data, struct mr_bytes wanted, stru
     uint64_t anew_seq = theirs && begun ? next->seq : 0;
     if (!next->found || (theirs && next->last && mr_bytes_equal(mr_buf_bytes(&next->text), wanted))) {
         *ret_done = true;
+        data->live = true;
         status = open_plan(data, data->options.config, at->config, anew_seq, error);
         if (status == MR_OK && next->found && begun) {
             say_change(data);
@@ -446,9 +473,15 @@ static enum mr_status open_logs(struct mr_data *data, struct mr_error *error) {
         .segment_bytes = config->log.segment_bytes,
         .reserve_bytes = config->log.reserve_bytes,
         .sync = config->log.sync,
-        .from_lsn = newest->lsn + 1,
+        .from_lsn = newest->number == 0 ? 1 : newest->needed_lsn,
     };
     enum mr_status status = mr_log_open(&options, &data->log, error);
+    if (status == MR_OK && newest->number != 0 && mr_log_last_lsn(data->log) < newest->lsn) {
+        status = mr_error_set(error, MR_CORRUPT, "%s ends at record %llu, but the checkpoint in %s was made at %llu: "
+                              "its last segments are missing", data->dir.log_dir,
+                              (unsigned long long)mr_log_last_lsn(data->log), data->dir.checkpoint_dir,
+                              (unsigned long long)newest->lsn);
+    }
     const struct mr_error *damage = &data->restored.damage;
     if (status == MR_CORRUPT && newest->number == 0 && damage->status != MR_OK) {
         struct mr_error inner = *error; /* the log is not to blame: it was trimmed to what a checkpoint needs */
@@ -510,12 +543,19 @@ static enum mr_status open_from(const struct mr_data_options *options, bool from
     *ret = (struct mr_data){.options = *options, .from_zero = from_zero};
     mr_manifest_init(&ret->restored.newest);
     mr_manifest_init(&ret->restored.before);
+    const struct mr_config *config = options->config;
+    struct mr_hash_key key;
+    mr_hash_key_derive(config->cluster.name, config->cluster.secret, &key);
     enum mr_status status =
-        mr_datadir_open(options->disk, options->config->node.data_dir, &ret->dir, error);
+        mr_datadir_open(options->disk, config->node.data_dir, config->cluster.name.len > 0 ? &key : NULL,
+                        &ret->dir, error);
     if (status != MR_OK) {
         return status;
     }
-    status = open_parts(ret, from_zero, error);
+    status = read_epochs(ret, error);
+    if (status == MR_OK) {
+        status = open_parts(ret, from_zero, error);
+    }
     if (status != MR_OK) {
         mr_data_close(ret);
     }

@@ -30,6 +30,8 @@ struct mr_data_options {
                                    struct mr_error *error);
     void (*close_results)(void *ctx, struct mr_results *results);
     void *ctx;
+    struct mr_redis_transport *const *transports; /* by store of the configuration; NULL: there are none */
+    uint64_t seed; /* 0: random; simulations: of what is drawn */
 };
 
 struct mr_data {
@@ -39,6 +41,8 @@ struct mr_data {
     struct mr_log *log;
     struct mr_log *dead;
     uint64_t dead_seq;
+    struct mr_epoch epochs[MR_STORES_MAX];
+    bool live; /* the plan is the configuration's at last: the pipeline may take events */
     struct mr_plan *plan;
     struct mr_results_rule *results_rules; /* by rule of the plan */
     struct mr_results *results;

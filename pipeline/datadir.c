@@ -108,7 +108,8 @@ static enum mr_status seen_entry(void *ctx, const char *name) {
 }
 
 /* A new key only for a directory without a log: ids in an old log would get other fingerprints. */
-static enum mr_status make_key(struct mr_datadir *dir, struct mr_error *error) {
+static enum mr_status make_key(struct mr_datadir *dir, const struct mr_hash_key *wanted,
+                               struct mr_error *error) {
     bool has_log = false;
     enum mr_status status = mr_disk_list(dir->disk, dir->log_dir, seen_entry, &has_log);
     if (status != MR_OK && status != MR_NOT_FOUND) {
@@ -120,19 +121,22 @@ static enum mr_status make_key(struct mr_datadir *dir, struct mr_error *error) {
                             "every known id would count as new)",
                             dir->path);
     }
-    if (mr_random_bytes(dir->key.bytes, sizeof dir->key.bytes) != MR_OK) {
+    if (wanted != NULL) {
+        dir->key = *wanted;
+    } else if (mr_random_bytes(dir->key.bytes, sizeof dir->key.bytes) != MR_OK) {
         return mr_error_set(error, MR_IO, "the kernel gives no random bytes for the hash key");
     }
     return write_file(dir, "KEY", MR_FILE_SECRET, mr_bytes_of(dir->key.bytes, sizeof dir->key.bytes),
                       error);
 }
 
-static enum mr_status load_key(struct mr_datadir *dir, struct mr_error *error) {
+static enum mr_status load_key(struct mr_datadir *dir, const struct mr_hash_key *wanted,
+                               struct mr_error *error) {
     struct mr_buf key;
     mr_buf_init(&key, 256);
     enum mr_status status = read_file(dir, "KEY", &key, error);
     if (status == MR_NOT_FOUND) {
-        status = make_key(dir, error);
+        status = make_key(dir, wanted, error);
     } else if (status == MR_OK && key.len != sizeof dir->key.bytes) {
         status = mr_error_set(error, MR_CORRUPT, "%s/KEY has %zu bytes, expected %zu", dir->path,
                               key.len, sizeof dir->key.bytes);
@@ -140,11 +144,17 @@ static enum mr_status load_key(struct mr_datadir *dir, struct mr_error *error) {
         memcpy(dir->key.bytes, key.ptr, sizeof dir->key.bytes);
     }
     mr_buf_finish(&key);
+    if (status == MR_OK && wanted != NULL && memcmp(wanted, &dir->key, sizeof *wanted) != 0) {
+        return mr_error_set(error, MR_MISMATCH,
+                            "%s was made with another cluster.name or cluster.secret, or without: give this node another "
+                            "node.data_dir, or go back to what was configured",
+                            dir->path);
+    }
     return status;
 }
 
-enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
-                               struct mr_error *error) {
+enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const struct mr_hash_key *key,
+                               struct mr_datadir *ret, struct mr_error *error) {
     *ret = (struct mr_datadir){.disk = disk};
     if (path.len == 0 || path.len >= sizeof ret->path) {
         return mr_error_set(error, MR_INVALID, "node.data_dir has %zu bytes, expected 1 to %zu",
@@ -161,7 +171,7 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
     }
     status = take_lock(ret, error);
     if (status == MR_OK) {
-        status = load_key(ret, error);
+        status = load_key(ret, key, error);
     }
     if (status == MR_OK) {
         status = check_format(ret, error);
@@ -170,6 +180,37 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struc
         mr_datadir_close(ret);
     }
     return status;
+}
+
+/* MR_STORE names are those of configuration: letters, digits, - and _. */
+static void epoch_name(char ret[MR_NAME_MAX + 8], struct mr_bytes store) {
+    MR_ASSERT(store.len <= MR_NAME_MAX);
+    (void)snprintf(ret, MR_NAME_MAX + 8, "EPOCH-%.*s", (int)store.len, (const char *)store.ptr); /* fits */
+}
+
+enum mr_status mr_datadir_read_epoch(struct mr_datadir *dir, struct mr_bytes store, struct mr_epoch *ret,
+                                     struct mr_error *error) {
+    char name[MR_NAME_MAX + 8];
+    struct mr_buf stored;
+    mr_buf_init(&stored, 256);
+    epoch_name(name, store);
+    *ret = (struct mr_epoch){{0}};
+    enum mr_status status = read_file(dir, name, &stored, error);
+    if (status == MR_OK && stored.len != sizeof ret->bytes) {
+        status = mr_error_set(error, MR_CORRUPT, "%s/%s has %zu bytes, expected %zu", dir->path, name,
+                              stored.len, sizeof ret->bytes);
+    } else if (status == MR_OK) {
+        memcpy(ret->bytes, stored.ptr, sizeof ret->bytes);
+    }
+    mr_buf_finish(&stored);
+    return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+enum mr_status mr_datadir_write_epoch(struct mr_datadir *dir, struct mr_bytes store,
+                                      const struct mr_epoch *epoch, struct mr_error *error) {
+    char name[MR_NAME_MAX + 8];
+    epoch_name(name, store);
+    return write_file(dir, name, MR_FILE_CREATE_NEW, mr_bytes_of(epoch->bytes, sizeof epoch->bytes), error);
 }
 
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,

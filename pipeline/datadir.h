@@ -5,8 +5,10 @@
  *
  *     millrace-data/
  *       LOCK         locked while a process runs
- *       KEY          32 random bytes, 0600: fingerprints depend on it; losing it loses the dedup horizon
+ *       KEY          32 random bytes, or what cluster.secret says; 0600: fingerprints depend on it; losing it loses the
+ *                    dedup horizon
  *       FORMAT       "millrace data, format 2" and a hash of KEY, so that another key is noticed
+ *       EPOCH-<store> of the shared store that claims were made in (dedup/watch.h)
  *       SHARDS       how many shards the results were made with
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       log/         the event log
@@ -18,6 +20,7 @@
  */
 #include "base/file.h"
 #include "base/hash.h"
+#include "dedup/watch.h"
 
 struct mr_datadir {
     struct mr_disk *disk;
@@ -30,8 +33,14 @@ struct mr_datadir {
     char results_path[3200];
 };
 
-enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
-                               struct mr_error *error) MR_MUST_CHECK;
+/* key: the one of the cluster that this node belongs to; NULL: the directory has its own. */
+enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const struct mr_hash_key *key,
+                               struct mr_datadir *ret, struct mr_error *error) MR_MUST_CHECK;
+/* All 0: none yet. */
+enum mr_status mr_datadir_read_epoch(struct mr_datadir *dir, struct mr_bytes store, struct mr_epoch *ret,
+                                     struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_write_epoch(struct mr_datadir *dir, struct mr_bytes store,
+                                      const struct mr_epoch *epoch, struct mr_error *error) MR_MUST_CHECK;
 /* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
  * which groups overflow, depends on it. */
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,

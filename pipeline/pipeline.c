@@ -7,6 +7,9 @@
 #include "pipeline/restore.h"
 #include "pipeline/stations.h"
 
+#include <time.h>
+
+#define LAST_CLAIMS_NS (UINT64_C(10) * 1000 * 1000 * 1000) /* of a stop */
 #define LAST_CHECKPOINT_NS (UINT64_C(60) * 1000 * 1000 * 1000) /* of a stop */
 void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text) {
     /* acq_rel: one thread wins and alone writes the failure. */
@@ -50,7 +53,7 @@ uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline) {
 /* ---- stations ---- */
 
 uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline) {
-    return pipeline->plan->shards + 3;
+    return pipeline->plan->shards + 4;
 }
 
 static enum mr_step step(struct mr_pipeline *p, uint32_t station) {
@@ -66,8 +69,11 @@ static enum mr_step step(struct mr_pipeline *p, uint32_t station) {
     if (station == p->plan->shards + 1) {
         return mr_flusher_step(&p->flusher);
     }
-    MR_ASSERT(station == p->plan->shards + 2);
-    return mr_checkpointer_step(&p->checkpointer);
+    if (station == p->plan->shards + 2) {
+        return mr_checkpointer_step(&p->checkpointer);
+    }
+    MR_ASSERT(station == p->plan->shards + 3);
+    return mr_claimer_step(&p->claimer);
 }
 
 bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station) {
@@ -82,7 +88,8 @@ static struct mr_event_count *wake_of(struct mr_pipeline *p, uint32_t station) {
     if (station <= p->plan->shards) {
         return &p->shards[station - 1].wake;
     }
-    return station == p->plan->shards + 1 ? &p->flusher.wake : &p->checkpointer.wake;
+    struct mr_event_count *last[] = {&p->flusher.wake, &p->checkpointer.wake, &p->claimer.wake};
+    return last[station - p->plan->shards - 1];
 }
 
 static uint64_t sleep_of(const struct mr_pipeline *p, uint32_t station) {
@@ -108,6 +115,7 @@ static void wait_for_room(struct mr_pipeline *p, uint32_t station, uint32_t valu
 
 static void run(struct mr_pipeline *p, uint32_t station) {
     struct mr_event_count *wake = wake_of(p, station);
+    bool claimer = station == p->plan->shards + 3;
     for (;;) {
         uint32_t value = mr_event_count_value(wake);
         /* acquire: pairs with the release in stop_threads */
@@ -115,7 +123,9 @@ static void run(struct mr_pipeline *p, uint32_t station) {
             return;
         }
         enum mr_step done = step(p, station);
-        if (done == MR_STEP_IDLE) {
+        if (done == MR_STEP_IDLE && claimer) {
+            mr_claimer_sleep(&p->claimer, value);
+        } else if (done == MR_STEP_IDLE) {
             mr_event_count_wait(wake, value, sleep_of(p, station));
         } else if (done == MR_STEP_BLOCKED) {
             wait_for_room(p, station, value);
@@ -143,6 +153,12 @@ static void *run_flusher(void *ctx) {
 static void *run_checkpointer(void *ctx) {
     struct mr_checkpointer *checkpointer = ctx;
     run(checkpointer->pipeline, checkpointer->pipeline->plan->shards + 2);
+    return NULL;
+}
+
+static void *run_claimer(void *ctx) {
+    struct mr_claimer *claimer = ctx;
+    run(claimer->pipeline, claimer->pipeline->plan->shards + 3);
     return NULL;
 }
 
@@ -180,6 +196,9 @@ static enum mr_status open_stations(struct mr_pipeline *p, const struct mr_pipel
     if (status == MR_OK) {
         status = mr_checkpointer_open(p, options->checkpoint_dir, options->restored, error);
     }
+    if (status == MR_OK) {
+        status = mr_claimer_open(p, options, error);
+    }
     if (status == MR_OK && options->checkpoint_dir != NULL) {
         p->checkpointer.every_ns = (uint64_t)options->checkpoint_every_ms * 1000000;
     }
@@ -208,6 +227,7 @@ enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struc
     p->plan = options->plan;
     p->clock = options->clock;
     p->log = options->log;
+    p->log_dir = options->log_dir;
     p->dead = options->dead;
     p->results = options->results;
     p->disk = options->disk;
@@ -235,6 +255,7 @@ void mr_pipeline_close(struct mr_pipeline *pipeline) {
     for (uint32_t i = 0; pipeline->shards != NULL && i < pipeline->plan->shards; i++) {
         mr_shard_close(&pipeline->shards[i]);
     }
+    mr_claimer_close(&pipeline->claimer);
     mr_sequencer_close(&pipeline->sequencer);
     mr_checkpointer_close(&pipeline->checkpointer); /* last: the others may still tell it something */
     uint32_t count = pipeline->plan->shards * pipeline->plan->shards;
@@ -252,7 +273,7 @@ static void wake_all(struct mr_pipeline *p) {
     }
 }
 
-/* How many threads run, in order of stations: those of the shards, the flusher's, the checkpointer's, the sequencer's. */
+/* How many threads run: those of the shards, the flusher's, the checkpointer's, the claimer's, the sequencer's. */
 static void stop_threads(struct mr_pipeline *p, uint32_t started) {
     uint32_t shards = p->plan->shards;
     /* release: pairs with the acquire in run */
@@ -264,7 +285,8 @@ static void stop_threads(struct mr_pipeline *p, uint32_t started) {
     }
     failed_join |= started > shards ? pthread_join(p->flusher.thread, NULL) : 0;
     failed_join |= started > shards + 1 ? pthread_join(p->checkpointer.thread, NULL) : 0;
-    failed_join |= started > shards + 2 ? pthread_join(p->sequencer.thread, NULL) : 0;
+    failed_join |= started > shards + 2 ? pthread_join(p->claimer.thread, NULL) : 0;
+    failed_join |= started > shards + 3 ? pthread_join(p->sequencer.thread, NULL) : 0;
     MR_ASSERT(failed_join == 0);
     p->threads = false;
 }
@@ -289,15 +311,15 @@ enum mr_status mr_pipeline_start(struct mr_pipeline *pipeline) {
         struct mr_shard *shard = &pipeline->shards[started];
         ok = start_thread(&shard->thread, "shard", run_shard, shard);
     }
-    if (ok && start_thread(&pipeline->flusher.thread, "flusher", run_flusher, &pipeline->flusher)) {
-        started++;
-        if (start_thread(&pipeline->checkpointer.thread, "checkpointer", run_checkpointer,
-                         &pipeline->checkpointer)) {
-            started++;
-            started += start_thread(&pipeline->sequencer.thread, "sequencer", run_sequencer,
-                                    &pipeline->sequencer);
-        }
-    }
+    struct mr_pipeline *p = pipeline;
+    ok = ok && start_thread(&p->flusher.thread, "flusher", run_flusher, &p->flusher);
+    started += ok;
+    ok = ok && start_thread(&p->checkpointer.thread, "checkpointer", run_checkpointer, &p->checkpointer);
+    started += ok;
+    ok = ok && start_thread(&p->claimer.thread, "claimer", run_claimer, &p->claimer);
+    started += ok;
+    ok = ok && start_thread(&p->sequencer.thread, "sequencer", run_sequencer, &p->sequencer);
+    started += ok;
     if (started < all) {
         stop_threads(pipeline, started);
         return MR_NO_MEMORY;
@@ -335,13 +357,27 @@ static bool ask_and_wait(struct mr_pipeline *pipeline, enum mr_ask_kind kind, st
     return false;
 }
 
+/* What a shared store is being asked is decided, or sent away by its outage, soon. */
+static void wait_for_claims(struct mr_pipeline *pipeline) {
+    uint64_t begun_ns = mr_clock_mono_ns(pipeline->clock);
+    struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+    while (!has_failed(pipeline) && !mr_claimer_is_idle(&pipeline->claimer) &&
+           mr_clock_mono_ns(pipeline->clock) - begun_ns < LAST_CLAIMS_NS) {
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
 void mr_pipeline_stop(struct mr_pipeline *pipeline) {
     if (!pipeline->threads) {
         return;
     }
     atomic_store_explicit(&pipeline->stopping, true, memory_order_relaxed);
-    if (ask_and_wait(pipeline, MR_ASK_FLUSH, &pipeline->stop_flush, UINT64_MAX) &&
-        pipeline->checkpointer.dir != NULL) {
+    bool flushed_all = ask_and_wait(pipeline, MR_ASK_FLUSH, &pipeline->stop_flush, UINT64_MAX);
+    if (flushed_all && !mr_claimer_is_idle(&pipeline->claimer)) {
+        wait_for_claims(pipeline);
+        flushed_all = ask_and_wait(pipeline, MR_ASK_FLUSH, &pipeline->stop_flush, UINT64_MAX);
+    }
+    if (flushed_all && pipeline->checkpointer.dir != NULL) {
         /* So that the next start has nothing to replay; if it fails, it has. */
         (void)ask_and_wait(pipeline, MR_ASK_CHECKPOINT, &pipeline->stop_checkpoint, LAST_CHECKPOINT_NS);
     }

@@ -23,6 +23,7 @@
  */
 #include "base/histogram.h"
 #include "aggregate/combine.h"
+#include "dedup/claims.h"
 #include "log/log.h"
 #include "pipeline/plan.h"
 #include "sink/results.h"
@@ -33,6 +34,7 @@ struct mr_pipeline_options {
     const struct mr_plan *plan;
     struct mr_clock *clock;
     struct mr_log *log;          /* NULL: bounded input without a log */
+    const char *log_dir;         /* of it, for readers */
     struct mr_log *dead;         /* dead-letter log; NULL: dead letters are counted only */
     struct mr_log_reader *replay; /* what to replay before going live; NULL: nothing. Taken over */
     uint64_t dead_seq;           /* dead letters of bundles up to this one are written already */
@@ -43,6 +45,15 @@ struct mr_pipeline_options {
     const struct mr_restored *restored; /* what to begin with (pipeline/restore.h); NULL: nothing, replay is from zero */
     int64_t retain_ms;           /* of the log; INT64_MAX: no bound */
     uint64_t retain_bytes;       /* UINT64_MAX: no bound */
+    /* Shared stores, by store of the configuration; NULL: nothing is claimed (a stage on the way to another
+     * configuration; what is undecided stays so). */
+    struct mr_redis_transport *const *transports;
+    struct mr_hash_key key;      /* whose hash all nodes must agree on */
+    const struct mr_epoch *epochs; /* by store: what the data directory remembers */
+    /* Called on the claimer's thread before the first claim in a new epoch. */
+    enum mr_status (*remember)(void *ctx, uint32_t store, const struct mr_epoch *epoch);
+    void *remember_ctx;
+    uint64_t seed;               /* of tokens' and clients' random parts; 0: the kernel's */
 };
 
 enum mr_status mr_pipeline_open(const struct mr_pipeline_options *options, struct mr_pipeline **ret,
@@ -112,6 +123,7 @@ struct mr_stream_stats {
     uint64_t late;
     uint64_t future; /* part of late */
     uint64_t rejected;
+    uint64_t pending; /* in the log, not decided yet by a shared store */
     uint64_t observed_duplicates; /* mode observe: counted, not removed */
     uint64_t dedup_ids;
     uint64_t dedup_bytes;
@@ -144,6 +156,8 @@ struct mr_pipeline_stats {
     uint64_t refused_ids_full;
     uint64_t refused_disk_full;
     uint64_t refused_log_failed;
+    uint64_t refused_store_away;
+    uint64_t sent_away_undecided; /* batches whose verdicts came later than the answer */
     uint64_t flush_panes;
     uint64_t flush_commits;
     uint64_t flush_errors;
@@ -161,6 +175,15 @@ struct mr_pipeline_stats {
     bool checkpoint_broken;     /* no more until a restart: ids could not be written */
 };
 
+/* A shared store as its claimer sees it. */
+struct mr_store_stats {
+    bool used;   /* false: by no stream; the rest says nothing */
+    bool strict;
+    char reason[256]; /* why not; "" */
+    struct mr_claims_stats claims;
+};
+void mr_pipeline_store_stats(struct mr_pipeline *pipeline, uint32_t store, struct mr_store_stats *ret);
+
 void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
                               struct mr_stream_stats *ret);
 /* How long after its first sight a duplicate came, in ms: tells which horizon is needed. A sample: the last duplicate
@@ -174,7 +197,7 @@ const struct mr_log *mr_pipeline_log(const struct mr_pipeline *pipeline); /* for
 uint64_t mr_pipeline_dead_lsn(const struct mr_pipeline *pipeline); /* last durable record of the dead-letter log */
 
 /* The simulator's way: no threads; each call is one step of one station; returns whether it did anything.
- * station 0: sequencer, 1..S: shards, S + 1: flusher, S + 2: checkpointer. */
+ * station 0: sequencer, 1..S: shards, S + 1: flusher, S + 2: checkpointer, S + 3: claimer. */
 uint32_t mr_pipeline_stations(const struct mr_pipeline *pipeline);
 bool mr_pipeline_step(struct mr_pipeline *pipeline, uint32_t station);
 /* A hash of dedup and window state at a moment when nothing is under way. */

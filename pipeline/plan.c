@@ -141,10 +141,15 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
         [MR_CONFIG_BLOOM] = MR_DEDUP_BLOOM,
         [MR_CONFIG_OBSERVE] = MR_DEDUP_EXACT,
         [MR_CONFIG_NONE] = MR_DEDUP_NONE,
+        [MR_CONFIG_REDIS] = MR_DEDUP_NONE,
     };
+    /* Bounded input has no log that an answer could be kept in, and is all there is: this process can decide. */
+    stream->claimed = config->dedup.mode == MR_CONFIG_REDIS && !plan->bounded;
+    stream->store = config->dedup.store;
+    bool local = config->dedup.mode == MR_CONFIG_REDIS && plan->bounded;
     stream->observe = config->dedup.mode == MR_CONFIG_OBSERVE;
     stream->dedup = (struct mr_dedup_options){
-        .mode = modes[config->dedup.mode],
+        .mode = local ? MR_DEDUP_EXACT : modes[config->dedup.mode],
         .when_full = config->dedup.when_full == MR_CONFIG_REJECT ? MR_WHEN_FULL_REJECT
                                                                  : MR_WHEN_FULL_EVICT_OLDEST,
         .horizon_ms = config->dedup.horizon_ms,
@@ -162,6 +167,12 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
 static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
                                   const struct mr_hash_key *key, struct mr_error *error) {
     struct fields fields = {.count = 0};
+    const struct mr_config_stream *config = &plan->config->streams[index];
+    if (config->dedup.mode == MR_CONFIG_REDIS && config->dedup.outage == MR_CONFIG_OUTAGE_LOCAL) {
+        return mr_error_set(error, MR_UNSUPPORTED, "streams.%.*s.dedup: `outage: local`: %s; take reject or hold",
+                            (int)config->name.len, (const char *)config->name.ptr,
+                            mr_status_text(MR_UNSUPPORTED));
+    }
     plan->streams[index].name = plan->config->streams[index].name;
     plan->stream_names[index] = plan->config->streams[index].name;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
@@ -269,6 +280,13 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
         const struct mr_bytes name = config->rules[i].name;
         add_line(&sum, config->rules[i].groups.bytes, "open groups of %.*s", (int)name.len,
                  (const char *)name.ptr);
+    }
+    for (uint32_t i = 0; i < config->stream_count; i++) {
+        const struct mr_bytes name = config->streams[i].name;
+        if (config->streams[i].dedup.mode == MR_CONFIG_REDIS) {
+            add_line(&sum, MR_CLAIMS_BYTES_MAX + MR_CLAIM_BATCHES_BYTES_MAX, "claims of %.*s under way",
+                     (int)name.len, (const char *)name.ptr);
+        }
     }
     add_line(&sum, config->limits.in_flight_bytes, "requests in flight");
     add_line(&sum, config->http.threads * config->limits.inflated_bytes, "bodies being inflated");

@@ -19,6 +19,8 @@ struct mr_plan_stream {
     struct mr_watermark_options watermark;
     struct mr_dedup_options dedup; /* of one shard */
     bool observe;                  /* duplicates are counted, not removed */
+    bool claimed;                  /* a shared store decides: config->stores[store] */
+    uint32_t store;
 };
 
 struct mr_plan {

@@ -2,147 +2,179 @@
 /*
  * Replay: the log's records become the same bundles again and go through the very same stations.
  *
- * An EVENTS payload:
- *
- *      0 version u8 (1)   1 format u8   2 cloudevents u8   3 name_len u8   4 zero u32
- *      8 event_bytes_max u32: limits.event when the body was decoded: it decided what was too long
- *     12 zero u32
- *     16 stream name, name_len bytes
- *      … the body
+ * Events whose ids a shared store decides take effect in the bundle that holds their verdicts, which comes later. Their
+ * batches wait here meanwhile, up to a bound; what does not find room is read from the log again when its turn comes.
  */
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
+#include "pipeline/verdicts.h"
 
-enum { EVENTS_VERSION = 1 };
+enum { WAITING_BYTES_MAX = 64 << 20 };
 
-void mr_events_header(const struct mr_batch *batch, const struct mr_plan *plan,
-                      uint8_t ret[MR_EVENTS_HEADER]) {
-    const struct mr_plan_stream *stream = &plan->streams[batch->stream];
-    MR_ASSERT(batch->schema == stream->schema || batch->schema == stream->schema_ce);
-    memset(ret, 0, MR_EVENTS_HEADER);
-    ret[0] = EVENTS_VERSION;
-    ret[1] = batch->format;
-    ret[2] = batch->schema == stream->schema_ce;
-    ret[3] = (uint8_t)stream->name.len;
-    uint32_t limit = mr_schema_options(batch->schema)->event_bytes_max;
-    memcpy(ret + 8, &limit, sizeof limit);
-}
+/* ---- events that wait for their verdicts ---- */
 
-struct events {
-    uint32_t stream;
-    enum mr_format format;
-    bool cloudevents;
-    uint32_t event_bytes_max;
-    struct mr_bytes body;
-};
-
-static enum mr_status parse_events(const struct mr_plan *plan, const struct mr_record *record,
-                                   struct events *ret, struct mr_error *error) {
-    const uint8_t *p = record->payload.ptr;
-    size_t len = record->payload.len;
-    if (len < MR_EVENTS_HEADER || p[0] != EVENTS_VERSION || len < MR_EVENTS_HEADER + (size_t)p[3]) {
-        return mr_error_set(error, MR_CORRUPT, "log record %llu: not an EVENTS payload of version %d",
-                            (unsigned long long)record->lsn, EVENTS_VERSION);
+static void keep_waiting(struct mr_sequencer *s, struct mr_batch *batch) {
+    batch->next = NULL;
+    if (s->waiting_first == NULL) {
+        s->waiting_first = batch;
+    } else {
+        s->waiting_last->next = batch;
     }
-    struct mr_bytes name = mr_bytes_of(p + MR_EVENTS_HEADER, p[3]);
-    uint32_t stream = mr_config_stream_index(plan->config, name);
-    if (stream == UINT32_MAX) {
-        return mr_error_set(error, MR_MISMATCH,
-                            "log record %llu is of stream `%.*s`, which is not configured",
-                            (unsigned long long)record->lsn, (int)name.len, (const char *)name.ptr);
+    s->waiting_last = batch;
+    s->waiting_bytes += mr_batch_bytes(batch);
+}
+
+/* NULL: it is not here. */
+static struct mr_batch *take_waiting(struct mr_sequencer *s, uint64_t lsn) {
+    struct mr_batch *before = NULL;
+    struct mr_batch *batch = s->waiting_first;
+    while (batch != NULL && batch->lsn < lsn) {
+        before = batch;
+        batch = batch->next;
     }
-    size_t used = MR_EVENTS_HEADER + name.len;
-    ret->stream = stream;
-    ret->format = p[1];
-    ret->cloudevents = p[2] != 0;
-    memcpy(&ret->event_bytes_max, p + 8, sizeof ret->event_bytes_max);
-    ret->body = mr_bytes_of(p + used, len - used);
-    return MR_OK;
-}
-
-/* The plan's schema, but under the limits that held when the record was made: they decided what was too long, and
- * that the batch was not too large. */
-static enum mr_status schema_for(struct mr_sequencer *s, const struct events *events,
-                                 const struct mr_schema **ret, struct mr_error *error) {
-    const struct mr_plan_stream *stream = &s->pipeline->plan->streams[events->stream];
-    size_t slot = events->stream * 2 + events->cloudevents;
-    if (s->replay_schemas[slot] == NULL || s->replay_limits[slot] != events->event_bytes_max) {
-        struct mr_schema_options options =
-            *mr_schema_options(events->cloudevents ? stream->schema_ce : stream->schema);
-        options.event_bytes_max = events->event_bytes_max;
-        options.events_max = UINT32_MAX;
-        mr_schema_close(s->replay_schemas[slot]);
-        s->replay_schemas[slot] = NULL;
-        enum mr_status status = mr_schema_open(&options, &s->replay_schemas[slot], error);
-        if (status != MR_OK) {
-            return status;
-        }
-        s->replay_limits[slot] = events->event_bytes_max;
+    if (batch == NULL || batch->lsn != lsn) {
+        return NULL;
     }
-    *ret = s->replay_schemas[slot];
-    return MR_OK;
+    if (before == NULL) {
+        s->waiting_first = batch->next;
+    } else {
+        before->next = batch->next;
+    }
+    s->waiting_last = s->waiting_last == batch ? before : s->waiting_last;
+    s->waiting_bytes -= mr_batch_bytes(batch);
+    return batch;
 }
 
-static void replayed(struct mr_batch *batch, void *ctx) {
-    (void)ctx; /* nobody waits for the answer: it was given before the restart, or never */
-    mr_batch_close(batch);
+void mr_replay_forget(struct mr_sequencer *s) {
+    while (s->waiting_first != NULL) {
+        struct mr_batch *batch = s->waiting_first;
+        s->waiting_first = batch->next;
+        mr_batch_close(batch);
+    }
+    s->waiting_last = NULL;
+    s->waiting_bytes = 0;
+    mr_fetch_close(s->fetch);
+    s->fetch = NULL;
 }
 
-static enum mr_status decode_record(struct mr_sequencer *s, const struct mr_record *record,
-                                    struct mr_batch **ret, struct mr_error *error) {
-    struct events events = {0};
-    const struct mr_schema *schema = NULL;
-    enum mr_status status = parse_events(s->pipeline->plan, record, &events, error);
+static enum mr_status add_claimed(struct mr_sequencer *s, const struct mr_record *record,
+                                  const struct mr_events *events, struct mr_error *error) {
+    mr_undecided_add(&s->undecided[events->stream], record->lsn, events->count);
+    mr_counter_add(&s->received[events->stream], events->count);
+    mr_counter_add(&s->batches, 1);
+    if (s->waiting_bytes > WAITING_BYTES_MAX) {
+        return MR_OK;
+    }
+    struct mr_batch *batch = NULL;
+    enum mr_status status = mr_events_decode(s->decoder, record, &batch, error);
     if (status == MR_OK) {
-        status = schema_for(s, &events, &schema, error);
+        keep_waiting(s, batch);
+    }
+    return status;
+}
+
+static enum mr_status find_decided(struct mr_sequencer *s, uint64_t lsn, struct mr_batch **ret,
+                                   struct mr_error *error) {
+    *ret = take_waiting(s, lsn);
+    if (*ret != NULL) {
+        return MR_OK;
+    }
+    struct mr_pipeline *p = s->pipeline;
+    enum mr_status status = MR_OK;
+    if (s->fetch == NULL) {
+        status = mr_fetch_open(p->disk, p->log_dir, p->plan, &s->fetch);
+    }
+    if (status != MR_OK) {
+        return mr_error_set(error, status, "out of memory in replay");
+    }
+    return mr_fetch_batch(s->fetch, lsn, ret, error);
+}
+
+static enum mr_status add_decided(struct mr_sequencer *s, const struct mr_verdicts *entry,
+                                  uint64_t lsn, uint32_t *count, struct mr_error *error) {
+    struct mr_batch *batch = NULL;
+    enum mr_status status = find_decided(s, entry->lsn, &batch, error);
+    if (status == MR_NOT_FOUND) {
+        mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"events lost to damage are not counted\"",
+                  (unsigned long long)entry->lsn);
+        return MR_OK;
     }
     if (status != MR_OK) {
         return status;
     }
-    struct mr_buf body;
-    mr_buf_init(&body, events.body.len + MR_PADDING);
-    if (mr_buf_reserve(&body, events.body.len + MR_PADDING) == NULL) {
-        return mr_error_set(error, MR_NO_MEMORY, "out of memory replaying a body of %zu bytes",
-                            events.body.len);
+    const struct mr_undecided *undecided = &s->undecided[batch->stream];
+    bool expected = s->pipeline->plan->streams[batch->stream].claimed && batch->count == entry->events &&
+                    undecided->first_lsn != 0 && entry->lsn >= undecided->first_lsn &&
+                    entry->lsn <= undecided->last_lsn && *count < MR_BUNDLE_BATCHES_MAX;
+    batch->taken = expected ? mr_alloc(mr_verdicts_bits_len(batch->count)) : NULL;
+    if (batch->taken == NULL) {
+        mr_batch_close(batch);
+        return expected ? mr_error_set(error, MR_NO_MEMORY, "out of memory in replay")
+                        : mr_error_set(error, MR_CORRUPT, "log record %llu: verdicts of record %llu, which has none to wait for",
+                                       (unsigned long long)lsn, (unsigned long long)entry->lsn);
     }
-    mr_buf_append_bytes(&body, events.body);
-    status = mr_decode(s->decoder, schema, events.format, &body, ret, error);
-    if (status != MR_OK) {
-        mr_buf_finish(&body);
-        return status;
-    }
-    (*ret)->stream = events.stream;
-    (*ret)->lsn = record->lsn;
-    (*ret)->done = replayed;
+    memcpy(batch->taken, entry->taken, mr_verdicts_bits_len(batch->count));
+    mr_undecided_remove(&s->undecided[batch->stream], entry->lsn, entry->events);
+    mr_counter_add(&s->replayed_events, batch->count);
+    s->group[*count] = batch;
+    *count += 1;
     return MR_OK;
 }
 
-/* Adds one record to the group of the bundle being rebuilt. */
-static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record *record,
-                                 uint32_t *count, struct mr_error *error) {
-    if (record->type == MR_RECORD_GAP) {
-        mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"records lost to damage are not counted\"",
-                  (unsigned long long)record->lsn);
+static enum mr_status add_verdicts(struct mr_sequencer *s, const struct mr_record *record,
+                                   uint32_t *count, struct mr_error *error) {
+    struct mr_verdicts_reader reader;
+    struct mr_verdicts entry;
+    enum mr_status status = mr_verdicts_begin(record->payload, record->lsn, &reader, error);
+    while (status == MR_OK && mr_verdicts_next(&reader, &entry)) {
+        status = add_decided(s, &entry, record->lsn, count, error);
     }
-    if (record->type != MR_RECORD_EVENTS) {
-        return MR_OK; /* TICK, START, CONFIG: the bundle itself says all they have to say */
+    return status;
+}
+
+/* ---- bundles ---- */
+
+static enum mr_status add_events(struct mr_sequencer *s, const struct mr_record *record,
+                                 uint32_t *count, struct mr_error *error) {
+    struct mr_events events;
+    enum mr_status status = mr_events_parse(s->pipeline->plan, record, &events, error);
+    if (status == MR_OK && s->pipeline->plan->streams[events.stream].claimed) {
+        return add_claimed(s, record, &events, error);
+    }
+    if (status != MR_OK || (MR_BUG(RECORD_SKIPPED) && *count == 1)) {
+        return status;
     }
     if (*count == MR_BUNDLE_BATCHES_MAX) {
         return mr_error_set(error, MR_CORRUPT, "bundle %llu has more than %u records",
                             (unsigned long long)record->seq, MR_BUNDLE_BATCHES_MAX);
     }
-    if (MR_BUG(RECORD_SKIPPED) && *count == 1) {
-        return MR_OK;
-    }
-    enum mr_status status = decode_record(s, record, &s->group[*count], error);
+    status = mr_events_decode(s->decoder, record, &s->group[*count], error);
     if (status == MR_OK) {
         mr_counter_add(&s->replayed_events, s->group[*count]->count);
         *count += 1;
     }
     return status;
+}
+
+/* Adds one record to the group of the bundle being rebuilt. TICK, START, CONFIG: the bundle itself says all they have to
+ * say. */
+static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record *record,
+                                 uint32_t *count, struct mr_error *error) {
+    switch (record->type) {
+    case MR_RECORD_EVENTS:
+        return add_events(s, record, count, error);
+    case MR_RECORD_VERDICTS:
+        return add_verdicts(s, record, count, error);
+    case MR_RECORD_GAP:
+        mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"records lost to damage are not counted\"",
+                  (unsigned long long)record->lsn);
+        return MR_OK;
+    default:
+        return MR_OK;
+    }
 }
 
 static enum mr_status next_record(struct mr_sequencer *s, struct mr_error *error) {

@@ -80,8 +80,20 @@ static enum mr_status load_sequencer(struct loading *l) {
         w.last_event_recorded_ms = mr_unpack_i64(&u);
         uint64_t received = mr_unpack_u64(&u);
         uint64_t rejected = mr_unpack_u64(&u);
+        uint64_t first_lsn = mr_unpack_u64(&u); /* of what is undecided */
+        uint64_t last_lsn = mr_unpack_u64(&u);
+        uint64_t pending = mr_unpack_u64(&u);
         uint32_t now = l->stream_now[i];
+        if (first_lsn != 0 && (now == UINT32_MAX || !l->pipeline->plan->streams[now].claimed)) {
+            return mr_error_set(l->error, MR_MISMATCH,
+                                "a stream that leaves dedup mode redis still has events whose ids are not decided (log record "
+                                "%llu on): start with the configuration before until they are",
+                                (unsigned long long)first_lsn);
+        }
         if (now != UINT32_MAX) {
+            s->undecided[now].first_lsn = first_lsn;
+            s->undecided[now].last_lsn = last_lsn;
+            mr_counter_set(&s->undecided[now].events, pending);
             s->watermarks[now] = w;
             atomic_store_explicit(&s->watermark_ms[now], w.watermark_ms, memory_order_relaxed);
             mr_counter_set(&s->received[now], received);
@@ -500,7 +512,7 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
     (void)mr_unpack_u64(&w); /* batches */
     for (uint32_t i = 0; i < before->stream_count; i++) {
         watermarks_ms[i] = mr_unpack_i64(&w);
-        for (uint32_t k = 0; k < 4; k++) {
+        for (uint32_t k = 0; k < 7; k++) {
             (void)mr_unpack_u64(&w); /* what load_sequencer takes */
         }
     }

@@ -6,18 +6,13 @@
  *     submit ring ──▶ group ──▶ append + sync ──▶ watermarks ──▶ in[0..S-1]
  *          │ refused: disk, ids, draining (before the append: nothing of it is in the log)
  */
-#include "aggregate/window.h"
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
 
-enum {
-    TICK_NS = 1000000000,          /* at most one tick a second */
-    CLOCK_SLACK_MS = 60 * 1000,    /* recorded time may run ahead of monotonic time by this */
-    CLOCK_REBASE_MS = 10 * 60 * 1000, /* so often the two are compared anew: slow drift is no jump */
-};
+enum { TICK_NS = 1000000000 }; /* at most one tick a second */
 
 static_assert(MR_EVENTS_HEADER == sizeof(((struct mr_sequencer *)0)->headers[0]), "one header a batch");
 
@@ -65,6 +60,9 @@ static enum mr_refusal refusal_of(struct mr_sequencer *s, const struct mr_batch 
     if (p->log != NULL && !mr_log_has_room(p->log, group_bytes)) {
         return MR_REFUSAL_DISK_FULL;
     }
+    if (mr_claimer_refuses(&p->claimer, batch->stream)) {
+        return MR_REFUSAL_STORE_AWAY;
+    }
     if (refused_by_ids(s, batch)) {
         s->tick_wanted = true; /* without events only a tick lets old ids expire */
         return MR_REFUSAL_IDS_FULL;
@@ -83,12 +81,26 @@ static struct mr_batch *take(struct mr_sequencer *s) {
     return batch;
 }
 
-/* Fills s->group with what goes into one bundle; returns how many. */
-static uint32_t gather(struct mr_sequencer *s) {
-    uint32_t count = 0;
+static bool is_claimed(const struct mr_sequencer *s, const struct mr_batch *batch) {
+    return s->pipeline->plan->streams[batch->stream].claimed;
+}
+
+static uint64_t events_in_group(const struct mr_sequencer *s, uint32_t count) {
     uint64_t events = 0;
-    uint64_t bytes = 0;
-    while (count < MR_BUNDLE_BATCHES_MAX) {
+    for (uint32_t k = 0; k < count; k++) {
+        events += s->group[k]->count;
+    }
+    return events;
+}
+
+/* Fills s->group behind the `first` that are in it with what goes into one bundle; returns how many. */
+static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
+    struct mr_ring *claims = s->pipeline->claimer.in;
+    uint32_t count = 0;
+    uint32_t claimed = 0;
+    uint64_t events = events_in_group(s, first);
+    uint64_t bytes = first == 0 ? 0 : mr_record_size(s->verdicts.len);
+    while (first + count < MR_BUNDLE_BATCHES_MAX) {
         struct mr_batch *batch = take(s);
         if (batch == NULL) {
             break;
@@ -96,7 +108,8 @@ static uint32_t gather(struct mr_sequencer *s) {
         uint64_t size = mr_record_size(batch->body.len + MR_EVENTS_HEADER + MR_NAME_MAX);
         bool full = bytes + size > MR_BUNDLE_BYTES_MAX ||
                     events + batch->count > MR_BUNDLE_EVENTS_MAX;
-        if (count > 0 && full) {
+        bool no_room = is_claimed(s, batch) && mr_ring_len(claims) + claimed >= MR_CLAIM_RING;
+        if ((first + count > 0 && full) || no_room) {
             s->held = batch;
             break;
         }
@@ -105,41 +118,23 @@ static uint32_t gather(struct mr_sequencer *s) {
             refuse(s, batch, refusal);
             continue;
         }
-        mr_sequencer_admit(s, batch);
-        s->group[count++] = batch;
+        if (is_claimed(s, batch)) {
+            claimed++;
+        } else {
+            mr_sequencer_admit(s, batch);
+        }
+        s->group[first + count++] = batch;
         events += batch->count;
         bytes += size;
     }
     return count;
 }
 
-/* The recorded time of the next bundle: the wall clock, but never back, and ahead by no more than monotonic time
- * and some slack: a jump ahead would expire every id and close every window. */
-static int64_t recorded_now(struct mr_sequencer *s) {
-    struct mr_clock *clock = s->pipeline->clock;
-    int64_t wall_ms = mr_clock_wall_ms(clock);
-    uint64_t mono_ns = mr_clock_mono_ns(clock);
-    int64_t elapsed_ms = (int64_t)((mono_ns - s->clock_base_ns) / 1000000);
-    int64_t steady_ms = s->clock_base_ms + elapsed_ms;
-    if (wall_ms > steady_ms + CLOCK_SLACK_MS) {
-        mr_counter_add(&s->clock_jumps, 1);
-        mr_report(MR_LEVEL_ERROR, "clock_jumped_ahead",
-                  "wall_ms=%lld steady_ms=%lld action=\"recorded time follows the monotonic clock; "
-                  "restart to accept the new time\"",
-                  (long long)wall_ms, (long long)steady_ms);
-        wall_ms = steady_ms;
-    } else if (elapsed_ms > CLOCK_REBASE_MS) {
-        s->clock_base_ms = wall_ms;
-        s->clock_base_ns = mono_ns;
-    }
-    return wall_ms > s->recorded_ms ? wall_ms : s->recorded_ms;
-}
-
-static void fill_entry(struct mr_sequencer *s, uint32_t k) {
+static void fill_entry(struct mr_sequencer *s, uint32_t k, struct mr_log_entry *ret) {
     struct mr_batch *batch = s->group[k];
     struct mr_bytes name = s->pipeline->plan->streams[batch->stream].name;
     mr_events_header(batch, s->pipeline->plan, s->headers[k]);
-    s->entries[k] = (struct mr_log_entry){
+    *ret = (struct mr_log_entry){
         .type = MR_RECORD_EVENTS,
         .payload = {{s->headers[k], MR_EVENTS_HEADER},
                     {(void *)(uintptr_t)name.ptr, name.len},
@@ -152,21 +147,28 @@ static enum mr_refusal refusal_of_status(enum mr_status status) {
     return status == MR_NO_SPACE ? MR_REFUSAL_DISK_FULL : MR_REFUSAL_LOG_FAILED;
 }
 
-/* Appends the group (or a tick, when count is 0) as the bundle seq + 1. */
-static enum mr_status append(struct mr_sequencer *s, uint32_t count) {
+/* Appends the verdicts of the first `decided` of the group and the events of the others (or a tick, when both are 0) as
+ * the bundle seq + 1. */
+static enum mr_status append(struct mr_sequencer *s, uint32_t decided, uint32_t count) {
     struct mr_log *log = s->pipeline->log;
     if (log == NULL) {
         return MR_OK;
     }
+    struct mr_log_entry *events = s->entries + (decided > 0);
     for (uint32_t k = 0; k < count; k++) {
-        fill_entry(s, k);
+        fill_entry(s, decided + k, &events[k]);
     }
-    if (count == 0) {
+    if (decided > 0) {
+        s->entries[0] = (struct mr_log_entry){.type = MR_RECORD_VERDICTS,
+                                              .payload = {{s->verdicts.ptr, s->verdicts.len}},
+                                              .payload_count = 1};
+    } else if (count == 0) {
         s->entries[0] = (struct mr_log_entry){.type = MR_RECORD_TICK};
     }
+    uint32_t entries = count + (decided > 0);
     struct mr_error error = {.text = ""};
     enum mr_status status = mr_log_append(log, s->seq + 1, s->recorded_ms, s->entries,
-                                          count == 0 ? 1 : count, &error);
+                                          entries == 0 ? 1 : entries, &error);
     if (status != MR_OK) {
         char quoted[MR_ERROR_TEXT_MAX];
         mr_report(MR_LEVEL_ERROR, "log_append_failed", "reason=%s",
@@ -174,73 +176,37 @@ static enum mr_status append(struct mr_sequencer *s, uint32_t count) {
         return status;
     }
     for (uint32_t k = 0; k < count; k++) {
-        s->group[k]->lsn = s->entries[k].lsn;
+        s->group[decided + k]->lsn = events[k].lsn;
     }
     s->lsn = mr_log_last_lsn(log);
     return MR_OK;
 }
 
-static enum mr_status append_group(struct mr_sequencer *s, uint32_t count) {
+/* Decided ones are tried again if this fails. */
+static enum mr_status append_group(struct mr_sequencer *s, uint32_t decided, uint32_t count) {
     int64_t before_ms = s->recorded_ms;
-    s->recorded_ms = recorded_now(s);
-    enum mr_status status = append(s, count);
+    s->recorded_ms = mr_sequencer_now(s);
+    enum mr_status status = append(s, decided, count);
     if (status == MR_OK) {
         s->seq++;
+        mr_sequencer_decided_done(s, decided);
         return MR_OK;
     }
     s->recorded_ms = before_ms;
-    for (uint32_t k = 0; k < count; k++) {
-        take_back(s, s->group[k]);
+    for (uint32_t k = decided; k < decided + count; k++) {
+        if (!is_claimed(s, s->group[k])) {
+            take_back(s, s->group[k]);
+        }
         refuse(s, s->group[k], refusal_of_status(status));
     }
     return status;
 }
 
-/* Arrival times become the recorded time; returns the greatest time that may move the watermark. */
-static int64_t settle_times(struct mr_batch *batch, int64_t recorded_ms, int64_t limit_ms) {
-    if (batch->arrivals == 0 && batch->time_max_ms <= limit_ms) {
-        return batch->time_max_ms;
-    }
-    int64_t max_ms = INT64_MIN;
-    for (uint32_t k = 0; k < batch->order_count; k++) {
-        int64_t *time_ms = &batch->times_ms[batch->order[k]];
-        if (*time_ms == MR_TIME_ARRIVAL) {
-            *time_ms = recorded_ms;
-        }
-        if (*time_ms <= limit_ms && *time_ms > max_ms) {
-            max_ms = *time_ms;
-        }
-    }
-    return max_ms;
-}
-
 static void count_batch(struct mr_sequencer *s, const struct mr_batch *batch) {
-    mr_counter_add(&s->received[batch->stream], batch->count);
     mr_counter_add(&s->rejected[batch->stream], batch->rejected);
-    mr_counter_add(&s->batches, 1);
-}
-
-static void move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
-    const struct mr_plan *plan = s->pipeline->plan;
-    for (uint32_t i = 0; i < plan->stream_count; i++) {
-        bundle->watermarks_before[i] = s->watermarks[i].watermark_ms;
-    }
-    for (uint32_t k = 0; k < bundle->batch_count; k++) {
-        struct mr_batch *batch = bundle->batches[k];
-        const struct mr_watermark_options *o = &plan->streams[batch->stream].watermark;
-        int64_t limit_ms = MR_BUG(FUTURE_MOVES_WATERMARK) ? INT64_MAX
-                                                          : mr_watermark_limit(o, s->recorded_ms);
-        int64_t max_ms = settle_times(batch, s->recorded_ms, limit_ms);
-        mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
-    }
-    for (uint32_t i = 0; i < plan->stream_count; i++) {
-        if (!s->ended) {
-            mr_watermark_tick(&s->watermarks[i], &plan->streams[i].watermark, s->recorded_ms);
-        }
-        int64_t after_ms = s->watermarks[i].watermark_ms;
-        MR_ASSERT(after_ms >= bundle->watermarks_before[i]);
-        bundle->watermarks_after[i] = after_ms;
-        atomic_store_explicit(&s->watermark_ms[i], after_ms, memory_order_relaxed);
+    if (batch->taken == NULL) { /* else both were counted at the append of its events */
+        mr_counter_add(&s->received[batch->stream], batch->count);
+        mr_counter_add(&s->batches, 1);
     }
 }
 
@@ -307,7 +273,7 @@ enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **b
         bundle->batches[k] = batch;
         count_batch(s, batch);
     }
-    move_watermarks(s, bundle);
+    mr_sequencer_move_watermarks(s, bundle);
     mr_counter_add(&s->bundles, 1);
     atomic_store_explicit(&s->lag_recorded_ms[s->seq % MR_LAG_SLOTS], s->recorded_ms,
                           memory_order_relaxed);
@@ -316,14 +282,35 @@ enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **b
     return MR_OK;
 }
 
+/* Of what was appended, the events that await their verdicts go another way; returns how many are left. */
+static uint32_t hand_over_claimed(struct mr_sequencer *s, uint32_t decided, uint32_t count) {
+    uint32_t left = decided;
+    for (uint32_t k = decided; k < decided + count; k++) {
+        if (is_claimed(s, s->group[k])) {
+            mr_sequencer_hand_over(s, s->group[k]);
+        } else {
+            s->group[left++] = s->group[k];
+        }
+    }
+    return left;
+}
+
 static enum mr_step send_group(struct mr_sequencer *s) {
-    uint32_t count = gather(s);
-    if (count == 0) {
+    if (s->pipeline->log != NULL && mr_log_failed(s->pipeline->log)) {
+        mr_sequencer_abandon_decided(s);
+    }
+    uint32_t decided = mr_sequencer_take_decided(s);
+    uint32_t count = gather(s, decided);
+    if (decided + count == 0) {
         return MR_STEP_IDLE;
     }
-    if (append_group(s, count) != MR_OK) {
+    if (append_group(s, decided, count) != MR_OK) {
         return MR_STEP_WORKED;
     }
+    for (uint32_t k = 0; k < decided; k++) {
+        mr_sequencer_admit(s, s->group[k]);
+    }
+    count = hand_over_claimed(s, decided, count);
     if (MR_BUG(REFUSED_BUT_WRITTEN) && count == 2) {
         refuse(s, s->group[--count], MR_REFUSAL_IDS_FULL);
     }
@@ -381,24 +368,6 @@ static enum mr_step send_next_ask(struct mr_sequencer *s) {
     return MR_STEP_WORKED;
 }
 
-/* Whether idleness would close or finish a window of the stream by `now`. */
-static bool stream_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms) {
-    const struct mr_plan *plan = s->pipeline->plan;
-    const struct mr_watermark *w = &s->watermarks[stream];
-    int64_t target_ms = mr_watermark_at(w, &plan->streams[stream].watermark, now_ms);
-    if (w->time_max_ms == INT64_MIN || target_ms <= w->watermark_ms) {
-        return false;
-    }
-    for (uint32_t i = 0; i < plan->rule_count; i++) {
-        const struct mr_rule *rule = &plan->rules[i];
-        if (rule->stream == stream &&
-            mr_window_next_due(rule, w->watermark_ms, w->time_max_ms) <= target_ms) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static enum mr_step send_tick(struct mr_sequencer *s) {
     uint64_t now_ns = mr_clock_mono_ns(s->pipeline->clock);
     bool ends = s->replay_config.len > 0; /* a stage: the log goes on under other streams and rules */
@@ -406,16 +375,16 @@ static enum mr_step send_tick(struct mr_sequencer *s) {
         return MR_STEP_IDLE;
     }
     s->tick_checked_ns = now_ns;
-    int64_t now_ms = recorded_now(s);
+    int64_t now_ms = mr_sequencer_now(s);
     bool due = s->tick_wanted;
     for (uint32_t i = 0; i < s->pipeline->plan->stream_count && !due; i++) {
-        due = stream_due(s, i, now_ms);
+        due = mr_sequencer_due(s, i, now_ms);
     }
     if (!due || (s->pipeline->log != NULL && !mr_log_has_room(s->pipeline->log, MR_RECORD_HEADER))) {
         return MR_STEP_IDLE;
     }
     s->tick_wanted = false;
-    if (append_group(s, 0) == MR_OK && mr_sequencer_dispatch(s, NULL, 0) != MR_OK) {
+    if (append_group(s, 0, 0) == MR_OK && mr_sequencer_dispatch(s, NULL, 0) != MR_OK) {
         mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
     }
     return MR_STEP_WORKED;
@@ -433,6 +402,7 @@ static enum mr_step step_replay(struct mr_sequencer *s) {
     }
     mr_log_reader_close(s->replay);
     s->replay = NULL;
+    mr_replay_forget(s); /* the claimer reads them again */
     if (s->pipeline->log != NULL && s->replay_config.len == 0) {
         s->seq = mr_log_last_seq(s->pipeline->log);
         s->lsn = mr_log_last_lsn(s->pipeline->log);
@@ -449,7 +419,8 @@ static enum mr_step step_replay(struct mr_sequencer *s) {
 
 static bool has_work(const struct mr_sequencer *s) {
     return s->replay != NULL || s->held != NULL || s->held_ask != NULL || mr_ring_len(s->submit) > 0 ||
-           mr_ring_len(s->asks) > 0;
+           mr_ring_len(s->asks) > 0 || s->decided_count > 0 ||
+           (s->pipeline->claimer.out != NULL && mr_ring_len(s->pipeline->claimer.out) > 0);
 }
 
 enum mr_step mr_sequencer_step(struct mr_sequencer *s) {
@@ -473,11 +444,11 @@ enum mr_step mr_sequencer_step(struct mr_sequencer *s) {
 
 uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s) {
     const struct mr_plan *plan = s->pipeline->plan;
-    if (s->tick_wanted) {
+    if (s->tick_wanted || s->decided_count > 0) { /* decided: the disk has no room for the verdicts */
         return TICK_NS;
     }
     for (uint32_t i = 0; i < plan->stream_count && !plan->bounded; i++) {
-        if (stream_due(s, i, INT64_MAX / 2)) {
+        if (mr_sequencer_due(s, i, INT64_MAX / 2)) {
             return TICK_NS;
         }
     }
@@ -490,19 +461,19 @@ static enum mr_status allocate(struct mr_sequencer *s) {
     s->submit = mr_ring_open(MR_SUBMIT_RING);
     s->asks = mr_ring_open(MR_ASK_RING);
     s->group = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
-    s->entries = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->entries);
+    s->entries = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX + 1, sizeof *s->entries);
     s->headers = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->headers);
     s->watermarks = mr_alloc_zero(streams, sizeof *s->watermarks);
     s->admitted = mr_alloc_zero(streams * plan->shards, sizeof *s->admitted);
     s->received = mr_alloc_zero(streams, sizeof *s->received);
     s->rejected = mr_alloc_zero(streams, sizeof *s->rejected);
     s->watermark_ms = mr_alloc_zero(streams, sizeof *s->watermark_ms);
-    s->replay_schemas = mr_alloc_zero(streams * 2, sizeof(struct mr_schema *));
-    s->replay_limits = mr_alloc_zero(streams * 2, sizeof *s->replay_limits);
+    s->undecided = mr_alloc_zero(streams, sizeof *s->undecided);
+    s->decided = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
     bool all = s->submit != NULL && s->asks != NULL && s->group != NULL && s->entries != NULL &&
                s->headers != NULL && s->watermarks != NULL && s->admitted != NULL &&
                s->received != NULL && s->rejected != NULL && s->watermark_ms != NULL &&
-               s->replay_schemas != NULL && s->replay_limits != NULL;
+               s->undecided != NULL && s->decided != NULL;
     return all ? MR_OK : MR_NO_MEMORY;
 }
 
@@ -512,7 +483,8 @@ enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_rea
     s->pipeline = pipeline;
     s->replay = replay;
     mr_event_count_init(&s->wake);
-    if (allocate(s) != MR_OK || mr_decoder_open(MR_DECODE_AUTO, &s->decoder) != MR_OK) {
+    mr_buf_init(&s->verdicts, 2 * MR_BUNDLE_BYTES_MAX);
+    if (allocate(s) != MR_OK || mr_events_decoder_open(pipeline->plan, &s->decoder) != MR_OK) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the sequencer");
     }
     for (uint32_t i = 0; i < pipeline->plan->stream_count; i++) {
@@ -537,6 +509,9 @@ static void abandon(struct mr_sequencer *s) {
     struct mr_batch *batch;
     while (s->submit != NULL && (batch = take(s)) != NULL) {
         mr_batch_refuse(batch, MR_REFUSAL_DRAINING);
+    }
+    while (s->decided_count > 0) {
+        mr_batch_refuse(s->decided[--s->decided_count], MR_REFUSAL_ABANDONED);
     }
     while (s->oldest != NULL) {
         struct mr_bundle *bundle = s->oldest;
@@ -566,12 +541,11 @@ void mr_sequencer_close(struct mr_sequencer *s) {
         return;
     }
     abandon(s);
-    for (uint32_t i = 0; s->replay_schemas != NULL && i < s->pipeline->plan->stream_count * 2; i++) {
-        mr_schema_close(s->replay_schemas[i]);
-    }
+    mr_replay_forget(s);
     mr_log_reader_close(s->replay);
     mr_buf_finish(&s->replay_config);
-    mr_decoder_close(s->decoder);
+    mr_buf_finish(&s->verdicts);
+    mr_events_decoder_close(s->decoder);
     mr_ring_close(s->submit);
     mr_ring_close(s->asks);
     mr_free(s->group);
@@ -582,6 +556,6 @@ void mr_sequencer_close(struct mr_sequencer *s) {
     mr_free(s->received);
     mr_free(s->rejected);
     mr_free(s->watermark_ms);
-    mr_free(s->replay_schemas);
-    mr_free(s->replay_limits);
+    mr_free(s->undecided);
+    mr_free(s->decided);
 }

@@ -13,6 +13,7 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
     bool durable = mr_log_sync(s->pipeline->log, &error) == MR_OK;
     k->manifest.seq = s->seq;
     k->manifest.lsn = durable ? s->lsn : 0;
+    k->manifest.needed_lsn = durable ? mr_sequencer_needed_lsn(s) : 0;
     k->manifest.recorded_ms = s->recorded_ms;
     mr_pack_u64(&k->sequencer, mr_counter_read(&s->bundles));
     mr_pack_u64(&k->sequencer, mr_counter_read(&s->batches));
@@ -24,6 +25,9 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
         mr_pack_i64(&k->sequencer, w->last_event_recorded_ms);
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->received[i]));
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->rejected[i]));
+        mr_pack_u64(&k->sequencer, s->undecided[i].first_lsn);
+        mr_pack_u64(&k->sequencer, s->undecided[i].last_lsn);
+        mr_pack_u64(&k->sequencer, mr_counter_read(&s->undecided[i].events));
     }
 }
 

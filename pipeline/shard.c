@@ -86,6 +86,12 @@ static uint32_t sort_out(struct mr_shard *shard, struct mr_batch *batch, const u
 static enum mr_status judge(struct mr_shard *shard, const struct mr_bundle *bundle,
                             struct mr_batch *batch, const uint32_t *order, uint32_t count) {
     struct mr_dedup *dedup = shard->dedup[batch->stream];
+    if (batch->taken != NULL) { /* a shared store has said it */
+        for (uint32_t k = 0; k < count; k++) {
+            shard->duplicate[k] = mr_verdicts_is_taken(batch->taken, order[k]);
+        }
+        return MR_OK;
+    }
     if (mr_dedup_room(dedup, bundle->recorded_ms) < count) {
         /* Live, the sequencer has made sure of room; in replay dedup.ids may be smaller than it was. */
         mr_pipeline_fail(shard->pipeline, MR_FULL,

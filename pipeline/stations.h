@@ -7,7 +7,9 @@
  *             count, or an atomic word named here with its pairing.
  *
  *      sequencer ──in[i]──▶ shard i ──mesh[i][j]──▶ shard j ──out[j]──▶ flusher
- *                              └──────────── saves[i] ──────────────▶ checkpointer
+ *       │   ▲                  └──────────── saves[i] ──────────────▶ checkpointer
+ *       ▼   └─ decided
+ *      claimer ◀──▶ Redis                (streams with dedup mode redis only)
  *
  *             A bundle is read by the dedup half of every shard and then by the combine half of every shard.
  *             The sequencer keeps all bundles in a list and frees the oldest once both halves of all shards have
@@ -20,8 +22,11 @@
 #include "aggregate/lift.h"
 #include "base/event_count.h"
 #include "base/ring.h"
+#include "dedup/claims.h"
 #include "log/manifest.h"
+#include "pipeline/fetch.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/verdicts.h"
 
 #include <pthread.h>
 
@@ -134,6 +139,13 @@ struct mr_shard {
     pthread_t thread;
 };
 
+/* Records of a stream whose verdicts are not in the log yet: a shared store says them, in the order of the log. */
+struct mr_undecided {
+    uint64_t first_lsn; /* none lies below; 0: there are none */
+    uint64_t last_lsn;  /* of the stream's last EVENTS record */
+    mr_counter events;  /* in them */
+};
+
 #define MR_LAG_SLOTS 1024 /* recorded times of the last bundles, for system lag */
 
 struct mr_sequencer {
@@ -144,8 +156,12 @@ struct mr_sequencer {
 
     struct mr_batch *held; /* taken off the ring, did not fit the last bundle */
     struct mr_batch **group;
-    struct mr_log_entry *entries;
+    struct mr_log_entry *entries; /* VERDICTS, and one a batch */
     uint8_t (*headers)[16]; /* of EVENTS payloads */
+    struct mr_batch **decided; /* taken off the claimer's ring; their verdicts are not in the log yet */
+    uint32_t decided_count;
+    struct mr_buf verdicts; /* the payload for some of them */
+    struct mr_undecided *undecided; /* by stream */
     struct mr_watermark *watermarks;
     struct mr_bundle *oldest; /* list of bundles not yet freed */
     struct mr_bundle *newest;
@@ -164,11 +180,13 @@ struct mr_sequencer {
     struct mr_log_reader *replay;
     struct mr_record replay_record; /* read ahead: the first of the next bundle */
     bool replay_has_record;
-    struct mr_decoder *decoder;
+    struct mr_events_decoder *decoder;
+    struct mr_fetch *fetch;         /* for what did not find room in waiting */
+    struct mr_batch *waiting_first; /* of EVENTS read, their VERDICTS not yet; in order of the log */
+    struct mr_batch *waiting_last;
+    uint64_t waiting_bytes;
     struct mr_buf replay_config; /* of the CONFIG record that ended replay; empty: the log's end did */
     uint64_t replay_config_seq;
-    struct mr_schema **replay_schemas; /* by stream x 2: with the limits records were made under */
-    uint32_t *replay_limits;
 
     mr_counter *received; /* by stream */
     mr_counter *rejected;
@@ -177,7 +195,7 @@ struct mr_sequencer {
     _Atomic uint64_t last_seq; /* dispatched; relaxed */
     mr_counter bundles;
     mr_counter batches;
-    mr_counter refused[MR_REFUSAL_DRAINING + 1];
+    mr_counter refused[MR_REFUSAL_COUNT];
     mr_counter replayed_bundles;
     mr_counter replayed_events;
     mr_counter clock_jumps;
@@ -264,10 +282,67 @@ struct mr_checkpointer {
     pthread_t thread;
 };
 
+/* One stream whose ids a shared store decides. */
+struct mr_claimer_stream {
+    struct mr_batch *first; /* from the sequencer, in order of the log, not yet put */
+    struct mr_batch *last;
+    uint64_t cursor_lsn; /* 0, or: the records from here… */
+    uint64_t shed_lsn;   /* …to here come before them, and are read from the log */
+    struct mr_fetch *fetch;
+    struct mr_claim_work *stuck; /* the claims had no room for it */
+    uint32_t claimed_as;         /* its index among the store's streams */
+    uint64_t under_way_bytes;    /* of batches put and not given back */
+};
+
+/* This node's claims being asserted again, from its own log. */
+struct mr_assertion {
+    bool on;
+    uint64_t need; /* of the watch, when it began */
+    struct mr_log_reader *reader; /* of VERDICTS */
+    struct mr_fetch *fetch;
+    struct mr_buf payload;
+    struct mr_verdicts_reader entries;
+    struct mr_claim_work *stuck;
+    uint32_t under_way;
+};
+
+struct mr_claimer_store {
+    struct mr_claims *claims; /* NULL: no stream needs it */
+    bool outage;        /* what waits was sent away, and new events get the stream's outage policy */
+    uint64_t away_ns;   /* since when it is not strict; 0: it is */
+    struct mr_epoch epoch; /* that the data directory remembers */
+    struct mr_assertion assertion;
+    uint64_t horizon_ms; /* the longest of its streams */
+    char reason[256];   /* under the claimer's lock */
+    _Atomic uint32_t state; /* enum mr_watch_state; relaxed: for pages */
+    struct mr_claims_stats stats; /* under the claimer's lock */
+};
+
+struct mr_claimer {
+    struct mr_pipeline *pipeline;
+    struct mr_event_count wake;
+    struct mr_ring *in;  /* batches that are in the log, from the sequencer */
+    struct mr_ring *out; /* decided ones, to the sequencer */
+    struct mr_batch *held_first; /* decided, the ring has no room */
+    struct mr_batch *held_last;
+    struct mr_claimer_store *stores;
+    struct mr_claimer_stream *streams; /* by stream of the plan */
+    _Atomic bool *refuses; /* by stream; relaxed: the outage policy is reject, and there is an outage */
+    uint64_t shown_ns;
+    bool begun;          /* replay is over, and what it left was taken over */
+    _Atomic bool in_hand; /* between in and out there is something; release by the claimer, acquire by stop */
+    pthread_mutex_t lock; /* of what pages show: texts and numbers */
+    enum mr_status (*remember)(void *ctx, uint32_t store, const struct mr_epoch *epoch);
+    void *remember_ctx;
+    mr_counter shed;     /* batches sent away undecided */
+    pthread_t thread;
+};
+
 struct mr_pipeline {
     const struct mr_plan *plan;
     struct mr_clock *clock;
     struct mr_disk *disk;
+    const char *log_dir;
     struct mr_log *log;
     struct mr_log *dead;
     struct mr_results *results;
@@ -276,6 +351,7 @@ struct mr_pipeline {
     struct mr_ring **mesh; /* [from * S + to] */
     struct mr_flusher flusher;
     struct mr_checkpointer checkpointer;
+    struct mr_claimer claimer;
     struct mr_log_retention retention; /* needed_lsn is the checkpointer's to say */
     int64_t retain_ms;
     struct mr_ask stop_flush; /* the questions of mr_pipeline_stop, and what tells their end */
@@ -334,12 +410,58 @@ enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **b
 void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *checkpoint);
 enum mr_step mr_sequencer_trim(struct mr_sequencer *s);
 
+/* pipeline/sequencer_time.c */
+/* The recorded time of the next bundle: the wall clock, but never back, and ahead by no more than monotonic time and some
+ * slack: a jump ahead would expire every id and close every window. */
+int64_t mr_sequencer_now(struct mr_sequencer *s);
+/* The bundle's watermarks before and after its events; arrival times become recorded time. */
+void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle);
+/* Whether idleness would close or finish a window of the stream by now_ms. */
+bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms);
+
+/* pipeline/sequencer_claims.c: events whose ids a shared store decides. */
+/* Batches that the claimer has decided, as many as fit a bundle, into the group, and what the log says of them into
+ * verdicts. They stay in decided until mr_sequencer_decided_done. */
+uint32_t mr_sequencer_take_decided(struct mr_sequencer *s);
+void mr_sequencer_decided_done(struct mr_sequencer *s, uint32_t count);
+/* The log has failed: nobody will know. */
+void mr_sequencer_abandon_decided(struct mr_sequencer *s);
+/* A batch that was just appended goes to the claimer, whose ring has room. */
+void mr_sequencer_hand_over(struct mr_sequencer *s, struct mr_batch *batch);
+void mr_undecided_add(struct mr_undecided *undecided, uint64_t lsn, uint32_t events);
+void mr_undecided_remove(struct mr_undecided *undecided, uint64_t lsn, uint32_t events);
+/* The first record that a start from this state may read. */
+uint64_t mr_sequencer_needed_lsn(const struct mr_sequencer *s);
+
+/* pipeline/claimer.c */
+struct mr_pipeline_options;
+enum mr_status mr_claimer_open(struct mr_pipeline *pipeline, const struct mr_pipeline_options *options,
+                               struct mr_error *error) MR_MUST_CHECK;
+void mr_claimer_close(struct mr_claimer *c);
+enum mr_step mr_claimer_step(struct mr_claimer *c);
+/* Sleeps until the network or the sequencer has something. value: of wake, before the step. */
+void mr_claimer_sleep(struct mr_claimer *c, uint32_t value);
+/* Nothing is on its way between the sequencer and the sequencer. Any thread. */
+bool mr_claimer_is_idle(const struct mr_claimer *c);
+/* Nothing of this stream is taken now. Any thread. */
+bool mr_claimer_refuses(const struct mr_claimer *c, uint32_t stream);
+/* pipeline/claim_work.c: a batch whose ids are being claimed. */
+struct mr_claim_work {
+    struct mr_claim claim;
+    struct mr_batch *batch;
+    uint32_t *order;
+};
+/* taken: not NULL: only the others, again. NULL: no memory; the batch stays the caller's. */
+struct mr_claim_work *mr_claim_work_open(struct mr_batch *batch, const uint8_t *taken);
+void mr_claim_work_close(struct mr_claim_work *work); /* not the batch */
+/* pipeline/claimer_assert.c: one step of asserting the store's claims again; returns whether it did anything. */
+bool mr_claimer_assert(struct mr_claimer *c, uint32_t store);
+void mr_assertion_end(struct mr_assertion *a);
+
 /* pipeline/replay.c: one bundle from the log; MR_END when there is none left. */
 enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
-#define MR_EVENTS_HEADER 16
-/* The fixed part of an EVENTS payload; the stream's name and the body follow. */
-void mr_events_header(const struct mr_batch *batch, const struct mr_plan *plan,
-                      uint8_t ret[MR_EVENTS_HEADER]);
+/* Batches that wait for their verdicts are let go. */
+void mr_replay_forget(struct mr_sequencer *s);
 
 /* pipeline/shard.c */
 enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index,

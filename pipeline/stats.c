@@ -5,6 +5,8 @@
 #include "base/check.h"
 #include "pipeline/stations.h"
 
+#include <stdio.h>
+
 void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
                               struct mr_stream_stats *ret) {
     MR_ASSERT(stream < pipeline->plan->stream_count);
@@ -12,6 +14,7 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
     *ret = (struct mr_stream_stats){
         .received = mr_counter_read(&s->received[stream]),
         .rejected = mr_counter_read(&s->rejected[stream]),
+        .pending = mr_counter_read(&s->undecided[stream].events),
         .watermark_ms = atomic_load_explicit(&s->watermark_ms[stream], memory_order_relaxed),
     };
     for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
@@ -31,6 +34,23 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
         ret->dedup_error = error > ret->dedup_error ? error : ret->dedup_error;
         ret->dedup_fill = fill > ret->dedup_fill ? fill : ret->dedup_fill;
     }
+}
+
+void mr_pipeline_store_stats(struct mr_pipeline *pipeline, uint32_t store, struct mr_store_stats *ret) {
+    struct mr_claimer *c = &pipeline->claimer;
+    *ret = (struct mr_store_stats){.used = c->stores != NULL && c->stores[store].claims != NULL};
+    if (!ret->used) {
+        return;
+    }
+    struct mr_claimer_store *s = &c->stores[store];
+    ret->strict = atomic_load_explicit(&s->state, memory_order_relaxed) == MR_WATCH_STRICT;
+    (void)pthread_mutex_lock(&c->lock);
+    ret->claims = s->stats;
+    if (!ret->strict) {
+        (void)snprintf(ret->reason, sizeof ret->reason, "%s",
+                       s->reason[0] == 0 ? "not looked at yet" : s->reason); /* fits */
+    }
+    (void)pthread_mutex_unlock(&c->lock);
 }
 
 void mr_pipeline_duplicate_age(const struct mr_pipeline *pipeline, uint32_t stream,
@@ -97,6 +117,8 @@ void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_st
         .refused_ids_full = mr_counter_read(&s->refused[MR_REFUSAL_IDS_FULL]),
         .refused_disk_full = mr_counter_read(&s->refused[MR_REFUSAL_DISK_FULL]),
         .refused_log_failed = mr_counter_read(&s->refused[MR_REFUSAL_LOG_FAILED]),
+        .refused_store_away = mr_counter_read(&s->refused[MR_REFUSAL_STORE_AWAY]),
+        .sent_away_undecided = mr_counter_read(&pipeline->claimer.shed),
         .flush_panes = mr_counter_read(&f->panes),
         .flush_commits = mr_counter_read(&f->commits),
         .flush_errors = mr_counter_read(&f->errors),

@@ -12,6 +12,7 @@ struct counts {
     uint32_t duplicate;
     uint32_t late;
     uint32_t rejected;
+    uint32_t pending;
 };
 
 /* How a refusal is told: what is wrong, and when asking again may help. */
@@ -29,6 +30,12 @@ static const struct {
          "and sending it again is safe",
          10},
     [MR_REFUSAL_DRAINING] = {"the server is stopping; nothing of this request was taken", 5},
+    [MR_REFUSAL_STORE_AWAY] = {"the shared store of ids is away or cannot be believed now (see /readyz); nothing of this "
+                               "request was taken",
+                               5},
+    [MR_REFUSAL_UNDECIDED] = {"the shared store of ids went away before it decided; the events are kept, and may count: "
+                              "sending them again with the same ids is safe",
+                              5},
     [MR_REFUSAL_ABANDONED] =
         {"the server stopped before this request was decided; sending it again "
          "is safe",
@@ -50,8 +57,9 @@ static struct counts count_all(const struct mr_batch *batch, bool observe) {
     counts.duplicate = count_letter(batch->verdicts, batch->count, MR_VERDICT_DUPLICATE);
     counts.late = count_letter(batch->verdicts, batch->count, MR_VERDICT_LATE);
     counts.rejected = count_letter(batch->verdicts, batch->count, MR_VERDICT_REJECTED);
-    MR_ASSERT(counts.received ==
-              counts.accepted + counts.duplicate + counts.late + counts.rejected);
+    counts.pending = batch->pending ? batch->count - batch->rejected : 0;
+    MR_ASSERT(counts.received == counts.accepted + counts.duplicate + counts.late +
+                                     counts.rejected + counts.pending);
     MR_ASSERT(counts.rejected == batch->rejected);
     if (observe) {
         counts.accepted += counts.duplicate;
@@ -103,7 +111,7 @@ static void write_results(struct mr_json *json, const struct mr_batch *batch, bo
     }
     room[0] = '"';
     for (uint32_t i = 0; i < batch->count; i++) {
-        uint8_t letter = batch->verdicts[i];
+        uint8_t letter = batch->verdicts[i] == MR_VERDICT_NONE ? 'P' : batch->verdicts[i];
         room[1 + i] = observe && letter == MR_VERDICT_DUPLICATE ? MR_VERDICT_ACCEPTED : letter;
     }
     room[1 + batch->count] = '"';
@@ -122,6 +130,10 @@ static void write_members(struct mr_json *json, const struct mr_batch *batch,
     mr_json_uint(json, counts->late);
     mr_json_key(json, "rejected");
     mr_json_uint(json, counts->rejected);
+    if (counts->pending > 0) { /* durable; whose the ids are is decided later (streams.NAME.dedup.outage: hold) */
+        mr_json_key(json, "pending");
+        mr_json_uint(json, counts->pending);
+    }
     if (!options->synced) {
         mr_json_key(json, "durability");
         mr_json_text(json, "page_cache");

@@ -29,13 +29,38 @@
     X(GAUGE, "millrace_dedup_error_ratio",                                                         \
       "Estimated share of new ids taken for duplicates (mode bloom).", s->dedup_error)             \
     X(GAUGE, "millrace_dedup_fill_ratio", "Fill of the fullest shard's table or filter.",          \
-      s->dedup_fill)
+      s->dedup_fill)                                                                               \
+    X(GAUGE, "millrace_events_pending",                                                            \
+      "Events in the log whose ids a shared store has not decided yet.", s->pending)
 
 #define STREAM_VERDICTS(X)                                                                         \
     X("accepted", s->accepted)                                                                     \
     X("duplicate", s->duplicate)                                                                   \
     X("late", s->late)                                                                             \
     X("rejected", s->rejected)
+
+/* c: struct mr_claims_stats; of streams with dedup mode redis */
+#define STORE_METRICS(X)                                                                           \
+    X(GAUGE, "millrace_store_strict", "1: the store can be believed; 0: see /readyz.",             \
+      (uint64_t)stores[i].strict)                                                                  \
+    X(COUNTER, "millrace_claims_commands_total", "Commands sent with claims.", c->commands)        \
+    X(COUNTER, "millrace_claims_repeated_total", "Of them, sent again: no verdict came.",          \
+      c->repeated)                                                                                 \
+    X(COUNTER, "millrace_claims_ids_total", "Ids claimed, repeats included.", c->ids)              \
+    X(GAUGE, "millrace_claims_waiting", "Claims of records not decided yet.", c->waiting)          \
+    X(COUNTER, "millrace_claims_repaired_total",                                                   \
+      "Claims the store had lost, asserted again from this node's log.", c->repaired)              \
+    X(COUNTER, "millrace_claims_counted_twice_total",                                              \
+      "Claims the store had lost that another node got meanwhile: both counted the event.",        \
+      c->counted_twice)                                                                            \
+    X(COUNTER, "millrace_store_lost_total", "Times the store was found to have lost data.",        \
+      c->watch.lost)                                                                               \
+    X(COUNTER, "millrace_store_suspected_total", "Restarts and failovers of the store's servers.", \
+      c->watch.suspected)                                                                          \
+    X(COUNTER, "millrace_store_connects_total", "Connections made.", c->redis.connects)            \
+    X(COUNTER, "millrace_store_failures_total", "Connections that broke.", c->redis.failures)      \
+    X(COUNTER, "millrace_store_timeouts_total", "Of them, because a reply did not come.",          \
+      c->redis.timeouts)
 
 /* r: struct mr_rule_stats */
 #define RULE_METRICS(X)                                                                            \
@@ -100,6 +125,7 @@
     X("ids_full", p->refused_ids_full)                                                             \
     X("disk_full", p->refused_disk_full)                                                           \
     X("log_failed", p->refused_log_failed)                                                         \
+    X("store_away", p->refused_store_away)                                                         \
     X("in_flight", mr_counter_read(&h->refused_in_flight))                                         \
     X("queue", mr_counter_read(&h->refused_queue))
 
@@ -201,6 +227,31 @@ static void write_streams(struct scrape *c) {
             mr_exposition_double(c->e, &label, 1, (double)c->streams[i].watermark_ms / 1e3);
         }
     }
+}
+
+static void write_stores(struct scrape *scrape) {
+    const struct mr_config *config = scrape->server->config;
+    struct mr_store_stats stores[MR_STORES_MAX];
+    bool any = false;
+    for (uint32_t i = 0; i < config->store_count; i++) {
+        mr_pipeline_store_stats(scrape->server->pipeline, i, &stores[i]);
+        any = any || stores[i].used;
+    }
+    if (!any) {
+        return;
+    }
+#define X(kind, metric, about, number)                                                             \
+    family(scrape, MR_EXPOSE_##kind, metric, about);                                               \
+    for (uint32_t i = 0; i < config->store_count; i++) {                                           \
+        const struct mr_claims_stats *c = &stores[i].claims;                                       \
+        struct mr_label label = {"store", config->stores[i].name};                                 \
+        if (stores[i].used) {                                                                      \
+            SAMPLE(scrape->e, &label, 1, number);                                                  \
+        }                                                                                          \
+        (void)c;                                                                                   \
+    }
+    STORE_METRICS(X)
+#undef X
 }
 
 static void write_outcomes(struct scrape *c) {
@@ -386,6 +437,7 @@ void mr_route_metrics(struct mr_request *request, struct mr_response *response) 
     response->content_type = "text/plain; version=0.0.4; charset=utf-8";
     write_streams(c);
     write_rules(c);
+    write_stores(c);
     write_server(c);
     write_duplicate_ages(c);
     write_log(c);

@@ -9,6 +9,8 @@
 
 #include "openapi_yaml.h"
 
+#include <stdio.h>
+
 static void member_text(struct mr_json *json, const char *name, const char *text) {
     mr_json_key(json, name);
     mr_json_text(json, text);
@@ -44,6 +46,12 @@ static void write_dedup_settings(struct mr_json *json, const struct mr_config_st
     member_text(json, "mode", mr_choice_text(mr_choices_dedup, (int)s->dedup.mode));
     if (s->dedup.mode != MR_CONFIG_NONE) {
         member_int(json, "horizon_ms", s->dedup.horizon_ms);
+    }
+    if (s->dedup.mode == MR_CONFIG_REDIS) {
+        member_text(json, "layout", mr_choice_text(mr_choices_layout, (int)s->dedup.layout));
+        member_text(json, "outage", mr_choice_text(mr_choices_outage, (int)s->dedup.outage));
+    }
+    if (mr_config_keeps_ids(s)) {
         member_uint(json, "ids", s->dedup.ids);
         member_text(json, "when_full",
                     mr_choice_text(mr_choices_when_full, (int)s->dedup.when_full));
@@ -96,6 +104,9 @@ static void write_stream(struct mr_json *json, const struct mr_server *server, u
     member_uint(json, "duplicate", stats.duplicate);
     member_uint(json, "late", stats.late);
     member_uint(json, "rejected", stats.rejected);
+    if (s->dedup.mode == MR_CONFIG_REDIS) {
+        member_uint(json, "pending", stats.pending);
+    }
     if (s->dedup.mode == MR_CONFIG_OBSERVE) {
         member_uint(json, "observed_duplicates", stats.observed_duplicates);
     }
@@ -298,10 +309,27 @@ void mr_route_livez(struct mr_request *request, struct mr_response *response) {
     }
 }
 
+/* A store of claims that is away or not to be believed keeps the node out of the balancer, whatever the outage policy:
+ * another node may do better. */
+static bool stores_ready(struct mr_server *server, char *ret_text, size_t cap) {
+    for (uint32_t i = 0; i < server->config->store_count; i++) {
+        struct mr_store_stats stats;
+        mr_pipeline_store_stats(server->pipeline, i, &stats);
+        if (stats.used && !stats.strict) {
+            struct mr_bytes name = server->config->stores[i].name;
+            (void)snprintf(ret_text, cap, "store %.*s: %s", (int)name.len, (const char *)name.ptr,
+                           stats.reason); /* cut is fine */
+            return false;
+        }
+    }
+    return true;
+}
+
 void mr_route_readyz(struct mr_request *request, struct mr_response *response) {
     struct mr_server *server = request->server;
     struct mr_error error = {0};
     struct mr_pipeline_stats stats;
+    char text[400];
     mr_pipeline_stats(server->pipeline, &stats);
     if (mr_pipeline_failure(server->pipeline, &error) != MR_OK) {
         write_status(response, 503, "not ready", "failed", error.text);
@@ -313,6 +341,8 @@ void mr_route_readyz(struct mr_request *request, struct mr_response *response) {
         /* A failed log stays failed until the next start. */
         write_status(response, 503, "not ready", "log_failed",
                      "the log cannot be written; queries are answered, events are not taken");
+    } else if (!stores_ready(server, text, sizeof text)) {
+        write_status(response, 503, "not ready", "store", text);
     } else {
         write_status(response, 200, "ready", NULL, NULL);
     }

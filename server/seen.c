@@ -82,6 +82,11 @@ void mr_route_seen(struct mr_request *request, struct mr_response *response) {
                    mr_quote(config->name).text);
         return;
     }
+    if (config->dedup.mode == MR_CONFIG_REDIS) {
+        mr_problem(response, 501, "stream `%s`: whether an id was seen is not asked of the shared store in this version",
+                   mr_quote(config->name).text);
+        return;
+    }
     struct mr_bytes id = request->params[1];
     if (id.len == 0 || id.len > MR_ID_LEN_MAX) {
         mr_problem(response, 400, "an id of %zu bytes; expected 1 to %d", id.len, MR_ID_LEN_MAX);

@@ -28,6 +28,7 @@ enum {
 
 struct process {
     struct mr_config *config;
+    struct mr_redis_transport *transports[MR_STORES_MAX]; /* by store of the configuration */
     struct mr_data data;
     struct mr_pipeline *pipeline;
     struct mr_server *server;
@@ -71,7 +72,26 @@ static void close_results(void *ctx, struct mr_results *results) {
     mr_results_close(results);
 }
 
+static enum mr_status open_transports(struct process *p, struct mr_error *error) {
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < p->config->store_count; i++) {
+        const struct mr_config_store *s = &p->config->stores[i];
+        struct mr_redis_tls tls = {
+            .on = s->tls,
+            .ca_file = s->tls_ca_file.len > 0 ? (const char *)s->tls_ca_file.ptr : NULL,
+            .cert_file = s->tls_cert_file.len > 0 ? (const char *)s->tls_cert_file.ptr : NULL,
+            .key_file = s->tls_key_file.len > 0 ? (const char *)s->tls_key_file.ptr : NULL,
+        };
+        status = mr_hiredis_open(&tls, &p->transports[i], error);
+    }
+    return status;
+}
+
 static enum mr_status open_data(struct process *p, struct mr_error *error) {
+    enum mr_status status = open_transports(p, error);
+    if (status != MR_OK) {
+        return status;
+    }
     struct mr_data_options options = {
         .disk = mr_disk_system(),
         .clock = mr_clock_system(),
@@ -79,6 +99,7 @@ static enum mr_status open_data(struct process *p, struct mr_error *error) {
         .open_results = open_results,
         .close_results = close_results,
         .ctx = p,
+        .transports = p->transports,
     };
     return mr_data_open(&options, &p->data, error);
 }
@@ -184,6 +205,9 @@ static void shut_down(struct process *p) {
     mr_server_close(p->server);
     mr_pipeline_close(p->pipeline);
     mr_data_close(&p->data);
+    for (uint32_t i = 0; i < MR_STORES_MAX; i++) {
+        mr_redis_transport_finish(p->transports[i]);
+    }
     mr_config_close(p->config);
 }
 

@@ -27,6 +27,7 @@ enum mr_status manifest_build(uint64_t number, size_t size, struct mr_manifest *
     ret->incarnation = random_below(&random, UINT64_MAX);
     ret->seq = random_below(&random, UINT64_MAX);
     ret->lsn = random_below(&random, 1000000);
+    ret->needed_lsn = random_below(&random, 1000000);
     ret->recorded_ms = (int64_t)random_below(&random, UINT64_MAX);
     ret->shards = (uint32_t)(1 + random_below(&random, 64));
     uint64_t blobs = size / 2 + random_below(&random, size / 2 + 1);
@@ -65,6 +66,7 @@ void manifest_must_equal(const struct mr_manifest *a, const struct mr_manifest *
     assert_int_equal(a->incarnation, b->incarnation);
     assert_int_equal(a->seq, b->seq);
     assert_int_equal(a->lsn, b->lsn);
+    assert_int_equal(a->needed_lsn, b->needed_lsn);
     assert_int_equal(a->recorded_ms, b->recorded_ms);
     assert_int_equal(a->shards, b->shards);
     assert_int_equal(a->blob_count, b->blob_count);

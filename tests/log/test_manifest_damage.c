@@ -185,15 +185,15 @@ static void sealed_nonsense(void **state) {
     }
     /* Counts of blobs and parts, and the length of the first blob: under ASan an allocation of such
      * a size ends the test. */
-    for (size_t at = HEADER + 44; at < HEADER + 52; at += 4) {
+    for (size_t at = HEADER + 52; at < HEADER + 60; at += 4) {
         mr_wire_put_u32(s.copy + at, UINT32_MAX);
         assert_int_equal(read_sealed(&s, s.len), MR_CORRUPT);
         restore(&s);
     }
-    mr_wire_put_u32(s.copy + HEADER + 52 + 12, 1); /* its zero */
+    mr_wire_put_u32(s.copy + HEADER + 60 + 12, 1); /* its zero */
     assert_int_equal(read_sealed(&s, s.len), MR_CORRUPT);
     restore(&s);
-    mr_wire_put_u64(s.copy + HEADER + 52 + 16, UINT64_MAX);
+    mr_wire_put_u64(s.copy + HEADER + 60 + 16, UINT64_MAX);
     assert_int_equal(read_sealed(&s, s.len), MR_CORRUPT);
     finish_sample(&s);
 }

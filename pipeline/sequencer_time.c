@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sequencer: recorded time, and the watermarks that follow from it. */
+#include "aggregate/window.h"
+#include "base/bug.h"
+#include "base/check.h"
+#include "base/report.h"
+#include "pipeline/stations.h"
+
+enum {
+    CLOCK_SLACK_MS = 60 * 1000,       /* recorded time may run ahead of monotonic time by this */
+    CLOCK_REBASE_MS = 10 * 60 * 1000, /* so often the two are compared anew: slow drift is no jump */
+};
+
+int64_t mr_sequencer_now(struct mr_sequencer *s) {
+    struct mr_clock *clock = s->pipeline->clock;
+    int64_t wall_ms = mr_clock_wall_ms(clock);
+    uint64_t mono_ns = mr_clock_mono_ns(clock);
+    int64_t elapsed_ms = (int64_t)((mono_ns - s->clock_base_ns) / 1000000);
+    int64_t steady_ms = s->clock_base_ms + elapsed_ms;
+    if (wall_ms > steady_ms + CLOCK_SLACK_MS) {
+        mr_counter_add(&s->clock_jumps, 1);
+        mr_report(MR_LEVEL_ERROR, "clock_jumped_ahead",
+                  "wall_ms=%lld steady_ms=%lld action=\"recorded time follows the monotonic clock; "
+                  "restart to accept the new time\"",
+                  (long long)wall_ms, (long long)steady_ms);
+        wall_ms = steady_ms;
+    } else if (elapsed_ms > CLOCK_REBASE_MS) {
+        s->clock_base_ms = wall_ms;
+        s->clock_base_ns = mono_ns;
+    }
+    return wall_ms > s->recorded_ms ? wall_ms : s->recorded_ms;
+}
+
+/* Arrival times become the recorded time; returns the greatest time that may move the watermark. */
+static int64_t settle_times(struct mr_batch *batch, int64_t recorded_ms, int64_t limit_ms) {
+    if (batch->arrivals == 0 && batch->time_max_ms <= limit_ms) {
+        return batch->time_max_ms;
+    }
+    int64_t max_ms = INT64_MIN;
+    for (uint32_t k = 0; k < batch->order_count; k++) {
+        int64_t *time_ms = &batch->times_ms[batch->order[k]];
+        if (*time_ms == MR_TIME_ARRIVAL) {
+            *time_ms = recorded_ms;
+        }
+        if (*time_ms <= limit_ms && *time_ms > max_ms) {
+            max_ms = *time_ms;
+        }
+    }
+    return max_ms;
+}
+
+void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        bundle->watermarks_before[i] = s->watermarks[i].watermark_ms;
+    }
+    for (uint32_t k = 0; k < bundle->batch_count; k++) {
+        struct mr_batch *batch = bundle->batches[k];
+        const struct mr_watermark_options *o = &plan->streams[batch->stream].watermark;
+        int64_t limit_ms = MR_BUG(FUTURE_MOVES_WATERMARK) ? INT64_MAX
+                                                          : mr_watermark_limit(o, s->recorded_ms);
+        int64_t arrival_ms = batch->taken == NULL ? s->recorded_ms : batch->recorded_ms;
+        int64_t max_ms = settle_times(batch, arrival_ms, limit_ms);
+        mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
+    }
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        if (!s->ended && s->undecided[i].first_lsn == 0) { /* a stream that waits for verdicts is not idle */
+            mr_watermark_tick(&s->watermarks[i], &plan->streams[i].watermark, s->recorded_ms);
+        }
+        int64_t after_ms = s->watermarks[i].watermark_ms;
+        MR_ASSERT(after_ms >= bundle->watermarks_before[i]);
+        bundle->watermarks_after[i] = after_ms;
+        atomic_store_explicit(&s->watermark_ms[i], after_ms, memory_order_relaxed);
+    }
+}
+
+bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    const struct mr_watermark *w = &s->watermarks[stream];
+    int64_t target_ms = mr_watermark_at(w, &plan->streams[stream].watermark, now_ms);
+    if (w->time_max_ms == INT64_MIN || target_ms <= w->watermark_ms || s->undecided[stream].first_lsn != 0) {
+        return false;
+    }
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        const struct mr_rule *rule = &plan->rules[i];
+        if (rule->stream == stream &&
+            mr_window_next_due(rule, w->watermark_ms, w->time_max_ms) <= target_ms) {
+            return true;
+        }
+    }
+    return false;
+}
