@@ -36,7 +36,14 @@
     X(FLUSH_SKIPS_BUNDLE, "says a bundle is stored whose panes are not")                                       \
     X(FLUSH_FORGETS, "forgets the kept panes after a failed transaction")                                      \
     X(RELEASED_UNCONFIRMED, "frees a window before its rows are stored")                                       \
-    X(REFUSED_BUT_WRITTEN, "refuses a batch after it was appended")
+    X(REFUSED_BUT_WRITTEN, "refuses a batch after it was appended")                                            \
+    X(CLAIM_READ_WRONG, "counts the last event of a request though another has claimed its id")                \
+    X(VERDICTS_NOT_RECORDED, "lets verdicts of a shared store take effect without recording them")             \
+    X(UNDECIDED_NOT_SAVED, "leaves undecided events out of the checkpoint")                                    \
+    X(UNDECIDED_TRIMMED, "removes log that undecided events still need")                                       \
+    X(UNDECIDED_FORGOTTEN, "does not claim what a start finds undecided")                                      \
+    X(ASSERTS_NOTHING, "says that it has asserted its claims, and has not")                                    \
+    X(ASSERTS_ONCE, "goes on asserting claims though those it asserted were lost again")
 
 enum mr_bug {
     MR_BUG_NONE,

@@ -4,7 +4,12 @@
 
 #include "base/alloc.h"
 
-enum { ENTRIES_MIN = 1024, MEMBERS_MIN = 64, SEEN_MIN = 256 };
+enum {
+    ENTRIES_MIN = 1024,
+    MEMBERS_MIN = 64,
+    SEEN_MIN = 256,
+    KEY_WEIGHT = 8, /* ids of the key layout gain nothing from large waves, and the watch's checks wait behind them */
+};
 
 static_assert((MR_CLAIM_BUCKETS & (MR_CLAIM_BUCKETS - 1)) == 0, "bucket_of masks");
 
@@ -90,13 +95,16 @@ static void take_members(struct mr_claims *claims, struct mr_claims_queue *queue
     }
     uint8_t number = (uint8_t)(wave - claims->waves + 1);
     uint64_t ids = 0;
+    uint64_t weight = 0;
     struct mr_claim *claim = queue->fresh;
     for (; claim != NULL; claim = claim->next) {
         if (claim->wave != 0 || claim->undecided == 0) {
             continue;
         }
+        bool key = claims->streams[claim->stream].layout == MR_CLAIM_KEY;
         ids += claim->undecided;
-        if ((ids > claims->wave_ids && wave->member_count > 0) || !is_of_step(claims, wave, claim) ||
+        weight += (uint64_t)claim->undecided * (key ? KEY_WEIGHT : 1);
+        if ((weight > claims->wave_ids && wave->member_count > 0) || !is_of_step(claims, wave, claim) ||
             !reserve_entries(wave, ids) || !reserve_member(wave)) {
             break;
         }

@@ -219,6 +219,10 @@ static void answer_command(struct mr_claims *claims, struct mr_claims_wave *wave
         if (begins(answer->reply.text, "NOSCRIPT")) {
             claims->script_session[answer->node] = 0;
         } else {
+            bool passes = answer->outcome == MR_REDIS_LATER && !begins(answer->reply.text, "NOREPLICAS");
+            if (!passes && is_current(claims, wave)) {
+                mr_watch_say_refused(claims->watch, answer->node, answer->reply.text);
+            }
             wave->halts = true;
         }
         break;

@@ -340,6 +340,14 @@ void mr_watch_say_policy(struct mr_watch *w, uint32_t node, struct mr_bytes poli
     }
 }
 
+void mr_watch_say_refused(struct mr_watch *w, uint32_t node, struct mr_bytes text) {
+    MR_ASSERT(node < w->server_count);
+    if (w->servers[node].session != 0) {
+        mr_watch_check_refused(&w->servers[node], text);
+        judge(w);
+    }
+}
+
 void mr_watch_asserted(struct mr_watch *w) {
     struct mr_watch_need *need = &w->need;
     if (need->want == MR_WATCH_WANT_NONE || !(w->ready || is_marked(w))) {

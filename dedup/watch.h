@@ -120,6 +120,8 @@ struct mr_epoch mr_watch_epoch(const struct mr_watch *watch);
 void mr_watch_say_lost(struct mr_watch *watch, uint32_t tag);
 /* A guard behind claims found this policy: as in check 1. */
 void mr_watch_say_policy(struct mr_watch *watch, uint32_t node, struct mr_bytes policy);
+/* This server refuses claims, and will until somebody does something (NOPERM, MISCONF, OOM, NOREPLICAS): as in check 1. */
+void mr_watch_say_refused(struct mr_watch *watch, uint32_t node, struct mr_bytes text);
 /* Which assertion is wanted; 0: none. Another number means that what was asserted so far may have been lost again (a second
  * FLUSHALL, another failover): begin again, from mr_watch_since_ms. LOST: from the beginning. */
 uint64_t mr_watch_need(const struct mr_watch *watch);

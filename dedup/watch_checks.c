@@ -51,6 +51,11 @@ void mr_watch_check_policy(struct mr_watch_server *server, struct mr_bytes polic
     }
 }
 
+void mr_watch_check_refused(struct mr_watch_server *server, struct mr_bytes text) {
+    find(server, "claims are refused (%.*s): set that right", (int)(text.len > 150 ? 150 : text.len),
+         (const char *)text.ptr);
+}
+
 static const struct {
     const char *name;
     const char *wanted;

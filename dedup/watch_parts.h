@@ -287,6 +287,7 @@ void mr_watch_check_drop(struct mr_watch *w);
 /* The same, and nothing stays. */
 void mr_watch_check_again(struct mr_watch *w);
 void mr_watch_check_policy(struct mr_watch_server *server, struct mr_bytes policy);
+void mr_watch_check_refused(struct mr_watch_server *server, struct mr_bytes text);
 
 /* watch_info.c: the value of a field of INFO's text; false: there is none. */
 bool mr_watch_info_field(struct mr_bytes info, const char *name, struct mr_bytes *ret);

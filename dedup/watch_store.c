@@ -432,7 +432,7 @@ static void finish(struct mr_watch *w) {
     } else if (s->act == MR_WATCH_ANNOUNCE) {
         s->announce_ns = w->now_ns + w->check_ns;
         s->said = s->saying != 0 ? s->saying : s->said;
-        if (w->state == MR_WATCH_STRICT) { /* that was all */
+        if (w->state == MR_WATCH_STRICT && s->forget.len == 0) { /* that was all */
             rest(w, false);
             return;
         }

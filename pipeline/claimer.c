@@ -11,6 +11,7 @@
  * them again when the store is back, and after a restart. So what waits costs no memory, however long it lasts.
  */
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
@@ -92,7 +93,7 @@ static void shed_stream(struct mr_claimer *c, struct mr_claimer_stream *s) {
     s->under_way_bytes = 0;
 }
 
-static void shed_store(struct mr_claimer *c, uint32_t store) {
+void mr_claimer_shed(struct mr_claimer *c, uint32_t store) {
     struct mr_claim *claim;
     while ((claim = mr_claims_withdraw(c->stores[store].claims)) != NULL) {
         shed_work(c, claim->ctx);
@@ -118,10 +119,11 @@ static void set_outage(struct mr_claimer *c, uint32_t store, bool outage) {
     }
     if (outage) {
         char quoted[MR_ERROR_TEXT_MAX];
+        const char *reason = mr_watch_reason(mr_claims_watch(s->claims));
         mr_report(MR_LEVEL_ERROR, "store_away", "store=%.*s reason=%s", (int)name.len,
                   (const char *)name.ptr,
-                  mr_report_value(mr_watch_reason(mr_claims_watch(s->claims)), quoted, sizeof quoted));
-        shed_store(c, store);
+                  mr_report_value(reason[0] == 0 ? "no verdicts come" : reason, quoted, sizeof quoted));
+        mr_claimer_shed(c, store);
     } else {
         mr_report(MR_LEVEL_INFO, "store_strict", "store=%.*s", (int)name.len, (const char *)name.ptr);
     }
@@ -144,18 +146,25 @@ static bool remember_epoch(struct mr_claimer *c, uint32_t store) {
 static void look_at(struct mr_claimer *c, uint32_t store) {
     struct mr_claimer_store *s = &c->stores[store];
     enum mr_watch_state state = mr_watch_state(mr_claims_watch(s->claims));
-    atomic_store_explicit(&s->state, state, memory_order_relaxed);
+    uint64_t patience_ns = (uint64_t)store_config(c, store)->timeout_ms * 1000000;
+    s->progress_ns = mr_claims_busy(s->claims) ? s->progress_ns : now_ns(c);
     if (state == MR_WATCH_STRICT && remember_epoch(c, store)) {
         s->away_ns = 0;
         if (s->outage) {
             set_outage(c, store, false);
+        } else if (now_ns(c) - s->progress_ns >= 2 * patience_ns) {
+            /* It seems fine each time it is looked at, and refuses all the same. */
+            set_outage(c, store, true);
+            s->progress_ns = now_ns(c);
         }
+        atomic_store_explicit(&s->state, state, memory_order_relaxed);
         return;
     }
+    /* STRICT, and the epoch not on disk: nothing is taken yet */
+    atomic_store_explicit(&s->state, state == MR_WATCH_STRICT ? MR_WATCH_AWAY : state, memory_order_relaxed);
     if (s->away_ns == 0) {
         s->away_ns = now_ns(c);
     }
-    uint64_t patience_ns = (uint64_t)store_config(c, store)->timeout_ms * 1000000;
     if (!s->outage && now_ns(c) - s->away_ns >= patience_ns) {
         set_outage(c, store, true);
     }
@@ -199,7 +208,7 @@ static bool take_new(struct mr_claimer *c) {
 static void take_over(struct mr_claimer *c) {
     const struct mr_sequencer *s = &c->pipeline->sequencer;
     for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
-        if (c->pipeline->plan->streams[i].claimed && s->undecided[i].first_lsn != 0) {
+        if (c->pipeline->plan->streams[i].claimed && s->undecided[i].first_lsn != 0 && !MR_BUG(UNDECIDED_FORGOTTEN)) {
             c->streams[i].cursor_lsn = s->undecided[i].first_lsn;
             c->streams[i].shed_lsn = s->undecided[i].last_lsn;
         }
@@ -283,7 +292,8 @@ static bool keep_verdicts(struct mr_batch *batch, const struct mr_claim *claim) 
     for (uint32_t k = 0; batch->taken != NULL && k < claim->count; k++) {
         MR_ASSERT(claim->outcomes[k] != MR_CLAIM_NONE);
         uint32_t event = claim->order[k];
-        if (claim->outcomes[k] == MR_CLAIM_TAKEN) {
+        bool wrong = MR_BUG(CLAIM_READ_WRONG) && k + 1 == claim->count;
+        if (claim->outcomes[k] == MR_CLAIM_TAKEN && !wrong) {
             batch->taken[event / 8] |= (uint8_t)(1u << (event % 8));
         }
     }
@@ -323,6 +333,7 @@ static bool take_all_decided(struct mr_claimer *c, uint32_t store) {
             mr_claim_work_close(work);
         } else {
             take_decided(c, work);
+            s->progress_ns = now_ns(c);
         }
         worked = true;
     }
@@ -338,6 +349,7 @@ static enum mr_step push_decided(struct mr_claimer *c) {
             return MR_STEP_BLOCKED;
         }
         c->held_first = next;
+        c->pushed++;
         step = MR_STEP_WORKED;
     }
     c->held_last = NULL;
@@ -397,8 +409,8 @@ enum mr_step mr_claimer_step(struct mr_claimer *c) {
         if (c->stores[i].claims != NULL) {
             worked = mr_claims_step(c->stores[i].claims) || worked;
             look_at(c, i);
-            worked = mr_claimer_assert(c, i) || worked;
             worked = take_all_decided(c, i) || worked;
+            worked = mr_claimer_assert(c, i) || worked;
         }
     }
     worked = put_some(c) || worked;

@@ -84,6 +84,9 @@ void mr_assertion_end(struct mr_assertion *a) {
 static enum mr_status read_more(struct mr_assertion *a, struct mr_error *error) {
     struct mr_record record;
     enum mr_status status = mr_log_reader_next(a->reader, &record, error);
+    if (status == MR_NOT_FOUND) { /* retention was faster: on with the first that is left */
+        return mr_log_reader_seek(a->reader, 1, error);
+    }
     if (status != MR_OK || record.type != MR_RECORD_VERDICTS) {
         return status;
     }
@@ -154,7 +157,11 @@ bool mr_claimer_assert(struct mr_claimer *c, uint32_t store) {
         mr_assertion_end(&s->assertion); /* what was asserted so far may have been lost again */
     }
     if (!s->assertion.on) {
-        if (s->assertion.under_way > 0) {
+        /* What was decided before the loss must be asserted too: so it is in the log first, or not decided at all.
+         * acquire: pairs with the release in mr_sequencer_decided_done */
+        mr_claimer_shed(c, store);
+        uint64_t logged = atomic_load_explicit(&c->pipeline->sequencer.decided_logged, memory_order_acquire);
+        if (s->assertion.under_way > 0 || c->held_first != NULL || c->pushed != logged) {
             return false;
         }
         status = begin(c, store, state, &error);

@@ -158,11 +158,11 @@ static enum mr_status append(struct mr_sequencer *s, uint32_t decided, uint32_t 
     for (uint32_t k = 0; k < count; k++) {
         fill_entry(s, decided + k, &events[k]);
     }
-    if (decided > 0) {
+    if (decided > 0 && !MR_BUG(VERDICTS_NOT_RECORDED)) {
         s->entries[0] = (struct mr_log_entry){.type = MR_RECORD_VERDICTS,
                                               .payload = {{s->verdicts.ptr, s->verdicts.len}},
                                               .payload_count = 1};
-    } else if (count == 0) {
+    } else if (count == 0 || MR_BUG(VERDICTS_NOT_RECORDED)) {
         s->entries[0] = (struct mr_log_entry){.type = MR_RECORD_TICK};
     }
     uint32_t entries = count + (decided > 0);

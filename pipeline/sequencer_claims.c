@@ -27,7 +27,7 @@ void mr_undecided_remove(struct mr_undecided *undecided, uint64_t lsn, uint32_t 
 
 uint64_t mr_sequencer_needed_lsn(const struct mr_sequencer *s) {
     uint64_t needed = s->lsn + 1;
-    for (uint32_t i = 0; i < s->pipeline->plan->stream_count; i++) {
+    for (uint32_t i = 0; i < s->pipeline->plan->stream_count && !MR_BUG(UNDECIDED_TRIMMED); i++) {
         uint64_t first = s->undecided[i].first_lsn;
         needed = first != 0 && first < needed ? first : needed;
     }
@@ -102,6 +102,8 @@ void mr_sequencer_decided_done(struct mr_sequencer *s, uint32_t count) {
         const struct mr_batch *batch = s->decided[k];
         mr_undecided_remove(&s->undecided[batch->stream], batch->lsn, batch->count);
     }
+    /* release: who sees it finds their VERDICTS in the log (mr_claimer_assert) */
+    (void)atomic_fetch_add_explicit(&s->decided_logged, count, memory_order_release);
     s->decided_count -= count;
     memmove(s->decided, s->decided + count, s->decided_count * sizeof(struct mr_batch *));
 }

@@ -25,7 +25,7 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
         mr_pack_i64(&k->sequencer, w->last_event_recorded_ms);
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->received[i]));
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->rejected[i]));
-        mr_pack_u64(&k->sequencer, s->undecided[i].first_lsn);
+        mr_pack_u64(&k->sequencer, MR_BUG(UNDECIDED_NOT_SAVED) ? 0 : s->undecided[i].first_lsn);
         mr_pack_u64(&k->sequencer, s->undecided[i].last_lsn);
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->undecided[i].events));
     }

@@ -160,6 +160,7 @@ struct mr_sequencer {
     uint8_t (*headers)[16]; /* of EVENTS payloads */
     struct mr_batch **decided; /* taken off the claimer's ring; their verdicts are not in the log yet */
     uint32_t decided_count;
+    _Atomic uint64_t decided_logged; /* batches, since open; release by the sequencer, acquire by the claimer */
     struct mr_buf verdicts; /* the payload for some of them */
     struct mr_undecided *undecided; /* by stream */
     struct mr_watermark *watermarks;
@@ -310,6 +311,7 @@ struct mr_claimer_store {
     struct mr_claims *claims; /* NULL: no stream needs it */
     bool outage;        /* what waits was sent away, and new events get the stream's outage policy */
     uint64_t away_ns;   /* since when it is not strict; 0: it is */
+    uint64_t progress_ns; /* when a verdict came, or nothing waited for one */
     struct mr_epoch epoch; /* that the data directory remembers */
     struct mr_assertion assertion;
     uint64_t horizon_ms; /* the longest of its streams */
@@ -325,6 +327,7 @@ struct mr_claimer {
     struct mr_ring *out; /* decided ones, to the sequencer */
     struct mr_batch *held_first; /* decided, the ring has no room */
     struct mr_batch *held_last;
+    uint64_t pushed; /* batches to out, since open */
     struct mr_claimer_store *stores;
     struct mr_claimer_stream *streams; /* by stream of the plan */
     _Atomic bool *refuses; /* by stream; relaxed: the outage policy is reject, and there is an outage */
@@ -456,6 +459,8 @@ struct mr_claim_work *mr_claim_work_open(struct mr_batch *batch, const uint8_t *
 void mr_claim_work_close(struct mr_claim_work *work); /* not the batch */
 /* pipeline/claimer_assert.c: one step of asserting the store's claims again; returns whether it did anything. */
 bool mr_claimer_assert(struct mr_claimer *c, uint32_t store);
+/* Claims of the store that are not decided are taken back and answered by the outage policy; the log has them. */
+void mr_claimer_shed(struct mr_claimer *claimer, uint32_t store);
 void mr_assertion_end(struct mr_assertion *a);
 
 /* pipeline/replay.c: one bundle from the log; MR_END when there is none left. */

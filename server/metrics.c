@@ -51,7 +51,7 @@
     X(COUNTER, "millrace_claims_repaired_total",                                                   \
       "Claims the store had lost, asserted again from this node's log.", c->repaired)              \
     X(COUNTER, "millrace_claims_counted_twice_total",                                              \
-      "Claims the store had lost that another node got meanwhile: both counted the event.",        \
+      "Claims the store had lost that another node got meanwhile: at most so many counted twice.",        \
       c->counted_twice)                                                                            \
     X(COUNTER, "millrace_store_lost_total", "Times the store was found to have lost data.",        \
       c->watch.lost)                                                                               \
