@@ -43,6 +43,7 @@
     X(UNDECIDED_TRIMMED, "removes log that undecided events still need")                                       \
     X(UNDECIDED_FORGOTTEN, "does not claim what a start finds undecided")                                      \
     X(ASSERTS_NOTHING, "says that it has asserted its claims, and has not")                                    \
+    X(ASSERTS_EARLY, "asserts its claims before the log has all that it has decided")                          \
     X(ASSERTS_ONCE, "goes on asserting claims though those it asserted were lost again")
 
 enum mr_bug {

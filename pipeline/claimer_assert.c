@@ -4,6 +4,7 @@
  * records say which events of which records counted; those are claimed once more with their record's token.
  */
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
@@ -153,7 +154,12 @@ bool mr_claimer_assert(struct mr_claimer *c, uint32_t store) {
     if (!wanted || (s->assertion.on && s->assertion.reader == NULL)) {
         return false; /* what is under way comes back, and is thrown away */
     }
-    if (s->assertion.on && s->assertion.need != mr_watch_need(mr_claims_watch(s->claims))) {
+    if (MR_BUG(ASSERTS_NOTHING)) {
+        mr_watch_asserted(mr_claims_watch(s->claims));
+        return true;
+    }
+    bool lost_again = s->assertion.on && s->assertion.need != mr_watch_need(mr_claims_watch(s->claims));
+    if (lost_again && !MR_BUG(ASSERTS_ONCE)) {
         mr_assertion_end(&s->assertion); /* what was asserted so far may have been lost again */
     }
     if (!s->assertion.on) {
@@ -161,7 +167,8 @@ bool mr_claimer_assert(struct mr_claimer *c, uint32_t store) {
          * acquire: pairs with the release in mr_sequencer_decided_done */
         mr_claimer_shed(c, store);
         uint64_t logged = atomic_load_explicit(&c->pipeline->sequencer.decided_logged, memory_order_acquire);
-        if (s->assertion.under_way > 0 || c->held_first != NULL || c->pushed != logged) {
+        bool has_decided = (c->held_first != NULL || c->pushed != logged) && !MR_BUG(ASSERTS_EARLY);
+        if (s->assertion.under_way > 0 || has_decided) {
             return false;
         }
         status = begin(c, store, state, &error);

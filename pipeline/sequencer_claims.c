@@ -5,6 +5,7 @@
  *
  *     append EVENTS ──▶ claimer ──▶ decided ──▶ append VERDICTS ──▶ dispatch
  */
+#include "base/bug.h"
 #include "base/check.h"
 #include "pipeline/stations.h"
 
