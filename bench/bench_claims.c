@@ -94,8 +94,9 @@ static bool start_server(struct bench *b, const char *append) {
         (void)dup2(null, 1);
         (void)dup2(null, 2);
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", b->dir, "--save", "",
-                     "--appendonly", always ? "yes" : "no", "--appendfsync", "always", (char *)NULL);
+        (void)execlp("redis-server", "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir",
+                     b->dir, "--save", "", "--appendonly", always ? "yes" : "no", "--appendfsync",
+                     "always", (char *)NULL);
         _exit(127);
     }
     (void)nanosleep(&(struct timespec){0, 300000000}, NULL);
@@ -171,9 +172,11 @@ static void print_part(struct bench *b, const char *name, const struct moment *f
     double n = (double)ids;
     double redis_ns = (to.redis_s - from->redis_s) * 1e9 / n;
     b->plain_ns = b->plain_ns == 0 ? redis_ns : b->plain_ns;
-    (void)printf("%-13s %8.0f ids/s  Redis %6.0f ns/id  own %5.0f ns/id  %4.0f bytes/id  %4.1f x plain\n", name,
-                 n * 1e9 / (double)(to.wall_ns - from->wall_ns), redis_ns, (double)(to.own_ns - from->own_ns) / n,
-                 (to.bytes - from->bytes) / n, redis_ns > 0 ? b->plain_ns / redis_ns : 0);
+    (void)printf(
+        "%-13s %8.0f ids/s  Redis %6.0f ns/id  own %5.0f ns/id  %4.0f bytes/id  %4.1f x plain\n",
+        name, n * 1e9 / (double)(to.wall_ns - from->wall_ns), redis_ns,
+        (double)(to.own_ns - from->own_ns) / n, (to.bytes - from->bytes) / n,
+        redis_ns > 0 ? b->plain_ns / redis_ns : 0);
 }
 
 static void run_plain(struct bench *b, uint64_t first, bool silent) {
@@ -184,8 +187,9 @@ static void run_plain(struct bench *b, uint64_t first, bool silent) {
     for (uint64_t i = 0; i < b->ids; i++) {
         struct mr_fingerprint fp = fp_of(first + i);
         memcpy(key + 15, &fp, 15);
-        const struct mr_bytes argv[] = {MR_BYTES("SET"), mr_bytes_of(key, 30), MR_BYTES("twelve bytes"),
-                                        MR_BYTES("NX"),  MR_BYTES("PX"),       MR_BYTES("7200000")};
+        const struct mr_bytes argv[] = {MR_BYTES("SET"),          mr_bytes_of(key, 30),
+                                        MR_BYTES("twelve bytes"), MR_BYTES("NX"),
+                                        MR_BYTES("PX"),           MR_BYTES("7200000")};
         if (mr_redis_connection_send(b->connection, argv, 6) != MR_OK) {
             die("no memory");
         }
@@ -208,7 +212,8 @@ struct load {
 
 static uint32_t order[RECORD_IDS];
 
-static void fill(struct load *load, uint32_t slot, uint64_t first, uint64_t lsn, uint32_t count, int64_t recorded_ms) {
+static void fill(struct load *load, uint32_t slot, uint64_t first, uint64_t lsn, uint32_t count,
+                 int64_t recorded_ms) {
     for (uint32_t i = 0; i < count; i++) {
         load->ids[slot][i] = fp_of(first + i);
     }
@@ -260,8 +265,8 @@ static struct mr_claims *open_claims(struct bench *b, enum mr_claim_layout layou
 }
 
 /* Claims ids [first, first + ids) in records of 1,000, `records` of them under way. */
-static void run_claims(struct bench *b, struct mr_claims *claims, const char *name, uint64_t first, int64_t recorded_ms,
-                       enum mr_claim_outcome expected) {
+static void run_claims(struct bench *b, struct mr_claims *claims, const char *name, uint64_t first,
+                       int64_t recorded_ms, enum mr_claim_outcome expected) {
     static uint64_t lsn;
     static struct load load;
     struct mr_claims_stats before;
@@ -289,8 +294,10 @@ static void run_claims(struct bench *b, struct mr_claims *claims, const char *na
             }
             done += claim->count;
             if (sent < b->ids) {
-                uint32_t count = b->ids - sent < RECORD_IDS ? (uint32_t)(b->ids - sent) : RECORD_IDS;
-                fill(&load, (uint32_t)(claim - load.claims), first + sent, ++lsn, count, recorded_ms);
+                uint32_t count =
+                    b->ids - sent < RECORD_IDS ? (uint32_t)(b->ids - sent) : RECORD_IDS;
+                fill(&load, (uint32_t)(claim - load.claims), first + sent, ++lsn, count,
+                     recorded_ms);
                 MR_ASSERT(mr_claims_put(claims, claim));
                 sent += count;
             }
@@ -303,7 +310,8 @@ static void run_claims(struct bench *b, struct mr_claims *claims, const char *na
     print_part(b, name, &from, b->ids);
     mr_claims_stats(claims, &after);
     (void)printf("%-13s %8.1f ids a command, %" PRIu64 " commands sent again\n", "",
-                 (double)b->ids / (double)(after.commands - before.commands), after.repeated - before.repeated);
+                 (double)b->ids / (double)(after.commands - before.commands),
+                 after.repeated - before.repeated);
 }
 
 int main(int argc, char **argv) {
@@ -322,7 +330,8 @@ int main(int argc, char **argv) {
         (void)printf("skipped: no redis-server\n");
         return 0;
     }
-    if (mr_hiredis_open(&tls, &b.transport, &error) != MR_OK || mr_hiredis_open(&tls, &b.asking, &error) != MR_OK ||
+    if (mr_hiredis_open(&tls, &b.transport, &error) != MR_OK ||
+        mr_hiredis_open(&tls, &b.asking, &error) != MR_OK ||
         mr_redis_transport_open(b.asking, "127.0.0.1", b.port, &b.connection, &error) != MR_OK) {
         die(error.text);
     }

@@ -8,13 +8,14 @@
 #include <stdio.h>
 
 enum {
-    BYTES_PER_ID = 160,    /* entry, mark and command, and the command in the pipeline */
+    BYTES_PER_ID = 160, /* entry, mark and command, and the command in the pipeline */
     BYTES_PER_CLAIM = 256,
     PIPELINE_MIN = 1 << 20,
     CHECK_MS = 2000,
     PEERS_MS = 60000,
     TEXT_MAX = 8 << 20, /* shape and tags of 64 streams, and of the slots */
-    HORIZON_TTL_HALVES_BUCKET = 7, /* two of the generation, one after it, half of one for clocks and delays */
+    HORIZON_TTL_HALVES_BUCKET =
+        7, /* two of the generation, one after it, half of one for clocks and delays */
     HORIZON_TTL_HALVES_KEY = 4,
 };
 
@@ -54,14 +55,17 @@ void mr_claims_token(const struct mr_claims *claims, const struct mr_claims_memb
 static enum mr_status check_options(const struct mr_claims_options *o, struct mr_error *error) {
     MR_ASSERT(o->transport != NULL && o->clock != NULL);
     MR_ASSERT(o->stream_count > 0 && o->stream_count <= MR_STREAMS_MAX);
-    if (o->cluster.len == 0 || o->cluster.len > MR_NAME_MAX || o->node.len == 0 || o->node.len > MR_NAME_MAX) {
-        return mr_error_set(error, MR_INVALID, "the names of cluster and node have 1 to %d bytes", MR_NAME_MAX);
+    if (o->cluster.len == 0 || o->cluster.len > MR_NAME_MAX || o->node.len == 0 ||
+        o->node.len > MR_NAME_MAX) {
+        return mr_error_set(error, MR_INVALID, "the names of cluster and node have 1 to %d bytes",
+                            MR_NAME_MAX);
     }
     for (uint32_t s = 0; s < o->stream_count; s++) {
         const struct mr_claims_stream *stream = &o->streams[s];
         if (stream->name.len == 0 || stream->name.len > MR_NAME_MAX || stream->horizon_ms <= 0 ||
             stream->horizon_ms > INT64_MAX / HORIZON_TTL_HALVES_BUCKET) {
-            return mr_error_set(error, MR_INVALID, "stream %" PRIu32 ": its name or its horizon is out of bounds", s);
+            return mr_error_set(error, MR_INVALID,
+                                "stream %" PRIu32 ": its name or its horizon is out of bounds", s);
         }
     }
     return MR_OK;
@@ -75,7 +79,8 @@ static bool alloc_parts(struct mr_claims *c, const struct mr_claims_options *o) 
     c->names = mr_alloc_zero(c->stream_count, 2 * MR_NAME_MAX + 3);
     c->ids = mr_alloc(MR_CLAIMS_COMMAND_IDS * (1 + MR_CLAIMS_FP_LEN) + sizeof MR_CLAIMS_ABOUT);
     c->pairs = mr_alloc(MR_CLAIMS_COMMAND_IDS * (2 + MR_CLAIMS_FP_LEN + MR_CLAIMS_TOKEN_LEN));
-    return c->streams != NULL && c->places != NULL && c->names != NULL && c->ids != NULL && c->pairs != NULL;
+    return c->streams != NULL && c->places != NULL && c->names != NULL && c->ids != NULL &&
+           c->pairs != NULL;
 }
 
 static void set_streams(struct mr_claims *c, const struct mr_claims_options *o) {
@@ -83,17 +88,22 @@ static void set_streams(struct mr_claims *c, const struct mr_claims_options *o) 
         const struct mr_claims_stream *from = &o->streams[s];
         struct mr_claims_own_stream *stream = &c->streams[s];
         char *prefix = c->names + s * (size_t)(2 * MR_NAME_MAX + 3);
-        int halves = from->layout == MR_CLAIM_KEY ? HORIZON_TTL_HALVES_KEY : HORIZON_TTL_HALVES_BUCKET;
-        int len = snprintf(prefix, 2 * MR_NAME_MAX + 3, "%.*s/%.*s/", (int)o->cluster.len, (const char *)o->cluster.ptr,
-                           (int)from->name.len, (const char *)from->name.ptr);
-        *stream = (struct mr_claims_own_stream){.layout = from->layout, .horizon_ms = from->horizon_ms};
+        int halves =
+            from->layout == MR_CLAIM_KEY ? HORIZON_TTL_HALVES_KEY : HORIZON_TTL_HALVES_BUCKET;
+        int len = snprintf(prefix, 2 * MR_NAME_MAX + 3, "%.*s/%.*s/", (int)o->cluster.len,
+                           (const char *)o->cluster.ptr, (int)from->name.len,
+                           (const char *)from->name.ptr);
+        *stream =
+            (struct mr_claims_own_stream){.layout = from->layout, .horizon_ms = from->horizon_ms};
         stream->prefix = prefix;
         stream->prefix_len = (uint32_t)len;
-        (void)snprintf(stream->ttl, sizeof stream->ttl, "%" PRId64, (from->horizon_ms * halves + 1) / 2);
+        (void)snprintf(stream->ttl, sizeof stream->ttl, "%" PRId64,
+                       (from->horizon_ms * halves + 1) / 2);
     }
 }
 
-static enum mr_status open_redis(struct mr_claims *c, const struct mr_claims_options *o, struct mr_error *error) {
+static enum mr_status open_redis(struct mr_claims *c, const struct mr_claims_options *o,
+                                 struct mr_error *error) {
     uint64_t seed = o->seed;
     enum mr_status status = seed != 0 ? MR_OK : mr_random_bytes(&seed, sizeof seed);
     if (status != MR_OK) {
@@ -117,7 +127,8 @@ static enum mr_status open_redis(struct mr_claims *c, const struct mr_claims_opt
     return mr_redis_open(&options, &c->redis, error);
 }
 
-static enum mr_status open_client(struct mr_claims *c, const struct mr_claims_options *o, struct mr_error *error) {
+static enum mr_status open_client(struct mr_claims *c, const struct mr_claims_options *o,
+                                  struct mr_error *error) {
     enum mr_status status = open_redis(c, o, error);
     if (status != MR_OK) {
         return status;
@@ -154,7 +165,8 @@ static enum mr_status open_client(struct mr_claims *c, const struct mr_claims_op
     return status;
 }
 
-enum mr_status mr_claims_open(const struct mr_claims_options *o, struct mr_claims **ret, struct mr_error *error) {
+enum mr_status mr_claims_open(const struct mr_claims_options *o, struct mr_claims **ret,
+                              struct mr_error *error) {
     enum mr_status status = check_options(o, error);
     if (status != MR_OK) {
         return status;
@@ -274,7 +286,8 @@ bool mr_claims_busy(const struct mr_claims *c) {
     return c->queues[0].first != NULL || c->queues[1].first != NULL;
 }
 
-void mr_claims_decide(struct mr_claims *c, struct mr_claim *claim, uint32_t k, enum mr_claim_outcome outcome) {
+void mr_claims_decide(struct mr_claims *c, struct mr_claim *claim, uint32_t k,
+                      enum mr_claim_outcome outcome) {
     MR_ASSERT(k < claim->count && claim->outcomes[k] == MR_CLAIM_NONE && claim->undecided > 0);
     struct mr_claims_stats *s = &c->stats;
     s->won += outcome == MR_CLAIM_WON && !claim->again;
@@ -323,7 +336,8 @@ bool mr_claims_step(struct mr_claims *c) {
     moved |= take_answers(c);
     moved |= mr_claims_settle(c);
     bool sent = false;
-    for (struct mr_claims_queue *queue; (queue = sendable(c)) != NULL && mr_claims_send(c, queue);) {
+    for (struct mr_claims_queue *queue;
+         (queue = sendable(c)) != NULL && mr_claims_send(c, queue);) {
         sent = true;
     }
     if (sent) {
@@ -369,7 +383,8 @@ static void check_queue(const struct mr_claims *c, const struct mr_claims_queue 
         MR_ASSERT(undecided == claim->undecided);
         MR_ASSERT(claim->next != NULL || queue->last == claim);
         MR_ASSERT(!before_fresh || claim->wave != 0 || claim->undecided == 0);
-        MR_ASSERT(claim->wave == 0 || c->waves[claim->wave - 1].members[claim->member].claim == claim);
+        MR_ASSERT(claim->wave == 0 ||
+                  c->waves[claim->wave - 1].members[claim->member].claim == claim);
     }
     MR_ASSERT(bytes == queue->bytes && count == queue->count);
 }

@@ -25,7 +25,8 @@ static struct mr_bytes name_hash(char *ret, const char *tag, int64_t generation)
 
 /* A step is half a generation: a copy of an id of its first half may be in the generation before, of its second half in
  * the one behind. */
-static void name_keys(const struct mr_claims_own_stream *stream, int64_t step, uint32_t bucket, struct keys *ret) {
+static void name_keys(const struct mr_claims_own_stream *stream, int64_t step, uint32_t bucket,
+                      struct keys *ret) {
     char tag[MR_CLAIMS_KEY_MAX / 2];
     int len = snprintf(tag, sizeof tag, "%s%" PRIu32, stream->prefix, bucket);
     MR_ASSERT(len > 0 && (size_t)len < sizeof tag);
@@ -45,7 +46,8 @@ static size_t put_text(uint8_t *at, const void *text, size_t len) {
 
 /* Fills claims->ids and claims->pairs, and returns them. */
 static void pack(struct mr_claims *claims, const struct mr_claims_wave *wave,
-                 const struct mr_claims_command *command, struct mr_bytes *ret_ids, struct mr_bytes *ret_pairs) {
+                 const struct mr_claims_command *command, struct mr_bytes *ret_ids,
+                 struct mr_bytes *ret_pairs) {
     uint8_t *ids = claims->ids;
     uint8_t *pairs = claims->pairs;
     uint8_t token[MR_CLAIMS_TOKEN_LEN];
@@ -79,7 +81,8 @@ static enum mr_status send_script(struct mr_claims *claims, uint32_t node) {
         return MR_OK;
     }
     const struct mr_bytes argv[] = {MR_BYTES("SCRIPT"), MR_BYTES("LOAD"), mr_claims_script_text()};
-    struct mr_redis_command send = {argv, sizeof argv / sizeof argv[0], MR_CLAIMS_TAG_SCRIPT | node, false};
+    struct mr_redis_command send = {argv, sizeof argv / sizeof argv[0], MR_CLAIMS_TAG_SCRIPT | node,
+                                    false};
     enum mr_status status = mr_redis_send(claims->redis, node, &send);
     if (status == MR_OK) {
         claims->script_session[node] = info.session;
@@ -88,7 +91,8 @@ static enum mr_status send_script(struct mr_claims *claims, uint32_t node) {
 }
 
 enum mr_status mr_claims_bucket_send(struct mr_claims *claims, struct mr_claims_wave *wave,
-                                     const struct mr_claims_command *command, uint32_t node, uint64_t tag) {
+                                     const struct mr_claims_command *command, uint32_t node,
+                                     uint64_t tag) {
     enum mr_status status = send_script(claims, node);
     if (status != MR_OK) {
         return status;
@@ -97,7 +101,8 @@ enum mr_status mr_claims_bucket_send(struct mr_claims *claims, struct mr_claims_
     struct keys keys;
     struct mr_bytes ids;
     struct mr_bytes pairs;
-    name_keys(stream, wave->steps[command->place / MR_CLAIM_BUCKETS], command->place % MR_CLAIM_BUCKETS, &keys);
+    name_keys(stream, wave->steps[command->place / MR_CLAIM_BUCKETS],
+              command->place % MR_CLAIM_BUCKETS, &keys);
     pack(claims, wave, command, &ids, &pairs);
     const struct mr_bytes argv[] = {
         MR_BYTES("EVALSHA"),
@@ -167,8 +172,8 @@ static bool read_owners(struct mr_claims *claims, struct mr_claims_wave *wave,
 }
 
 bool mr_claims_bucket_read(struct mr_claims *claims, struct mr_claims_wave *wave,
-                           const struct mr_claims_command *command, const struct mr_redis_reply *reply,
-                           bool *ret_lost) {
+                           const struct mr_claims_command *command,
+                           const struct mr_redis_reply *reply, bool *ret_lost) {
     *ret_lost = reply->type == MR_REDIS_INTEGER && reply->integer == 0;
     if (reply->type != MR_REDIS_TEXT) {
         return false;

@@ -8,7 +8,8 @@ enum {
     ENTRIES_MIN = 1024,
     MEMBERS_MIN = 64,
     SEEN_MIN = 256,
-    KEY_WEIGHT = 8, /* ids of the key layout gain nothing from large waves, and the watch's checks wait behind them */
+    KEY_WEIGHT =
+        8, /* ids of the key layout gain nothing from large waves, and the watch's checks wait behind them */
 };
 
 static_assert((MR_CLAIM_BUCKETS & (MR_CLAIM_BUCKETS - 1)) == 0, "bucket_of masks");
@@ -37,7 +38,8 @@ static bool reserve_entries(struct mr_claims_wave *wave, uint64_t need) {
     wave->entries = entries != NULL ? entries : wave->entries;
     void *marks = entries == NULL ? NULL : mr_realloc(wave->marks, cap);
     wave->marks = marks != NULL ? marks : wave->marks;
-    void *commands = marks == NULL ? NULL : mr_realloc(wave->commands, cap * sizeof *wave->commands);
+    void *commands =
+        marks == NULL ? NULL : mr_realloc(wave->commands, cap * sizeof *wave->commands);
     if (commands == NULL) {
         return false;
     }
@@ -81,7 +83,8 @@ static bool reserve_seen(struct mr_claims *claims, uint32_t entries) {
 
 /* A wave has one step of each stream, so that a place has one key. The log's time does not go back, so few are turned
  * away, and those are next. */
-static bool is_of_step(const struct mr_claims *claims, struct mr_claims_wave *wave, const struct mr_claim *claim) {
+static bool is_of_step(const struct mr_claims *claims, struct mr_claims_wave *wave,
+                       const struct mr_claim *claim) {
     const struct mr_claims_own_stream *stream = &claims->streams[claim->stream];
     int64_t step = claim->recorded_ms / stream->horizon_ms;
     int64_t *of_wave = &wave->steps[claim->stream];
@@ -89,7 +92,8 @@ static bool is_of_step(const struct mr_claims *claims, struct mr_claims_wave *wa
     return stream->layout == MR_CLAIM_KEY || *of_wave == step;
 }
 
-static void take_members(struct mr_claims *claims, struct mr_claims_queue *queue, struct mr_claims_wave *wave) {
+static void take_members(struct mr_claims *claims, struct mr_claims_queue *queue,
+                         struct mr_claims_wave *wave) {
     for (uint32_t s = 0; s < claims->stream_count; s++) {
         wave->steps[s] = -1;
     }
@@ -104,13 +108,15 @@ static void take_members(struct mr_claims *claims, struct mr_claims_queue *queue
         bool key = claims->streams[claim->stream].layout == MR_CLAIM_KEY;
         ids += claim->undecided;
         weight += (uint64_t)claim->undecided * (key ? KEY_WEIGHT : 1);
-        if ((weight > claims->wave_ids && wave->member_count > 0) || !is_of_step(claims, wave, claim) ||
-            !reserve_entries(wave, ids) || !reserve_member(wave)) {
+        if ((weight > claims->wave_ids && wave->member_count > 0) ||
+            !is_of_step(claims, wave, claim) || !reserve_entries(wave, ids) ||
+            !reserve_member(wave)) {
             break;
         }
         claim->wave = number;
         claim->member = wave->member_count;
-        wave->members[wave->member_count++] = (struct mr_claims_member){claim, claim->lsn, claim->stream};
+        wave->members[wave->member_count++] =
+            (struct mr_claims_member){claim, claim->lsn, claim->stream};
     }
     queue->fresh = claim;
 }
@@ -153,14 +159,16 @@ static void scatter(struct mr_claims *claims, struct mr_claims_wave *wave) {
         for (uint32_t k = 0; k < claim->count; k++) {
             if (outcomes[k] == MR_CLAIM_NONE) {
                 struct mr_fingerprint fp = ids[order[k]];
-                entries[places[mr_claims_bucket_of(fp)].count++] = (struct mr_claims_entry){fp, m, k};
+                entries[places[mr_claims_bucket_of(fp)].count++] =
+                    (struct mr_claims_entry){fp, m, k};
             }
         }
     }
 }
 
 /* The same id twice: the first stands for both. Returns how many stand for themselves. */
-static uint32_t mark_repeats(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t first, uint32_t end) {
+static uint32_t mark_repeats(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t first,
+                             uint32_t end) {
     uint32_t cap = SEEN_MIN;
     while (cap < 2 * (end - first)) {
         cap *= 2;
@@ -189,10 +197,12 @@ static uint32_t mark_repeats(struct mr_claims *claims, struct mr_claims_wave *wa
 
 /* ---- commands ---- */
 
-static void add_command(struct mr_claims_wave *wave, uint32_t place, uint32_t first, uint32_t end, uint32_t ids) {
-    MR_ASSERT(wave->command_count < wave->entry_cap && first < end && ids > 0 && ids <= MR_CLAIMS_COMMAND_IDS);
-    wave->commands[wave->command_count++] =
-        (struct mr_claims_command){.first = first, .count = end - first, .ids = ids, .place = place};
+static void add_command(struct mr_claims_wave *wave, uint32_t place, uint32_t first, uint32_t end,
+                        uint32_t ids) {
+    MR_ASSERT(wave->command_count < wave->entry_cap && first < end && ids > 0 &&
+              ids <= MR_CLAIMS_COMMAND_IDS);
+    wave->commands[wave->command_count++] = (struct mr_claims_command){
+        .first = first, .count = end - first, .ids = ids, .place = place};
 }
 
 static void cut_bucket(struct mr_claims_wave *wave, uint32_t place, uint32_t first, uint32_t end) {
@@ -209,7 +219,8 @@ static void cut_bucket(struct mr_claims_wave *wave, uint32_t place, uint32_t fir
     add_command(wave, place, first, end, ids);
 }
 
-static void cut(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t place, uint32_t first, uint32_t end) {
+static void cut(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t place,
+                uint32_t first, uint32_t end) {
     uint32_t alone = mark_repeats(claims, wave, first, end);
     if (claims->streams[place / MR_CLAIM_BUCKETS].layout == MR_CLAIM_KEY) {
         for (uint32_t i = first; i < end; i++) {
@@ -232,7 +243,8 @@ static void release_members(struct mr_claims_queue *queue, struct mr_claims_wave
     queue->fresh = queue->first;
 }
 
-bool mr_claims_group(struct mr_claims *claims, struct mr_claims_queue *queue, struct mr_claims_wave *wave) {
+bool mr_claims_group(struct mr_claims *claims, struct mr_claims_queue *queue,
+                     struct mr_claims_wave *wave) {
     MR_ASSERT(!wave->open);
     wave->entry_count = 0;
     wave->member_count = 0;

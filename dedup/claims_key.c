@@ -4,7 +4,8 @@
 
 /* "d:", the prefix without its "/", ":", the fingerprint. */
 static struct mr_bytes key_of(const struct mr_claims *claims, const struct mr_claims_wave *wave,
-                              const struct mr_claims_command *command, uint8_t ret[MR_CLAIMS_KEY_MAX]) {
+                              const struct mr_claims_command *command,
+                              uint8_t ret[MR_CLAIMS_KEY_MAX]) {
     const struct mr_claims_own_stream *stream = &claims->streams[command->place / MR_CLAIM_BUCKETS];
     size_t len = stream->prefix_len - 1;
     memcpy(ret, "d:", 2);
@@ -21,7 +22,8 @@ uint32_t mr_claims_key_slot(const struct mr_claims *claims, const struct mr_clai
 }
 
 enum mr_status mr_claims_key_send(struct mr_claims *claims, struct mr_claims_wave *wave,
-                                  const struct mr_claims_command *command, uint32_t node, uint64_t tag) {
+                                  const struct mr_claims_command *command, uint32_t node,
+                                  uint64_t tag) {
     MR_ASSERT(command->count == 1);
     uint8_t key[MR_CLAIMS_KEY_MAX];
     uint8_t token[MR_CLAIMS_TOKEN_LEN];
@@ -41,7 +43,8 @@ enum mr_status mr_claims_key_send(struct mr_claims *claims, struct mr_claims_wav
 }
 
 bool mr_claims_key_read(struct mr_claims *claims, struct mr_claims_wave *wave,
-                        const struct mr_claims_command *command, const struct mr_redis_reply *reply) {
+                        const struct mr_claims_command *command,
+                        const struct mr_redis_reply *reply) {
     if (reply->type == MR_REDIS_NIL) {
         wave->marks[command->first] = MR_CLAIM_WON;
         return true;

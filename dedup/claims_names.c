@@ -6,7 +6,8 @@
 
 #include <inttypes.h>
 
-void mr_claims_tag(struct mr_buf *ret, struct mr_bytes cluster, struct mr_bytes stream, uint32_t bucket) {
+void mr_claims_tag(struct mr_buf *ret, struct mr_bytes cluster, struct mr_bytes stream,
+                   uint32_t bucket) {
     mr_buf_append_bytes(ret, cluster);
     mr_buf_append_char(ret, '/');
     mr_buf_append_bytes(ret, stream);
@@ -78,12 +79,14 @@ void mr_claims_put_tag(const struct mr_claims *c, uint32_t tag, struct mr_buf *r
         mr_buf_append_text(ret, c->streams[tag / MR_CLAIM_BUCKETS].prefix);
         mr_buf_printf(ret, "%" PRIu32, tag % MR_CLAIM_BUCKETS);
     } else {
-        mr_claims_tag(ret, mr_bytes_of(prefix, c->cluster_len), MR_BYTES(""), c->slot_numbers[tag - c->place_count]);
+        mr_claims_tag(ret, mr_bytes_of(prefix, c->cluster_len), MR_BYTES(""),
+                      c->slot_numbers[tag - c->place_count]);
     }
 }
 
-enum mr_status mr_claims_name(struct mr_claims *c, const struct mr_claims_options *o, struct mr_buf *text,
-                              struct mr_bytes *ret_shape, struct mr_bytes **ret_tags, uint32_t *ret_count) {
+enum mr_status mr_claims_name(struct mr_claims *c, const struct mr_claims_options *o,
+                              struct mr_buf *text, struct mr_bytes *ret_shape,
+                              struct mr_bytes **ret_tags, uint32_t *ret_count) {
     enum mr_status status = needs_slots(c) ? find_slots(c, o->cluster) : MR_OK;
     if (status != MR_OK) {
         return status;

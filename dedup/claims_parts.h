@@ -18,13 +18,15 @@
 #include "dedup/claims_script.h"
 
 #define MR_CLAIMS_WAVES 2
-#define MR_CLAIMS_WAVE_IDS 32768   /* of several claims; a single larger claim makes a wave of its own */
+#define MR_CLAIMS_WAVE_IDS                                                                         \
+    32768 /* of several claims; a single larger claim makes a wave of its own */
 #define MR_CLAIMS_COMMAND_IDS 2048 /* one command keeps Redis for 5 ms */
-#define MR_CLAIMS_PARTS 256        /* two for each node; then ids that ASK sends on wait for the next wave */
-#define MR_CLAIMS_FP_LEN 15
+#define MR_CLAIMS_PARTS                                                                            \
+    256 /* two for each node; then ids that ASK sends on wait for the next wave */
+#define MR_CLAIMS_FP_LEN    15
 #define MR_CLAIMS_TOKEN_LEN 12
-#define MR_CLAIMS_KEY_MAX 512
-#define MR_CLAIMS_PAUSE_NS UINT64_C(50000000)
+#define MR_CLAIMS_KEY_MAX   512
+#define MR_CLAIMS_PAUSE_NS  UINT64_C(50000000)
 
 /* Tags of answers: what it is, of which wave (commands and guards), which one. */
 #define MR_CLAIMS_TAG_COMMAND (UINT64_C(1) << 40)
@@ -35,7 +37,8 @@
 #define MR_CLAIMS_TAG_WAVE    32
 
 /* Marks of entries: an outcome, or */
-#define MR_CLAIMS_REPEATS 0xff /* an entry before it has the same id: fp.lo is the number of that one */
+#define MR_CLAIMS_REPEATS                                                                          \
+    0xff /* an entry before it has the same id: fp.lo is the number of that one */
 
 struct mr_claims_entry {
     struct mr_fingerprint fp; /* once it is TAKEN: the owner's token */
@@ -63,22 +66,23 @@ struct mr_claims_command {
 struct mr_claims_part {
     uint64_t session;
     uint32_t node;
-    uint32_t tag;       /* of the canary that the guard reads */
-    uint8_t guards;     /* under way */
-    bool keys;          /* commands of the key layout are in it */
-    bool closed;        /* the guards are sent, or could not be */
-    bool bad;           /* a guard says so, or is missing */
+    uint32_t tag;   /* of the canary that the guard reads */
+    uint8_t guards; /* under way */
+    bool keys;      /* commands of the key layout are in it */
+    bool closed;    /* the guards are sent, or could not be */
+    bool bad;       /* a guard says so, or is missing */
 };
 
 struct mr_claims_wave {
     uint32_t unanswered; /* commands and guards; with `open`: under way */
     bool open;
-    bool again; /* assertions */
-    bool halts; /* something that another attempt should leave time for */
+    bool again;    /* assertions */
+    bool halts;    /* something that another attempt should leave time for */
     uint64_t turn; /* of the watch, when it was sent */
     uint64_t need;
     struct mr_epoch epoch;
-    int64_t steps[MR_STREAMS_MAX]; /* recorded time / horizon of the stream's claims; -1: there are none */
+    int64_t steps
+        [MR_STREAMS_MAX]; /* recorded time / horizon of the stream's claims; -1: there are none */
 
     struct mr_claims_entry *entries;
     uint8_t *marks;
@@ -131,7 +135,8 @@ struct mr_claims {
     uint32_t place_count;
     char *names; /* the streams' prefixes */
     uint32_t cluster_len;
-    uint32_t *slot_numbers; /* of the slots' canaries, which come behind those of the places; NULL: there are none */
+    uint32_t *
+        slot_numbers; /* of the slots' canaries, which come behind those of the places; NULL: there are none */
     char script_sha[MR_CLAIMS_SHA_LEN + 1];
 
     struct mr_claims_queue queues[2]; /* claims, assertions */
@@ -151,13 +156,15 @@ struct mr_claims {
 };
 
 /* claims_group.c. Fills the wave from the queue: entries by place, commands. False: nothing to send, or no memory. */
-bool mr_claims_group(struct mr_claims *claims, struct mr_claims_queue *queue, struct mr_claims_wave *wave);
+bool mr_claims_group(struct mr_claims *claims, struct mr_claims_queue *queue,
+                     struct mr_claims_wave *wave);
 uint32_t mr_claims_bucket_of(struct mr_fingerprint fp);
 
 /* claims_names.c */
 /* Sets the places' slots. tags: to be freed by the caller; they lie in text, as shape does. */
-enum mr_status mr_claims_name(struct mr_claims *claims, const struct mr_claims_options *options, struct mr_buf *text,
-                              struct mr_bytes *ret_shape, struct mr_bytes **ret_tags, uint32_t *ret_count);
+enum mr_status mr_claims_name(struct mr_claims *claims, const struct mr_claims_options *options,
+                              struct mr_buf *text, struct mr_bytes *ret_shape,
+                              struct mr_bytes **ret_tags, uint32_t *ret_count);
 void mr_claims_put_tag(const struct mr_claims *claims, uint32_t tag, struct mr_buf *ret);
 
 /* claims_wave.c */
@@ -170,24 +177,28 @@ bool mr_claims_settle(struct mr_claims *claims);
 /* claims.c */
 void mr_claims_token(const struct mr_claims *claims, const struct mr_claims_member *member,
                      uint8_t ret[MR_CLAIMS_TOKEN_LEN]);
-void mr_claims_decide(struct mr_claims *claims, struct mr_claim *claim, uint32_t k, enum mr_claim_outcome outcome);
+void mr_claims_decide(struct mr_claims *claims, struct mr_claim *claim, uint32_t k,
+                      enum mr_claim_outcome outcome);
 
 /* The layouts: build a command and send it to the node, read its reply: all entries' marks, or false and none. */
 enum mr_status mr_claims_key_send(struct mr_claims *claims, struct mr_claims_wave *wave,
-                                  const struct mr_claims_command *command, uint32_t node, uint64_t tag);
+                                  const struct mr_claims_command *command, uint32_t node,
+                                  uint64_t tag);
 bool mr_claims_key_read(struct mr_claims *claims, struct mr_claims_wave *wave,
-                        const struct mr_claims_command *command, const struct mr_redis_reply *reply);
+                        const struct mr_claims_command *command,
+                        const struct mr_redis_reply *reply);
 uint32_t mr_claims_key_slot(const struct mr_claims *claims, const struct mr_claims_wave *wave,
                             const struct mr_claims_command *command);
 enum mr_status mr_claims_bucket_send(struct mr_claims *claims, struct mr_claims_wave *wave,
-                                     const struct mr_claims_command *command, uint32_t node, uint64_t tag);
+                                     const struct mr_claims_command *command, uint32_t node,
+                                     uint64_t tag);
 bool mr_claims_bucket_read(struct mr_claims *claims, struct mr_claims_wave *wave,
-                           const struct mr_claims_command *command, const struct mr_redis_reply *reply,
-                           bool *ret_lost);
+                           const struct mr_claims_command *command,
+                           const struct mr_redis_reply *reply, bool *ret_lost);
 
 /* Another's token or the record's own: the mark; the owner stays in the entry. */
-static inline void mr_claims_mark_owner(const struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t entry,
-                                        const uint8_t *owner) {
+static inline void mr_claims_mark_owner(const struct mr_claims *claims, struct mr_claims_wave *wave,
+                                        uint32_t entry, const uint8_t *owner) {
     struct mr_claims_entry *e = &wave->entries[entry];
     uint8_t own[MR_CLAIMS_TOKEN_LEN];
     mr_claims_token(claims, &wave->members[e->member], own);

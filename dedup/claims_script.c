@@ -4,8 +4,7 @@
 #include <stdio.h>
 
 /* unpack is bound by Lua's stack (8,000): MR_CLAIMS_COMMAND_IDS is chosen for it. */
-static const char script[] = /* */
-    MR_CLAIMS_SCRIPT_BEGINS
+static const char script[] = MR_CLAIMS_SCRIPT_BEGINS
     ", see dedup/claims_script.h\n"
     "local epoch, ttl, ids, claims = ARGV[1], ARGV[2], ARGV[3], ARGV[4]\n"
     "if epoch ~= '' and redis.call('GET', KEYS[1]) ~= epoch then return 0 end\n"
@@ -16,13 +15,15 @@ static const char script[] = /* */
     "if redis.call('EXISTS', KEYS[3]) == 1 then\n"
     "    local beside = redis.call('HMGET', KEYS[3], cmsgpack.unpack(ids))\n"
     "    for i = 1, count do owners[i] = owners[i] or beside[i] end\n"
-    "    if epoch == '' then redis.call('HDEL', KEYS[3], cmsgpack.unpack(string.sub(ids, 1, 16 * count))) end\n"
+    "    if epoch == '' then redis.call('HDEL', KEYS[3], cmsgpack.unpack(string.sub(ids, 1, 16 * "
+    "count))) end\n"
     "end\n"
     "local taken = 0\n"
     "for i = 1, count do if owners[i] then taken = taken + 1 end end\n"
     "if is_new and (taken < count or epoch == '') then\n"
     "    redis.call('HSET', KEYS[2], '" MR_CLAIMS_ABOUT "',\n"
-    "        'millrace: of each event id the fingerprint, and the token of the record that has it')\n"
+    "        'millrace: of each event id the fingerprint, and the token of the record that has "
+    "it')\n"
     "    redis.call('PEXPIRE', KEYS[2], ttl)\n"
     "end\n"
     "if taken == 0 or epoch == '' then\n"
@@ -53,7 +54,8 @@ static uint32_t roll(uint32_t x, unsigned bits) {
 static void mix_block(uint32_t state[5], const uint8_t *block) {
     uint32_t w[80];
     for (unsigned i = 0; i < 16; i++, block += 4) {
-        w[i] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 | (uint32_t)block[2] << 8 | block[3];
+        w[i] = (uint32_t)block[0] << 24 | (uint32_t)block[1] << 16 | (uint32_t)block[2] << 8 |
+               block[3];
     }
     for (unsigned i = 16; i < 80; i++) {
         w[i] = roll(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);

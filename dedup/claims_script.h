@@ -21,8 +21,8 @@
  */
 #include "base/bytes.h"
 
-#define MR_CLAIMS_ABOUT "about"
-#define MR_CLAIMS_SHA_LEN 40
+#define MR_CLAIMS_ABOUT         "about"
+#define MR_CLAIMS_SHA_LEN       40
 #define MR_CLAIMS_SCRIPT_BEGINS "-- millrace: claims"
 
 struct mr_bytes mr_claims_script_text(void);

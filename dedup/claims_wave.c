@@ -3,7 +3,7 @@
 #include "dedup/claims_parts.h"
 
 #define NO_PART UINT16_MAX
-#define NO_TAG UINT32_MAX
+#define NO_TAG  UINT32_MAX
 
 /* ---- parts and guards ---- */
 
@@ -43,17 +43,18 @@ static uint16_t part_of(struct mr_claims *claims, struct mr_claims_wave *wave, u
         !mr_watch_passed(claims->watch, node, info.session)) {
         return NO_PART;
     }
-    wave->parts[wave->part_count] =
-        (struct mr_claims_part){.session = info.session, .node = node, .tag = claims->node_tag[node]};
+    wave->parts[wave->part_count] = (struct mr_claims_part){
+        .session = info.session, .node = node, .tag = claims->node_tag[node]};
     return (uint16_t)wave->part_count++;
 }
 
-static uint64_t tag_of(const struct mr_claims *claims, const struct mr_claims_wave *wave, uint64_t kind,
-                       uint32_t index) {
+static uint64_t tag_of(const struct mr_claims *claims, const struct mr_claims_wave *wave,
+                       uint64_t kind, uint32_t index) {
     return kind | (uint64_t)(wave - claims->waves) << MR_CLAIMS_TAG_WAVE | index;
 }
 
-static void send_command(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t index, uint32_t node) {
+static void send_command(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t index,
+                         uint32_t node) {
     struct mr_claims_command *command = &wave->commands[index];
     uint16_t p = node == MR_REDIS_NO_NODE ? NO_PART : part_of(claims, wave, node);
     if (p == NO_PART) {
@@ -75,8 +76,8 @@ static void send_command(struct mr_claims *claims, struct mr_claims_wave *wave, 
     claims->stats.ids += command->ids;
 }
 
-static void send_guard(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t p, uint64_t kind,
-                       const struct mr_bytes *argv, uint32_t argc) {
+static void send_guard(struct mr_claims *claims, struct mr_claims_wave *wave, uint32_t p,
+                       uint64_t kind, const struct mr_bytes *argv, uint32_t argc) {
     struct mr_claims_part *part = &wave->parts[p];
     struct mr_redis_command send = {argv, argc, tag_of(claims, wave, kind, p), false};
     struct mr_redis_node info;
@@ -133,7 +134,8 @@ static bool is_current(const struct mr_claims *claims, const struct mr_claims_wa
     if (wave->again && wave->need != 0) {
         return mr_watch_need(claims->watch) == wave->need;
     }
-    return mr_watch_state(claims->watch) == MR_WATCH_STRICT && mr_watch_turn(claims->watch) == wave->turn;
+    return mr_watch_state(claims->watch) == MR_WATCH_STRICT &&
+           mr_watch_turn(claims->watch) == wave->turn;
 }
 
 /* ---- sending ---- */
@@ -144,7 +146,8 @@ static bool nodes_are_ready(const struct mr_claims *claims) {
     for (uint32_t n = 0; n < nodes; n++) {
         struct mr_redis_node info;
         mr_redis_node(claims->redis, n, &info);
-        if (info.slots > 0 && (info.session == 0 || !mr_watch_passed(claims->watch, n, info.session))) {
+        if (info.slots > 0 &&
+            (info.session == 0 || !mr_watch_passed(claims->watch, n, info.session))) {
             return false;
         }
     }
@@ -156,7 +159,8 @@ bool mr_claims_send(struct mr_claims *claims, struct mr_claims_queue *queue) {
     for (uint32_t w = 0; w < MR_CLAIMS_WAVES && wave == NULL; w++) {
         wave = claims->waves[w].open ? NULL : &claims->waves[w];
     }
-    if (wave == NULL || queue->fresh == NULL || !nodes_are_ready(claims) || !mr_claims_group(claims, queue, wave)) {
+    if (wave == NULL || queue->fresh == NULL || !nodes_are_ready(claims) ||
+        !mr_claims_group(claims, queue, wave)) {
         return false;
     }
     note_map(claims);
@@ -169,7 +173,8 @@ bool mr_claims_send(struct mr_claims *claims, struct mr_claims_queue *queue) {
     for (uint32_t i = 0; i < wave->command_count; i++) {
         const struct mr_claims_command *command = &wave->commands[i];
         bool key = claims->streams[command->place / MR_CLAIM_BUCKETS].layout == MR_CLAIM_KEY;
-        uint32_t slot = key ? mr_claims_key_slot(claims, wave, command) : claims->places[command->place].slot;
+        uint32_t slot =
+            key ? mr_claims_key_slot(claims, wave, command) : claims->places[command->place].slot;
         send_command(claims, wave, i, mr_redis_node_of(claims->redis, slot));
     }
     close_parts(claims, wave);
@@ -178,8 +183,8 @@ bool mr_claims_send(struct mr_claims *claims, struct mr_claims_queue *queue) {
 
 /* ---- answers ---- */
 
-static void read_command(struct mr_claims *claims, struct mr_claims_wave *wave, struct mr_claims_command *command,
-                         const struct mr_redis_reply *reply) {
+static void read_command(struct mr_claims *claims, struct mr_claims_wave *wave,
+                         struct mr_claims_command *command, const struct mr_redis_reply *reply) {
     bool lost = false;
     if (claims->streams[command->place / MR_CLAIM_BUCKETS].layout == MR_CLAIM_KEY) {
         command->answered = mr_claims_key_read(claims, wave, command, reply);
@@ -219,7 +224,8 @@ static void answer_command(struct mr_claims *claims, struct mr_claims_wave *wave
         if (begins(answer->reply.text, "NOSCRIPT")) {
             claims->script_session[answer->node] = 0;
         } else {
-            bool passes = answer->outcome == MR_REDIS_LATER && !begins(answer->reply.text, "NOREPLICAS");
+            bool passes =
+                answer->outcome == MR_REDIS_LATER && !begins(answer->reply.text, "NOREPLICAS");
             if (!passes && is_current(claims, wave)) {
                 mr_watch_say_refused(claims->watch, answer->node, answer->reply.text);
             }
@@ -233,8 +239,8 @@ static void answer_command(struct mr_claims *claims, struct mr_claims_wave *wave
 }
 
 /* A guard is right, or the part decides nothing. */
-static void answer_guard(struct mr_claims *claims, struct mr_claims_wave *wave, uint64_t kind, uint32_t p,
-                         const struct mr_redis_answer *answer) {
+static void answer_guard(struct mr_claims *claims, struct mr_claims_wave *wave, uint64_t kind,
+                         uint32_t p, const struct mr_redis_answer *answer) {
     struct mr_claims_part *part = &wave->parts[p];
     const struct mr_redis_reply *reply = &answer->reply;
     bool came = answer->outcome == MR_REDIS_ANSWERED && answer->session == part->session;

@@ -328,9 +328,7 @@ static bool take_all_decided(struct mr_claimer *c, uint32_t store) {
     while ((claim = mr_claims_next(s->claims)) != NULL) {
         struct mr_claim_work *work = claim->ctx;
         if (claim->again) {
-            s->assertion.under_way--;
-            mr_batch_close(work->batch);
-            mr_claim_work_close(work);
+            mr_assertion_back(&s->assertion, work);
         } else {
             take_decided(c, work);
             s->progress_ns = now_ns(c);
@@ -550,8 +548,8 @@ static void close_store(struct mr_claimer *c, struct mr_claimer_store *s) {
     while ((claim = mr_claims_withdraw(s->claims)) != NULL) {
         shed_work(c, claim->ctx);
     }
-    mr_assertion_end(&s->assertion);
     mr_claims_close(s->claims);
+    mr_assertion_forget(&s->assertion);
 }
 
 void mr_claimer_close(struct mr_claimer *c) {

@@ -78,7 +78,38 @@ void mr_assertion_end(struct mr_assertion *a) {
         mr_batch_close(a->stuck->batch);
         mr_claim_work_close(a->stuck);
     }
-    *a = (struct mr_assertion){.under_way = a->under_way}; /* those still come back */
+    *a = (struct mr_assertion){.under_way = a->under_way, .first = a->first}; /* those still come back */
+}
+
+static void keep(struct mr_assertion *a, struct mr_claim_work *work) {
+    work->previous = NULL;
+    work->next = a->first;
+    if (a->first != NULL) {
+        a->first->previous = work;
+    }
+    a->first = work;
+    a->under_way++;
+}
+
+void mr_assertion_back(struct mr_assertion *a, struct mr_claim_work *work) {
+    if (work->previous != NULL) {
+        work->previous->next = work->next;
+    } else {
+        a->first = work->next;
+    }
+    if (work->next != NULL) {
+        work->next->previous = work->previous;
+    }
+    a->under_way--;
+    mr_batch_close(work->batch);
+    mr_claim_work_close(work);
+}
+
+void mr_assertion_forget(struct mr_assertion *a) {
+    mr_assertion_end(a);
+    while (a->first != NULL) {
+        mr_assertion_back(a, a->first);
+    }
 }
 
 /* The next VERDICTS record's entries. */
@@ -140,8 +171,8 @@ static enum mr_status put_more(struct mr_claimer *c, uint32_t store, struct mr_e
     if (!mr_claims_put(s->claims, &a->stuck->claim)) {
         return MR_BUSY;
     }
+    keep(a, a->stuck);
     a->stuck = NULL;
-    a->under_way++;
     return MR_OK;
 }
 

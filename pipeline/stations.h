@@ -305,6 +305,7 @@ struct mr_assertion {
     struct mr_verdicts_reader entries;
     struct mr_claim_work *stuck;
     uint32_t under_way;
+    struct mr_claim_work *first; /* those under way */
 };
 
 struct mr_claimer_store {
@@ -453,6 +454,8 @@ struct mr_claim_work {
     struct mr_claim claim;
     struct mr_batch *batch;
     uint32_t *order;
+    struct mr_claim_work *next; /* of an assertion that is under way */
+    struct mr_claim_work *previous;
 };
 /* taken: not NULL: only the others, again. NULL: no memory; the batch stays the caller's. */
 struct mr_claim_work *mr_claim_work_open(struct mr_batch *batch, const uint8_t *taken);
@@ -462,6 +465,10 @@ bool mr_claimer_assert(struct mr_claimer *c, uint32_t store);
 /* Claims of the store that are not decided are taken back and answered by the outage policy; the log has them. */
 void mr_claimer_shed(struct mr_claimer *claimer, uint32_t store);
 void mr_assertion_end(struct mr_assertion *a);
+/* The claims have given this one back. */
+void mr_assertion_back(struct mr_assertion *a, struct mr_claim_work *work);
+/* The claims are closed: what was under way goes as well. */
+void mr_assertion_forget(struct mr_assertion *a);
 
 /* pipeline/replay.c: one bundle from the log; MR_END when there is none left. */
 enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;

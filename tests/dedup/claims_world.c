@@ -101,8 +101,9 @@ struct claims_world *claims_open(const struct claims_options *options) {
         struct claims_node *node = &world->nodes[n];
         (void)snprintf(node->name, sizeof node->name, "node%u", n);
         /* Around the end of a generation; records add half a horizon at most. */
-        node->recorded_ms =
-            470000 * CLAIMS_HORIZON_MS + (int64_t)claims_below(world, CLAIMS_HORIZON_MS / 2) - CLAIMS_HORIZON_MS / 4;
+        node->recorded_ms = 470000 * CLAIMS_HORIZON_MS +
+                            (int64_t)claims_below(world, CLAIMS_HORIZON_MS / 2) -
+                            CLAIMS_HORIZON_MS / 4;
         claims_start(world, n);
     }
     return world;
@@ -168,8 +169,9 @@ struct claims_record *claims_random_record(struct claims_world *world, uint32_t 
     uint32_t from = (uint32_t)claims_below(world, world->options.pool);
     for (uint32_t i = 0; i < count; i++) {
         /* Mostly neighbours, so that whole records come again. */
-        numbers[i] = claims_below(world, 8) == 0 ? (uint32_t)claims_below(world, world->options.pool)
-                                                 : (from + i) % world->options.pool;
+        numbers[i] = claims_below(world, 8) == 0
+                         ? (uint32_t)claims_below(world, world->options.pool)
+                         : (from + i) % world->options.pool;
     }
     uint64_t stream = claims_below(world, world->options.only_buckets ? 1 : CLAIMS_STREAMS);
     return claims_record(world, node, (uint32_t)stream, numbers, count);
@@ -304,7 +306,8 @@ void claims_until_strict(struct claims_world *world) {
         uint32_t strict = 0;
         for (uint32_t n = 0; n < world->node_count; n++) {
             const struct claims_node *node = &world->nodes[n];
-            strict += node->claims == NULL || mr_watch_state(mr_claims_watch(node->claims)) == MR_WATCH_STRICT;
+            strict += node->claims == NULL ||
+                      mr_watch_state(mr_claims_watch(node->claims)) == MR_WATCH_STRICT;
         }
         if (strict == world->node_count) {
             return;
@@ -334,8 +337,9 @@ void claims_finish(struct claims_world *world) {
     for (uint32_t n = 0; n < world->node_count; n++) {
         struct mr_claims_stats stats;
         mr_claims_stats(world->nodes[n].claims, &stats);
-        print_message("node %u: %u of %u, waiting %llu, watch %d %s\n", n, world->nodes[n].next_decided,
-                      world->nodes[n].count, (unsigned long long)stats.waiting,
+        print_message("node %u: %u of %u, waiting %llu, watch %d %s\n", n,
+                      world->nodes[n].next_decided, world->nodes[n].count,
+                      (unsigned long long)stats.waiting,
                       (int)mr_watch_state(mr_claims_watch(world->nodes[n].claims)),
                       mr_watch_reason(mr_claims_watch(world->nodes[n].claims)));
     }
@@ -358,7 +362,8 @@ void claims_withdraw(struct claims_world *world, uint32_t number) {
 /* ---- the rule ---- */
 
 /* Its key in the key layout, its bucket's hash in the other. */
-static struct mr_bytes name_of(uint32_t stream, uint32_t number, long long generation, char ret[128]) {
+static struct mr_bytes name_of(uint32_t stream, uint32_t number, long long generation,
+                               char ret[128]) {
     struct mr_fingerprint fp = claims_fp(stream, number);
     if (stream == 1) {
         int len = snprintf(ret, 128, "d:" CLUSTER "/%s:", stream_names[stream]);
@@ -377,13 +382,15 @@ uint32_t claims_slot(uint32_t stream, uint32_t number) {
     return mr_redis_slot(name_of(stream, number, 0, name));
 }
 
-static bool find_owner(struct claims_world *world, uint32_t stream, uint32_t number, uint64_t *ret_lsn) {
+static bool find_owner(struct claims_world *world, uint32_t stream, uint32_t number,
+                       uint64_t *ret_lsn) {
     char key[128];
     char field[128];
     struct mr_bytes fp = name_of(1, number, 0, field);
     struct mr_fingerprint of_stream = claims_fp(stream, number);
     for (unsigned i = 0; i < 15; i++) {
-        field[fp.len - 15 + i] = (char)(i < 8 ? of_stream.lo >> (8 * i) : of_stream.hi >> (8 * (i - 8)));
+        field[fp.len - 15 + i] =
+            (char)(i < 8 ? of_stream.lo >> (8 * i) : of_stream.hi >> (8 * (i - 8)));
     }
     fp = mr_bytes_of(field + fp.len - 15, 15);
     uint32_t slot = claims_slot(stream, number);
@@ -394,7 +401,8 @@ static bool find_owner(struct claims_world *world, uint32_t stream, uint32_t num
         found = virtual_redis_peek(world->v, server, name_of(1, number, 0, key), &token);
     }
     for (long long g = 234998; stream == 0 && g <= 235002; g++) {
-        bool here = virtual_redis_peek_field(world->v, server, name_of(0, number, g, key), fp, &token);
+        bool here =
+            virtual_redis_peek_field(world->v, server, name_of(0, number, g, key), fp, &token);
         assert_false(found && here); /* in one generation only */
         found |= here;
     }
@@ -405,8 +413,8 @@ static bool find_owner(struct claims_world *world, uint32_t stream, uint32_t num
     return found;
 }
 
-static void check_id(struct claims_world *world, uint32_t stream, uint32_t number, const uint64_t *winner,
-                     uint32_t seen) {
+static void check_id(struct claims_world *world, uint32_t stream, uint32_t number,
+                     const uint64_t *winner, uint32_t seen) {
     uint64_t owner;
     bool found = find_owner(world, stream, number, &owner);
     if (seen > 0 && (!found || *winner != owner)) {
@@ -430,8 +438,9 @@ void claims_check(struct claims_world *world) {
                     continue;
                 }
                 if (winner[at] != 0) {
-                    fail_msg("stream %u id %u: records %llu and %llu counted it", r->claim.stream, r->numbers[k],
-                             (unsigned long long)winner[at], (unsigned long long)r->claim.lsn);
+                    fail_msg("stream %u id %u: records %llu and %llu counted it", r->claim.stream,
+                             r->numbers[k], (unsigned long long)winner[at],
+                             (unsigned long long)r->claim.lsn);
                 }
                 winner[at] = r->claim.lsn;
             }
@@ -450,14 +459,16 @@ void claims_check(struct claims_world *world) {
 
 /* ---- by hand ---- */
 
-void claims_send(struct claims_world *world, uint32_t server, const struct mr_bytes *argv, uint32_t argc) {
+void claims_send(struct claims_world *world, uint32_t server, const struct mr_bytes *argv,
+                 uint32_t argc) {
     struct mr_redis_transport *t = virtual_redis_transport(world->v);
     char host[MR_REDIS_ADDRESS_MAX];
     uint16_t port = 6379;
     struct mr_redis_connection *connection;
     struct mr_redis_reply reply;
     struct mr_error error;
-    assert_int_equal(mr_redis_address_parse(mr_bytes_text(virtual_redis_address(world->v, server)), host, &port, &error),
+    assert_int_equal(mr_redis_address_parse(mr_bytes_text(virtual_redis_address(world->v, server)),
+                                            host, &port, &error),
                      MR_OK);
     assert_int_equal(mr_redis_transport_open(t, host, port, &connection, &error), MR_OK);
     assert_int_equal(mr_redis_connection_send(connection, argv, argc), MR_OK);
@@ -468,8 +479,8 @@ void claims_send(struct claims_world *world, uint32_t server, const struct mr_by
     mr_redis_connection_close(connection);
 }
 
-void claims_command(struct claims_world *world, uint32_t server, const char *a, const char *b, const char *c,
-                    const char *d) {
+void claims_command(struct claims_world *world, uint32_t server, const char *a, const char *b,
+                    const char *c, const char *d) {
     const char *const words[] = {a, b, c, d};
     struct mr_bytes argv[4];
     uint32_t argc = 0;
@@ -477,4 +488,35 @@ void claims_command(struct claims_world *world, uint32_t server, const char *a, 
         argv[argc] = mr_bytes_text(words[argc]);
     }
     claims_send(world, server, argv, argc);
+}
+
+/* ---- short forms ---- */
+
+struct claims_world *claims_open_one(uint32_t nodes) {
+    struct claims_options options = {
+        .seed = 5, .nodes = nodes, .pool = CLAIMS_IDS_MAX, .bytes_max = 64 << 20};
+    struct claims_world *world = claims_open(&options);
+    claims_until_strict(world);
+    return world;
+}
+
+struct claims_record *claims_record_of(struct claims_world *world, uint32_t node, uint32_t stream,
+                                       uint32_t count, uint32_t a, uint32_t b, uint32_t c) {
+    const uint32_t numbers[3] = {a, b, c};
+    return claims_record(world, node, stream, numbers, count);
+}
+
+void claims_expect(const struct claims_record *r, enum mr_claim_outcome a, enum mr_claim_outcome b,
+                   enum mr_claim_outcome c) {
+    const uint8_t wanted[3] = {(uint8_t)a, (uint8_t)b, (uint8_t)c};
+    assert_true(r->decided);
+    for (uint32_t k = 0; k < r->claim.count; k++) {
+        assert_int_equal(r->outcomes[k], wanted[k]);
+    }
+}
+
+struct mr_claims_stats claims_stats_of(const struct claims_world *world, uint32_t node) {
+    struct mr_claims_stats stats;
+    mr_claims_stats(world->nodes[node].claims, &stats);
+    return stats;
 }

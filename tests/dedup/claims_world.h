@@ -49,8 +49,8 @@ struct claims_node {
     struct mr_epoch epoch;
     int64_t recorded_ms;
     uint64_t lives;
-    uint64_t need; /* what is being asserted; 0: nothing */
-    uint32_t asserted; /* records put so far */
+    uint64_t need;      /* what is being asserted; 0: nothing */
+    uint32_t asserted;  /* records put so far */
     uint32_t asserting; /* under way */
     uint32_t stale;     /* of them, of an older need */
     uint32_t count;
@@ -62,7 +62,7 @@ struct claims_node {
 struct claims_options {
     uint64_t seed;
     uint32_t nodes;
-    uint32_t masters; /* 0: one server, no cluster */
+    uint32_t masters;   /* 0: one server, no cluster */
     uint64_t bytes_max; /* 0: 1 MiB */
     uint32_t pool;      /* ids there are, of each stream */
     bool only_buckets;  /* no canaries of slots, which take time */
@@ -90,8 +90,8 @@ void claims_crash(struct claims_world *world, uint32_t node);
 enum mr_status claims_try_start(struct claims_world *world, uint32_t node);
 
 /* A new record, not put yet. numbers: of ids in the pool. */
-struct claims_record *claims_record(struct claims_world *world, uint32_t node, uint32_t stream, const uint32_t *numbers,
-                                    uint32_t count);
+struct claims_record *claims_record(struct claims_world *world, uint32_t node, uint32_t stream,
+                                    const uint32_t *numbers, uint32_t count);
 struct claims_record *claims_random_record(struct claims_world *world, uint32_t node);
 /* One step: puts what may be put, steps, takes what is decided, asserts. */
 bool claims_step(struct claims_world *world, uint32_t node);
@@ -107,7 +107,16 @@ void claims_check(struct claims_world *world);
 /* The slot of an id's claim. */
 uint32_t claims_slot(uint32_t stream, uint32_t number);
 /* A command by somebody's hand. */
-void claims_send(struct claims_world *world, uint32_t server, const struct mr_bytes *argv, uint32_t argc);
-void claims_command(struct claims_world *world, uint32_t server, const char *a, const char *b, const char *c,
-                    const char *d);
+void claims_send(struct claims_world *world, uint32_t server, const struct mr_bytes *argv,
+                 uint32_t argc);
+void claims_command(struct claims_world *world, uint32_t server, const char *a, const char *b,
+                    const char *c, const char *d);
 struct mr_fingerprint claims_fp(uint32_t stream, uint32_t number);
+
+/* Short forms: a strict world of one server; a record of up to three ids; what became of it. */
+struct claims_world *claims_open_one(uint32_t nodes);
+struct claims_record *claims_record_of(struct claims_world *world, uint32_t node, uint32_t stream,
+                                       uint32_t count, uint32_t a, uint32_t b, uint32_t c);
+void claims_expect(const struct claims_record *record, enum mr_claim_outcome a,
+                   enum mr_claim_outcome b, enum mr_claim_outcome c);
+struct mr_claims_stats claims_stats_of(const struct claims_world *world, uint32_t node);

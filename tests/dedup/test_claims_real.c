@@ -40,7 +40,8 @@ static void open_line(struct line *line, struct mr_redis_transport *transport, c
     struct mr_error error;
     *line = (struct line){.transport = transport, .time = time};
     assert_int_equal(mr_redis_address_parse(mr_bytes_text(address), host, &port, &error), MR_OK);
-    assert_int_equal(mr_redis_transport_open(transport, host, port, &line->connection, &error), MR_OK);
+    assert_int_equal(mr_redis_transport_open(transport, host, port, &line->connection, &error),
+                     MR_OK);
 }
 
 /* Valid until the next one. */
@@ -72,9 +73,9 @@ static const char EPOCH[] = "sixteen bytes ..";
 
 enum { POOL = 3000, HASHES = 3 };
 
-static struct mr_redis_reply run_script(struct line *line, const char *canary, const char *hash, const char *beside,
-                                        struct mr_bytes epoch, const uint32_t *numbers, uint32_t count,
-                                        uint64_t token) {
+static struct mr_redis_reply run_script(struct line *line, const char *canary, const char *hash,
+                                        const char *beside, struct mr_bytes epoch,
+                                        const uint32_t *numbers, uint32_t count, uint64_t token) {
     static uint8_t ids[2100 * 16];
     static uint8_t claims[2100 * 29];
     uint8_t *at = ids;
@@ -97,9 +98,16 @@ static struct mr_redis_reply run_script(struct line *line, const char *canary, c
     char sha[MR_CLAIMS_SHA_LEN + 1];
     mr_claims_script_sha(sha);
     const struct mr_bytes argv[] = {
-        MR_BYTES("EVALSHA"),   mr_bytes_text(sha),    MR_BYTES("3"), mr_bytes_text(canary),
-        mr_bytes_text(hash),   mr_bytes_text(beside), epoch,         MR_BYTES("5000000"),
-        mr_bytes_of(ids, (size_t)(at - ids)), mr_bytes_of(claims, (size_t)(pair - claims)),
+        MR_BYTES("EVALSHA"),
+        mr_bytes_text(sha),
+        MR_BYTES("3"),
+        mr_bytes_text(canary),
+        mr_bytes_text(hash),
+        mr_bytes_text(beside),
+        epoch,
+        MR_BYTES("5000000"),
+        mr_bytes_of(ids, (size_t)(at - ids)),
+        mr_bytes_of(claims, (size_t)(pair - claims)),
     };
     return call(line, argv, sizeof argv / sizeof argv[0]);
 }
@@ -135,12 +143,13 @@ static void call_both(struct line *lines, struct rng *rng, uint64_t token) {
         numbers[i] = (from + i) % POOL; /* each once */
     }
     (void)snprintf(hash, sizeof hash, "b:{a}:%u", (unsigned)h);
-    (void)snprintf(beside, sizeof beside, "b:{a}:%u", (unsigned)((h + 1 + rng_below(rng, 2)) % (HASHES + 1)));
+    (void)snprintf(beside, sizeof beside, "b:{a}:%u",
+                   (unsigned)((h + 1 + rng_below(rng, 2)) % (HASHES + 1)));
     bool again = rng_below(rng, 6) == 0;
     struct mr_redis_reply replies[2];
     for (uint32_t l = 0; l < 2; l++) {
-        replies[l] = run_script(&lines[l], "c:{a}", hash, beside, mr_bytes_of(EPOCH, again ? 0 : 16), numbers, count,
-                                token);
+        replies[l] = run_script(&lines[l], "c:{a}", hash, beside,
+                                mr_bytes_of(EPOCH, again ? 0 : 16), numbers, count, token);
     }
     expect_equal(&replies[0], &replies[1]);
     struct mr_redis_reply real = say(&lines[0], "HLEN", hash, NULL);
@@ -176,9 +185,11 @@ static void script_is_as_its_model(void **state) {
     char sha[MR_CLAIMS_SHA_LEN + 1];
     mr_claims_script_sha(sha);
     for (uint32_t l = 0; l < 2; l++) {
-        const struct mr_bytes load[] = {MR_BYTES("SCRIPT"), MR_BYTES("LOAD"), mr_claims_script_text()};
+        const struct mr_bytes load[] = {MR_BYTES("SCRIPT"), MR_BYTES("LOAD"),
+                                        mr_claims_script_text()};
         uint32_t one = 1;
-        struct mr_redis_reply reply = run_script(&lines[l], "c", "b", "b2", MR_BYTES(""), &one, 1, 1);
+        struct mr_redis_reply reply =
+            run_script(&lines[l], "c", "b", "b2", MR_BYTES(""), &one, 1, 1);
         assert_int_equal(reply.type, MR_REDIS_FAILURE);
         assert_memory_equal(reply.text.ptr, "NOSCRIPT", 8);
         reply = call(&lines[l], load, 3);
@@ -229,8 +240,9 @@ static void open_node(struct cluster_test *t, uint32_t node) {
     for (uint32_t i = 0; i < t->address_count; i++) {
         addresses[i] = mr_bytes_text(t->addresses[i]);
     }
-    const struct mr_claims_stream streams[STREAMS] = {{MR_BYTES("orders"), MR_CLAIM_BUCKET, HORIZON_MS},
-                                                      {MR_BYTES("clicks"), MR_CLAIM_KEY, HORIZON_MS}};
+    const struct mr_claims_stream streams[STREAMS] = {
+        {MR_BYTES("orders"), MR_CLAIM_BUCKET, HORIZON_MS},
+        {MR_BYTES("clicks"), MR_CLAIM_KEY, HORIZON_MS}};
     struct mr_claims_options options = {
         .transport = t->network,
         .clock = mr_clock_system(),
@@ -260,8 +272,13 @@ static void make_records(struct cluster_test *t, struct rng *rng) {
                 r->numbers[k] = (uint32_t)rng_below(rng, IDS_POOL);
                 r->ids[order[k]] = fp_of(stream * 100000 + r->numbers[k], FP_RANDOM);
             }
-            r->claim = (struct mr_claim){.stream = stream, .recorded_ms = 5 * HORIZON_MS + i * 1000, .lsn = i + 1,
-                                         .ids = r->ids, .order = order, .count = IDS, .outcomes = r->outcomes};
+            r->claim = (struct mr_claim){.stream = stream,
+                                         .recorded_ms = 5 * HORIZON_MS + i * 1000,
+                                         .lsn = i + 1,
+                                         .ids = r->ids,
+                                         .order = order,
+                                         .count = IDS,
+                                         .outcomes = r->outcomes};
         }
     }
 }

@@ -57,8 +57,8 @@ static void put_owner(struct reply *reply, bool owned, struct mr_bytes owner) {
 }
 
 /* The array's head, then an owner or false for each id. Returns how many had an owner. */
-static uint32_t find_owners(struct virtual_redis_call *call, const struct texts *ids, bool *is_owned,
-                            struct reply *reply) {
+static uint32_t find_owners(struct virtual_redis_call *call, const struct texts *ids,
+                            bool *is_owned, struct reply *reply) {
     uint32_t count = ids->count - 1;
     uint32_t taken = 0;
     if (count < 16) {
@@ -112,7 +112,8 @@ static void run(void *ctx, struct virtual_redis_call *call, struct mr_redis_repl
         virtual_redis_hset(call, call->keys[1], MR_BYTES(MR_CLAIMS_ABOUT), MR_BYTES("about"));
         (void)virtual_redis_do(call, expire, 3);
     }
-    virtual_redis_reply_text(call, ret, MR_REDIS_TEXT, mr_bytes_of(reply->bytes, taken == 0 ? 0 : reply->len));
+    virtual_redis_reply_text(call, ret, MR_REDIS_TEXT,
+                             mr_bytes_of(reply->bytes, taken == 0 ? 0 : reply->len));
     free(reply);
     free(is_owned);
     free(claims);

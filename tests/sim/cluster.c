@@ -2,11 +2,11 @@
 /*
  * Simulation of a cluster: two or three nodes with the real stations on one thread, which share a virtual Redis.
  *
- *   1. A seed chooses the settings, the faults (swarm testing: some of them) and every step: a station of a node, a client,
- *      time, a fault. Invariants are looked at on the way (cluster_check.h).
+ *   1. A seed chooses the settings, the faults (swarm testing: some of them) and every step: a station of a node, a
+ *      client, time, a fault. Invariants are looked at on the way (cluster_check.h).
  *   2. Then, without faults, everything must drain: every request is answered, every event decided.
- *   3. Time passes until all windows are closed. From the logs of all nodes: each id was counted once over all of them, each
- *      answer, row and number is what the log says.
+ *   3. Time passes until all windows are closed. From the logs of all nodes: each id was counted once over all of them,
+ *      each answer, row and number is what the log says.
  *   4. Each node dies once more: ledger and state are the same again, and 3 holds again. So it is when its whole log is
  *      replayed without checkpoint and results.
  *   5. The first seeds run twice: same seed, same trace.

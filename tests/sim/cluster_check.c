@@ -386,8 +386,8 @@ void cluster_check_explain(struct cluster_node *node) {
     for (uint32_t i = 0; i < model->record_count; i++) {
         const struct cluster_record *r = &model->records[i];
         if (!r->decided) {
-            (void)fprintf(stderr, "    record %" PRIu64 " of s%u with %u events has no verdicts\n", r->lsn, r->request->stream,
-                          r->request->count);
+            (void)fprintf(stderr, "    record %" PRIu64 " of s%u with %u events has no verdicts\n", r->lsn,
+                          r->request->stream, r->request->count);
         }
     }
     cluster_model_close(model);

@@ -12,9 +12,9 @@
  *
  * At the end, of all logs together:
  *
- *   I6  An id that was acknowledged, or of which any copy lies in a log, was counted (A or L) on exactly one node, once. Where
- *       Redis has lost data: at least once, and not more often than the nodes say that they counted twice; where it
- *       lost all, and nobody was given up, once.
+ *   I6  An id that was acknowledged was counted (A or L) on exactly one node, once; any other at most once. Where Redis
+ *       has lost single keys or writes: not more often again than the nodes say that they counted twice; where it lost
+ *       all, canaries and claims, so that every loss is noticed, once, unless a node was given up.
  *   I7  Every answer is what the log says of the record; what was pending is decided.
  *   I8  Rows, ledger and watermark of each node are what its log says.
  */

@@ -57,8 +57,9 @@ static void write_body(const struct cluster_world *w, struct cluster_request *re
     for (uint32_t i = 0; i < request->count; i++) {
         const struct cluster_event *e = &request->events[i];
         const struct cluster_id *id = &w->ids[request->stream][e->id];
-        mr_buf_printf(&body, "{\"id\":\"s%u-%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d,\"pad\":\"%*s\"%s\n", request->stream,
-                      e->id, (long long)id->ts_ms, id->key, id->value, PAD, "", e->broken ? "" : "}");
+        mr_buf_printf(&body, "{\"id\":\"s%u-%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d,\"pad\":\"%*s\"%s\n",
+                      request->stream, e->id, (long long)id->ts_ms, id->key, id->value, PAD, "",
+                      e->broken ? "" : "}");
     }
     MR_ASSERT(!body.failed);
     request->body = malloc(body.len);
@@ -265,16 +266,18 @@ void cluster_clients_step(struct cluster_world *w) {
     }
 }
 
-void cluster_clients_burst(struct cluster_world *w, uint32_t node) {
+void cluster_clients_burst(struct cluster_world *w, uint32_t node, uint32_t more, uint64_t wait_until_ns) {
     uint32_t count = 0;
-    uint32_t come = come_so_far(w);
-    for (uint32_t i = 0; i < come && can_take(&w->nodes[node]); i++) {
+    uint32_t come = come_so_far(w) + more;
+    for (uint32_t i = 0; i < come && i < w->settings.requests && can_take(&w->nodes[node]); i++) {
         struct cluster_request *request = &w->requests[i];
         if (request->count == 0) {
             make_request(w, request);
         }
         if (!request->legs[0].answered && request->legs[0].under_way == 0) {
             request->legs[0].node = node;
+            request->legs[1].node = another(w, node);
+            request->legs[1].wait_until_ns = wait_until_ns;
             send_leg(w, i, 0);
             count++;
         }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Clients of the cluster: make requests, send them to one or two nodes until they hear an answer, and keep what they were
- * told.
+ * Clients of the cluster: make requests, send them to one or two nodes until they hear an answer, and keep what they
+ * were told.
  */
 #include "tests/sim/cluster_world.h"
 
@@ -10,8 +10,9 @@
 const struct cluster_request *cluster_clients_find(const struct cluster_world *w, struct mr_bytes body);
 /* A random request is sent, to a node that has not answered it. */
 void cluster_clients_step(struct cluster_world *w);
-/* All that are not answered, at once, to this node. */
-void cluster_clients_burst(struct cluster_world *w, uint32_t node);
+/* All that are not answered, and so many that were not made yet, at once, to this node. What goes to another node too
+ * waits there until then. */
+void cluster_clients_burst(struct cluster_world *w, uint32_t node, uint32_t more, uint64_t wait_until_ns);
 bool cluster_clients_all_answered(const struct cluster_world *w);
 /* How many batches of streams with a shared store the node's pipeline has. */
 uint32_t cluster_clients_under_way(const struct cluster_node *node);

@@ -124,6 +124,13 @@ static void take_down(struct cluster_world *w, uint32_t server, uint64_t until_n
     w->down_until_ns[server] = until_ns;
 }
 
+static void take_all_down(struct cluster_world *w, uint64_t until_ns) {
+    for (uint32_t i = 0; i < w->settings.servers; i++) {
+        take_down(w, i, until_ns);
+    }
+    cluster_hit(w, CLUSTER_PROBE_REDIS_OUTAGE);
+}
+
 static void refuse(struct cluster_world *w, uint32_t server) {
     static const char *const failures[] = {
         "OOM command not allowed when used memory > 'maxmemory'.",
@@ -211,10 +218,7 @@ static void inject_redis(struct cluster_world *w, enum cluster_fault fault) {
         refuse(w, server);
         break;
     case CLUSTER_REDIS_OUTAGE:
-        for (uint64_t i = 0, until_ns = later(w, 2000, sim_one_in(r, 4) ? 90000 : 10000); i < w->settings.servers; i++) {
-            take_down(w, (uint32_t)i, until_ns);
-        }
-        cluster_hit(w, CLUSTER_PROBE_REDIS_OUTAGE);
+        take_all_down(w, later(w, 2000, sim_one_in(r, 4) ? 90000 : 10000));
         break;
     case CLUSTER_REDIS_POLICY:
         set_policy(w, "allkeys-lru");
@@ -284,14 +288,16 @@ static void prepare_loss(struct cluster_world *w) {
     if (node->pipeline == NULL || !mr_pipeline_live(node->pipeline)) {
         return;
     }
-    cluster_clients_burst(w, node->index);
+    cluster_clients_burst(w, node->index, (uint32_t)sim_below(r, 5), later(w, 3000, 15000));
     uint32_t claimer = mr_pipeline_stations(node->pipeline) - 1;
-    for (uint64_t n = sim_below(r, 20); n > 0; n--) {
-        (void)cluster_life_run(node, sim_one_in(r, 2) ? claimer : 0);
+    (void)cluster_life_run(node, 0);
+    for (uint64_t n = sim_below(r, 30); n > 0; n--) {
+        (void)cluster_life_run(node, claimer);
+        cluster_world_pass_time(w, sim_below(r, 3));
     }
     w->stopped_node = node->index;
-    w->stopped_station = sim_one_in(r, 2) ? claimer : 0;
-    w->stopped_until = w->step + sim_below(r, 4000);
+    w->stopped_station = sim_one_in(r, 4) ? claimer : 0;
+    w->stopped_until = w->step + sim_below(r, 80000 / w->settings.pace_ms); /* a recovery takes 5 s or more */
 }
 
 static void inject_loss(struct cluster_world *w, enum cluster_fault fault) {
@@ -329,7 +335,7 @@ void cluster_faults_inject(struct cluster_world *w) {
         cluster_hit(w, CLUSTER_PROBE_TIME);
         break;
     case CLUSTER_BURST:
-        cluster_clients_burst(w, choose_node(w)->index);
+        cluster_clients_burst(w, choose_node(w)->index, 0, 0);
         break;
     case CLUSTER_LOST_ALL:
     case CLUSTER_LOST_WRITES:

@@ -23,7 +23,8 @@ struct cluster_cell *cluster_model_cell(const struct cluster_model *model, uint3
 }
 
 static void add(struct cluster_model *m, uint32_t stream, const struct cluster_id *id) {
-    int64_t window_ms = id->ts_ms / m->world->settings.stream[stream].window_ms * m->world->settings.stream[stream].window_ms;
+    int64_t size_ms = m->world->settings.stream[stream].window_ms;
+    int64_t window_ms = id->ts_ms / size_ms * size_ms;
     struct cluster_cell *c = cluster_model_cell(m, stream, window_ms, id->key);
     if (c == NULL) {
         if (m->cell_count == m->cell_cap) {
@@ -88,7 +89,7 @@ static void end_bundle(struct cluster_model *m) {
         if (m->times_max_ms[i] != INT64_MIN) {
             m->last_events_ms[i] = m->recorded_ms;
             moved_ms = m->times_max_ms[i] - s->out_of_orderness_ms;
-        } else if (silent_ms >= s->idle_timeout_ms && m->pending[i] == 0) { /* one that waits for verdicts is not idle */
+        } else if (silent_ms >= s->idle_timeout_ms && m->pending[i] == 0) { /* who waits for verdicts is not idle */
             moved_ms = m->recorded_ms - s->out_of_orderness_ms;
         }
         m->watermarks_ms[i] = moved_ms > m->watermarks_ms[i] ? moved_ms : m->watermarks_ms[i];

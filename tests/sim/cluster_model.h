@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Model: what the log of one node says, computed anew: the EVENTS as they were sent, and of those of claimed streams what the
- * VERDICTS say. Whether a verdict is right no single log knows: that is counted over all of them (taken_by).
+ * Model: what the log of one node says, computed anew: the EVENTS as they were sent, and of those of claimed streams
+ * what the VERDICTS say. Whether a verdict is right no single log knows: that is counted over all of them
+ * (cluster_check.c).
  *
- * Order       An event of a claimed stream takes effect in the bundle of its verdict, under that bundle's watermark; one
- *             of an exact stream in its own.
+ * Order       An event of a claimed stream takes effect in the bundle of its verdict, under that bundle's watermark;
+ *             one of an exact stream in its own.
  */
 #include "tests/sim/cluster_world.h"
 
@@ -52,4 +53,5 @@ struct cluster_model *cluster_model_open(struct cluster_node *node);
 void cluster_model_close(struct cluster_model *model);
 /* NULL: the log has no such record of events. */
 const struct cluster_record *cluster_model_record(const struct cluster_model *model, uint64_t lsn);
-struct cluster_cell *cluster_model_cell(const struct cluster_model *model, uint32_t rule, int64_t window_ms, uint32_t key);
+struct cluster_cell *cluster_model_cell(const struct cluster_model *model, uint32_t rule, int64_t window_ms,
+                                        uint32_t key);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Probes of the cluster's simulation: what goes wrong, and what must have been seen to happen. As in probes.h each has a
- * counter of how often it had its effect.
+ * Probes of the cluster's simulation: what goes wrong, and what must have been seen to happen. As in probes.h each has
+ * a counter of how often it had its effect.
  */
 #include <stdint.h>
 

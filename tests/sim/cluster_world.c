@@ -83,10 +83,10 @@ void cluster_world_open(struct cluster_world *w, uint64_t seed) {
 }
 
 void cluster_world_close(struct cluster_world *w) {
+    cluster_faults_collect(w);
     for (uint32_t i = 0; i < w->settings.nodes; i++) {
         cluster_life_close(&w->nodes[i]);
     }
-    cluster_faults_collect(w);
     cluster_clients_finish(w);
     mr_decoder_close(w->decoder);
     virtual_redis_close(w->redis);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Cluster: two or three nodes on one thread, each with its own virtual disk and the real pipeline, all of them on one virtual
- * Redis and one virtual clock, and clients that send each batch to one or two of them until they get an answer. Everything
- * follows from the seed.
+ * Cluster: two or three nodes on one thread, each with its own virtual disk and the real pipeline, all of them on one
+ * virtual Redis and one virtual clock, and clients that send each batch to one or two of them until they get an answer.
+ * Everything follows from the seed.
  *
  *     settings ──▶ world ── step ──▶ faults    what goes wrong with nodes and Redis (cluster_faults.h)
  *                    │               clients   requests and answers (cluster_clients.h)

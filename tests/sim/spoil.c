@@ -18,7 +18,9 @@ uint32_t sim_spoil_list(const struct virtual_disk *disk, uint64_t *ret, uint32_t
     MR_ASSERT(status == MR_OK);
     uint32_t skipped = list.manifest_count > cap ? list.manifest_count - cap : 0;
     uint32_t count = list.manifest_count - skipped;
-    memcpy(ret, list.manifests + skipped, count * sizeof *ret);
+    if (count > 0) {
+        memcpy(ret, list.manifests + skipped, count * sizeof *ret);
+    }
     mr_manifest_list_finish(&list);
     virtual_disk_close(copy);
     return count;
