@@ -457,7 +457,7 @@ def test_user_and_password():
             node.close()
 
 
-def run(tests, at_once=4):
+def run(tests, at_once=2):
     """As harness.run, several at once: most of the time each waits for something to be noticed."""
     chosen = sys.argv[1:]
     waiting = [(name, test) for name, test in tests.items()
