@@ -36,10 +36,10 @@
  *             back (mr_claims_withdraw). A command of a claim whose watch state changed under way decides nothing.
  * Owner       One thread, with the client and the watch, which claims own.
  * Bounds      bytes_max of ids and commands: over it put says false.
- * Cost        Redis, bucket against a plain client's pipelined SET NX PX, ids a second of its CPU, at 60 to 120 ids a
- *             command (bench_claims): with appendfsync always, which the watch asks for, 2.3 to 2.6 times as many (3.8 for
- *             duplicates); without an append-only file 1.7 times in the second half of a generation, 1.2 in the first. Most
- *             of it is what a hash in Redis costs: 1 µs to store a field, 0.4 µs to find that there is none, twice. Four
+ * Cost        Redis, bucket against a plain client's pipelined SET NX PX, ids a second of its CPU (bench_claims, a busy
+ *             machine): at 60 to 120 ids a command 1.7 to 2.6 times as many with appendfsync always, which the watch
+ *             asks for, and 1.2 to 2.0 without an append-only file; at 16 ids a command no more than plain. Most of it is
+ *             what a hash in Redis costs: 1 µs to store a field, 0.4 µs to find that there is none, twice. Four
  *             times as many is out of reach of one field an id. 88 bytes an id, against 145 to 160 of a key.
  *             Here: no allocation for an id.
  */

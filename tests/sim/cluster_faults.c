@@ -281,12 +281,12 @@ static void lose_keys(struct cluster_world *w) {
     }
 }
 
-/* A loss hurts most where claims are half decided, or decided and not yet in the log. */
-static void prepare_loss(struct cluster_world *w) {
+/* A loss hurts most where claims are half decided, or decided and not yet in the log. false: nobody claims anything now. */
+static bool prepare_loss(struct cluster_world *w) {
     struct sim_random *r = &w->random;
     struct cluster_node *node = choose_node(w);
-    if (node->pipeline == NULL || !mr_pipeline_live(node->pipeline)) {
-        return;
+    if (node->pipeline == NULL || !mr_pipeline_live(node->pipeline) || !cluster_life_is_strict(node)) {
+        return false;
     }
     cluster_clients_burst(w, node->index, (uint32_t)sim_below(r, 5), later(w, 3000, 15000));
     uint32_t claimer = mr_pipeline_stations(node->pipeline) - 1;
@@ -298,6 +298,7 @@ static void prepare_loss(struct cluster_world *w) {
     w->stopped_node = node->index;
     w->stopped_station = sim_one_in(r, 4) ? claimer : 0;
     w->stopped_until = w->step + sim_below(r, 80000 / w->settings.pace_ms); /* a recovery takes 5 s or more */
+    return true;
 }
 
 static void inject_loss(struct cluster_world *w, enum cluster_fault fault) {
@@ -305,8 +306,8 @@ static void inject_loss(struct cluster_world *w, enum cluster_fault fault) {
         return;
     }
     bool lost = true;
-    if (sim_one_in(&w->random, 2)) {
-        prepare_loss(w);
+    if (!prepare_loss(w) && !sim_one_in(&w->random, 4)) {
+        return;
     }
     if (fault == CLUSTER_LOST_ALL) {
         lose_all(w);

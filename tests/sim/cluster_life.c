@@ -347,13 +347,17 @@ bool cluster_life_has_outage(const struct cluster_node *node) {
     return node->pipeline->claimer.stores != NULL && node->pipeline->claimer.stores[STORE].outage;
 }
 
+bool cluster_life_is_strict(const struct cluster_node *node) {
+    struct mr_store_stats store;
+    mr_pipeline_store_stats(node->pipeline, STORE, &store);
+    return store.strict;
+}
+
 bool cluster_life_has_decided_all(const struct cluster_node *node) {
     if (node->pipeline == NULL || !mr_pipeline_live(node->pipeline) || cluster_life_must_restart(node)) {
         return false;
     }
-    struct mr_store_stats store;
-    mr_pipeline_store_stats(node->pipeline, STORE, &store);
-    bool all = store.strict && !node->pipeline->claimer.stores[STORE].assertion.on;
+    bool all = cluster_life_is_strict(node) && !node->pipeline->claimer.stores[STORE].assertion.on;
     for (uint32_t i = 0; i < node->data.plan->stream_count; i++) {
         struct mr_stream_stats stats;
         mr_pipeline_stream_stats(node->pipeline, i, &stats);

@@ -33,6 +33,7 @@ void cluster_life_restart_quietly(struct cluster_node *node);
 /* A copy of the disk, without checkpoints and results: replaying the whole log must give ledger and rows again. */
 void cluster_life_compare_twin(struct cluster_node *node);
 
+bool cluster_life_is_strict(const struct cluster_node *node); /* it believes the store */
 /* Every event is decided, and the store is believed. */
 bool cluster_life_has_decided_all(const struct cluster_node *node);
 /* The store has been away for long, so that what waits was sent away. */
