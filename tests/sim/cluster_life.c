@@ -246,9 +246,10 @@ void cluster_life_ask(struct cluster_node *node, struct mr_ask *ask) {
     ask->ctx = &done;
     bool sent = mr_pipeline_ask(node->pipeline, ask);
     MR_ASSERT(sent);
-    for (uint32_t n = 1; !done; n++) {
+    uint32_t n = 0;
+    while (!done) {
         MR_ASSERT(n < STEPS_MAX);
-        if (n % 1000 == 0) {
+        if (++n % 1000 == 0) {
             cluster_world_pass_time(node->world, 100); /* the flusher may be waiting to try again */
         }
         (void)cluster_life_run(node, (uint32_t)sim_below(&node->world->random, mr_pipeline_stations(node->pipeline)));
