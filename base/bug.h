@@ -43,6 +43,8 @@
     X(UNDECIDED_TRIMMED, "removes log that undecided events still need")                                       \
     X(UNDECIDED_FORGOTTEN, "does not claim what a start finds undecided")                                      \
     X(ASSERTS_NOTHING, "says that it has asserted its claims, and has not")                                    \
+    X(LOCAL_NOT_CLAIMED, "never claims what it decided by itself while the store was away")                 \
+    X(LOCAL_NOT_REMEMBERED, "decides by itself, and remembers nothing of it")                              \
     X(ASSERTS_EARLY, "asserts its claims before the log has all that it has decided")                          \
     X(ASSERTS_ONCE, "goes on asserting claims though those it asserted were lost again")
 

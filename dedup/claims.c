@@ -294,7 +294,7 @@ void mr_claims_decide(struct mr_claims *c, struct mr_claim *claim, uint32_t k,
     s->mine += outcome == MR_CLAIM_MINE && !claim->again;
     s->taken += outcome == MR_CLAIM_TAKEN && !claim->again;
     s->repaired += outcome == MR_CLAIM_WON && claim->again;
-    s->kept += outcome == MR_CLAIM_MINE && claim->again;
+    s->kept += (outcome == MR_CLAIM_MINE || outcome == MR_CLAIM_OWN) && claim->again;
     s->counted_twice += outcome == MR_CLAIM_TAKEN && claim->again;
     claim->outcomes[k] = (uint8_t)outcome;
     if (--claim->undecided == 0) {

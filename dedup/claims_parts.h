@@ -25,6 +25,7 @@
     256 /* two for each node; then ids that ASK sends on wait for the next wave */
 #define MR_CLAIMS_FP_LEN    15
 #define MR_CLAIMS_TOKEN_LEN 12
+#define MR_CLAIMS_TOKEN_NODE 6 /* of it say whose: cluster, node, incarnation of the log */
 #define MR_CLAIMS_KEY_MAX   512
 #define MR_CLAIMS_PAUSE_NS  UINT64_C(50000000)
 
@@ -196,14 +197,22 @@ bool mr_claims_bucket_read(struct mr_claims *claims, struct mr_claims_wave *wave
                            const struct mr_claims_command *command,
                            const struct mr_redis_reply *reply, bool *ret_lost);
 
+/* What a token that was found makes of the record's claim. */
+static inline enum mr_claim_outcome mr_claims_compare(const uint8_t own[MR_CLAIMS_TOKEN_LEN],
+                                                      const uint8_t owner[MR_CLAIMS_TOKEN_LEN], bool again) {
+    if (memcmp(own, owner, MR_CLAIMS_TOKEN_LEN) == 0) {
+        return MR_CLAIM_MINE;
+    }
+    return again && memcmp(own, owner, MR_CLAIMS_TOKEN_NODE) == 0 ? MR_CLAIM_OWN : MR_CLAIM_TAKEN;
+}
+
 /* Another's token or the record's own: the mark; the owner stays in the entry. */
 static inline void mr_claims_mark_owner(const struct mr_claims *claims, struct mr_claims_wave *wave,
                                         uint32_t entry, const uint8_t *owner) {
     struct mr_claims_entry *e = &wave->entries[entry];
     uint8_t own[MR_CLAIMS_TOKEN_LEN];
     mr_claims_token(claims, &wave->members[e->member], own);
-    bool mine = memcmp(own, owner, sizeof own) == 0;
-    wave->marks[entry] = mine ? MR_CLAIM_MINE : MR_CLAIM_TAKEN;
+    wave->marks[entry] = (uint8_t)mr_claims_compare(own, owner, wave->again);
     memcpy(&e->fp, owner, sizeof own);
 }
 

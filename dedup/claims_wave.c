@@ -317,7 +317,8 @@ static uint8_t outcome_of_repeat(const struct mr_claims *claims, const struct mr
     uint32_t first_member = wave->entries[first].member;
     MR_ASSERT(mark != MR_CLAIMS_REPEATS);
     if (mark == MR_CLAIM_NONE || first_member == e->member) {
-        return mark == MR_CLAIM_NONE ? MR_CLAIM_NONE : MR_CLAIM_TAKEN;
+        bool counted_here = wave->again; /* all of them are, or are copies of what is */
+        return mark == MR_CLAIM_NONE ? MR_CLAIM_NONE : counted_here ? MR_CLAIM_OWN : MR_CLAIM_TAKEN;
     }
     uint8_t own[MR_CLAIMS_TOKEN_LEN];
     uint8_t owner[MR_CLAIMS_TOKEN_LEN];
@@ -327,7 +328,7 @@ static uint8_t outcome_of_repeat(const struct mr_claims *claims, const struct mr
     } else {
         memcpy(owner, &wave->entries[first].fp, sizeof owner);
     }
-    return memcmp(own, owner, sizeof own) == 0 ? MR_CLAIM_MINE : MR_CLAIM_TAKEN;
+    return (uint8_t)mr_claims_compare(own, owner, wave->again);
 }
 
 static void decide(struct mr_claims *claims, struct mr_claims_wave *wave) {

@@ -172,6 +172,7 @@ struct mr_batch {
     enum mr_refusal refusal; /* set before done */
     bool pending;            /* done without a refusal, but not decided yet: durable, no verdicts (law L3: hold) */
     uint8_t *taken;          /* ids that a shared store says are another's: a bit an event; owned; NULL: judge them here */
+    bool local;              /* taken says nothing: the shared store could not be asked, this node's own table decides */
     uint64_t seq; /* of its bundle, and
                    * lsn of its record: set by the sequencer */
     uint64_t lsn;

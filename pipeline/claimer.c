@@ -8,172 +8,25 @@
  *
  * In an outage (the store has not been strict for its timeout) everything that waits is sent away, by the stream's policy:
  * answered 503 (reject) or "pending" (hold). Nothing is lost with it: the records are in the log, where the claimer finds
- * them again when the store is back, and after a restart. So what waits costs no memory, however long it lasts.
+ * them again when the store is back, and after a restart. So what waits costs no memory, however long it lasts. With
+ * outage local it goes on as it is, for the shards to decide from what this node has counted, and is claimed afterwards
+ * (claimer_assert.c).
  */
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/check.h"
 #include "base/report.h"
-#include "pipeline/stations.h"
+#include "pipeline/claimer_parts.h"
 
 #include <stdio.h>
 
 enum {
     PUTS_A_STEP = 64,
+    HELD_MAX = 256, /* of what is decided here: the ring to the sequencer is full, and more can wait where it is */
     SHOW_NS = 100 * 1000 * 1000,
     IDLE_NS = 100 * 1000 * 1000, /* the watch wants to look now and then */
     BUSY_NS = 1000 * 1000,
 };
-
-static uint64_t now_ns(const struct mr_claimer *c) {
-    return mr_clock_mono_ns(c->pipeline->clock);
-}
-
-static const struct mr_config_store *store_config(const struct mr_claimer *c, uint32_t store) {
-    return &c->pipeline->plan->config->stores[store];
-}
-
-static enum mr_config_outage policy_of(const struct mr_claimer *c, uint32_t stream) {
-    return c->pipeline->plan->config->streams[stream].dedup.outage;
-}
-
-static bool is_of(const struct mr_claimer *c, uint32_t stream, uint32_t store) {
-    const struct mr_plan_stream *s = &c->pipeline->plan->streams[stream];
-    return s->claimed && s->store == store;
-}
-
-static void no_memory(struct mr_claimer *c) {
-    mr_pipeline_fail(c->pipeline, MR_NO_MEMORY, "out of memory in the claimer");
-}
-
-bool mr_claimer_refuses(const struct mr_claimer *c, uint32_t stream) {
-    return c->refuses != NULL && atomic_load_explicit(&c->refuses[stream], memory_order_relaxed);
-}
-
-/* ---- sent away ---- */
-
-static void answer_undecided(struct mr_claimer *c, struct mr_batch *batch) {
-    if (policy_of(c, batch->stream) == MR_CONFIG_OUTAGE_HOLD) {
-        batch->pending = true;
-        batch->refusal = MR_REFUSAL_NONE;
-        batch->done(batch, batch->ctx);
-    } else {
-        mr_batch_refuse(batch, MR_REFUSAL_UNDECIDED);
-    }
-    mr_counter_add(&c->shed, 1);
-}
-
-/* Its record will be read from the log. */
-static void shed(struct mr_claimer *c, struct mr_batch *batch) {
-    struct mr_claimer_stream *s = &c->streams[batch->stream];
-    if (s->cursor_lsn == 0 || batch->lsn < s->cursor_lsn) {
-        s->cursor_lsn = batch->lsn;
-    }
-    s->shed_lsn = batch->lsn > s->shed_lsn ? batch->lsn : s->shed_lsn;
-    answer_undecided(c, batch);
-}
-
-static void shed_work(struct mr_claimer *c, struct mr_claim_work *work) {
-    struct mr_batch *batch = work->batch;
-    mr_claim_work_close(work);
-    shed(c, batch);
-}
-
-static void shed_stream(struct mr_claimer *c, struct mr_claimer_stream *s) {
-    if (s->stuck != NULL) {
-        shed_work(c, s->stuck);
-        s->stuck = NULL;
-    }
-    while (s->first != NULL) {
-        struct mr_batch *batch = s->first;
-        s->first = batch->next;
-        shed(c, batch);
-    }
-    s->last = NULL;
-    s->under_way_bytes = 0;
-}
-
-void mr_claimer_shed(struct mr_claimer *c, uint32_t store) {
-    struct mr_claim *claim;
-    while ((claim = mr_claims_withdraw(c->stores[store].claims)) != NULL) {
-        shed_work(c, claim->ctx);
-    }
-    for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
-        if (is_of(c, i, store)) {
-            shed_stream(c, &c->streams[i]);
-        }
-    }
-}
-
-/* ---- is the store to be believed ---- */
-
-static void set_outage(struct mr_claimer *c, uint32_t store, bool outage) {
-    struct mr_claimer_store *s = &c->stores[store];
-    struct mr_bytes name = store_config(c, store)->name;
-    s->outage = outage;
-    for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
-        bool refuses = outage && policy_of(c, i) == MR_CONFIG_OUTAGE_REJECT;
-        if (is_of(c, i, store)) {
-            atomic_store_explicit(&c->refuses[i], refuses, memory_order_relaxed);
-        }
-    }
-    if (outage) {
-        char quoted[MR_ERROR_TEXT_MAX];
-        const char *reason = mr_watch_reason(mr_claims_watch(s->claims));
-        mr_report(MR_LEVEL_ERROR, "store_away", "store=%.*s reason=%s", (int)name.len,
-                  (const char *)name.ptr,
-                  mr_report_value(reason[0] == 0 ? "no verdicts come" : reason, quoted, sizeof quoted));
-        mr_claimer_shed(c, store);
-    } else {
-        mr_report(MR_LEVEL_INFO, "store_strict", "store=%.*s", (int)name.len, (const char *)name.ptr);
-    }
-}
-
-/* The data directory must know the epoch before a claim in it counts. */
-static bool remember_epoch(struct mr_claimer *c, uint32_t store) {
-    struct mr_claimer_store *s = &c->stores[store];
-    struct mr_epoch epoch = mr_watch_epoch(mr_claims_watch(s->claims));
-    if (memcmp(&epoch, &s->epoch, sizeof epoch) == 0 || c->remember == NULL) {
-        return true;
-    }
-    if (c->remember(c->remember_ctx, store, &epoch) != MR_OK) {
-        return false; /* the disk: again at the next step */
-    }
-    s->epoch = epoch;
-    return true;
-}
-
-static void look_at(struct mr_claimer *c, uint32_t store) {
-    struct mr_claimer_store *s = &c->stores[store];
-    enum mr_watch_state state = mr_watch_state(mr_claims_watch(s->claims));
-    uint64_t patience_ns = (uint64_t)store_config(c, store)->timeout_ms * 1000000;
-    s->progress_ns = mr_claims_busy(s->claims) ? s->progress_ns : now_ns(c);
-    if (state == MR_WATCH_STRICT && remember_epoch(c, store)) {
-        s->away_ns = 0;
-        if (s->outage) {
-            set_outage(c, store, false);
-        } else if (now_ns(c) - s->progress_ns >= 2 * patience_ns) {
-            /* It seems fine each time it is looked at, and refuses all the same. */
-            set_outage(c, store, true);
-            s->progress_ns = now_ns(c);
-        }
-        atomic_store_explicit(&s->state, state, memory_order_relaxed);
-        return;
-    }
-    /* STRICT, and the epoch not on disk: nothing is taken yet */
-    atomic_store_explicit(&s->state, state == MR_WATCH_STRICT ? MR_WATCH_AWAY : state, memory_order_relaxed);
-    if (s->away_ns == 0) {
-        s->away_ns = now_ns(c);
-    }
-    if (!s->outage && now_ns(c) - s->away_ns >= patience_ns) {
-        set_outage(c, store, true);
-    }
-}
-
-static bool is_open(const struct mr_claimer *c, uint32_t stream) {
-    const struct mr_claimer_store *s = &c->stores[c->pipeline->plan->streams[stream].store];
-    return s->away_ns == 0 && !s->outage;
-}
 
 /* ---- from the sequencer ---- */
 
@@ -192,10 +45,10 @@ static bool take_new(struct mr_claimer *c) {
     struct mr_batch *batch;
     while ((batch = mr_ring_pop(c->in)) != NULL) {
         struct mr_claimer_stream *s = &c->streams[batch->stream];
-        bool hold = policy_of(c, batch->stream) == MR_CONFIG_OUTAGE_HOLD;
+        bool hold = mr_claimer_policy(c, batch->stream) == MR_CONFIG_OUTAGE_HOLD;
         bool outage = c->stores[c->pipeline->plan->streams[batch->stream].store].outage;
-        if (outage || (hold && s->cursor_lsn != 0)) {
-            shed(c, batch);
+        if ((outage && !mr_claimer_is_local(c, batch->stream)) || (hold && s->cursor_lsn != 0)) {
+            mr_claimer_send_away(c, batch);
         } else {
             queue(s, batch);
         }
@@ -208,10 +61,18 @@ static bool take_new(struct mr_claimer *c) {
 static void take_over(struct mr_claimer *c) {
     const struct mr_sequencer *s = &c->pipeline->sequencer;
     for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
-        if (c->pipeline->plan->streams[i].claimed && s->undecided[i].first_lsn != 0 && !MR_BUG(UNDECIDED_FORGOTTEN)) {
+        if (!c->pipeline->plan->streams[i].claimed) {
+            continue;
+        }
+        if (s->undecided[i].first_lsn != 0 && !MR_BUG(UNDECIDED_FORGOTTEN)) {
             c->streams[i].cursor_lsn = s->undecided[i].first_lsn;
             c->streams[i].shed_lsn = s->undecided[i].last_lsn;
         }
+        /* Whether it was claimed since, nobody remembers: it is done again. */
+        struct mr_claimer_store *store = &c->stores[c->pipeline->plan->streams[i].store];
+        int64_t horizon_ms = c->pipeline->plan->config->streams[i].dedup.horizon_ms;
+        int64_t since_ms = mr_local_since(&s->locals[i], s->recorded_ms - horizon_ms);
+        store->local_since_ms = since_ms < store->local_since_ms ? since_ms : store->local_since_ms;
     }
     c->begun = true;
 }
@@ -246,6 +107,16 @@ static bool next_batch(struct mr_claimer *c, uint32_t stream, struct mr_batch **
     return false;
 }
 
+static bool decide_next_here(struct mr_claimer *c, uint32_t stream) {
+    struct mr_batch *batch = NULL;
+    MR_ASSERT(c->streams[stream].stuck == NULL);
+    if (c->held >= HELD_MAX || !next_batch(c, stream, &batch)) {
+        return false;
+    }
+    mr_claimer_decide_here(c, batch);
+    return true;
+}
+
 static bool put_next(struct mr_claimer *c, uint32_t stream) {
     struct mr_claimer_stream *s = &c->streams[stream];
     struct mr_claims *claims = c->stores[c->pipeline->plan->streams[stream].store].claims;
@@ -257,7 +128,7 @@ static bool put_next(struct mr_claimer *c, uint32_t stream) {
         s->stuck = mr_claim_work_open(batch, NULL);
         if (s->stuck == NULL) {
             mr_batch_refuse(batch, MR_REFUSAL_UNDECIDED);
-            no_memory(c);
+            mr_claimer_no_memory(c);
             return false;
         }
         s->stuck->claim.stream = s->claimed_as;
@@ -274,8 +145,10 @@ static bool put_next(struct mr_claimer *c, uint32_t stream) {
 static bool put_some(struct mr_claimer *c) {
     bool worked = false;
     for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
-        for (uint32_t n = 0; c->pipeline->plan->streams[i].claimed && is_open(c, i) && n < PUTS_A_STEP; n++) {
-            if (!put_next(c, i)) {
+        bool claimed = c->pipeline->plan->streams[i].claimed;
+        bool here = claimed && mr_claimer_is_local(c, i);
+        for (uint32_t n = 0; claimed && (here || mr_claimer_is_open(c, i)) && n < PUTS_A_STEP; n++) {
+            if (here ? !decide_next_here(c, i) : !put_next(c, i)) {
                 break;
             }
             worked = true;
@@ -309,16 +182,10 @@ static void take_decided(struct mr_claimer *c, struct mr_claim_work *work) {
     mr_claim_work_close(work);
     if (!kept) {
         mr_batch_refuse(batch, MR_REFUSAL_UNDECIDED);
-        no_memory(c);
+        mr_claimer_no_memory(c);
         return;
     }
-    batch->next = NULL;
-    if (c->held_first == NULL) {
-        c->held_first = batch;
-    } else {
-        c->held_last->next = batch;
-    }
-    c->held_last = batch;
+    mr_claimer_hold(c, batch);
 }
 
 static bool take_all_decided(struct mr_claimer *c, uint32_t store) {
@@ -331,7 +198,7 @@ static bool take_all_decided(struct mr_claimer *c, uint32_t store) {
             mr_assertion_back(&s->assertion, work);
         } else {
             take_decided(c, work);
-            s->progress_ns = now_ns(c);
+            s->progress_ns = mr_claimer_now_ns(c);
         }
         worked = true;
     }
@@ -347,7 +214,7 @@ static enum mr_step push_decided(struct mr_claimer *c) {
             return MR_STEP_BLOCKED;
         }
         c->held_first = next;
-        c->pushed++;
+        c->held--;
         step = MR_STEP_WORKED;
     }
     c->held_last = NULL;
@@ -360,10 +227,10 @@ static enum mr_step push_decided(struct mr_claimer *c) {
 /* ---- the station ---- */
 
 static void show(struct mr_claimer *c) {
-    if (now_ns(c) - c->shown_ns < SHOW_NS) {
+    if (mr_claimer_now_ns(c) - c->shown_ns < SHOW_NS) {
         return;
     }
-    c->shown_ns = now_ns(c);
+    c->shown_ns = mr_claimer_now_ns(c);
     (void)pthread_mutex_lock(&c->lock); /* cannot fail: not recursive, and initialized */
     for (uint32_t i = 0; i < c->pipeline->plan->config->store_count; i++) {
         struct mr_claimer_store *s = &c->stores[i];
@@ -381,7 +248,7 @@ static bool has_any(const struct mr_claimer *c) {
     for (uint32_t i = 0; i < c->pipeline->plan->stream_count; i++) {
         const struct mr_claimer_stream *s = &c->streams[i];
         any = any || s->first != NULL || s->stuck != NULL || s->under_way_bytes > 0 ||
-              (s->cursor_lsn != 0 && c->pipeline->plan->streams[i].claimed && is_open(c, i));
+              (s->cursor_lsn != 0 && c->pipeline->plan->streams[i].claimed && (mr_claimer_is_open(c, i) || mr_claimer_is_local(c, i)));
     }
     return any;
 }
@@ -406,7 +273,7 @@ enum mr_step mr_claimer_step(struct mr_claimer *c) {
     for (uint32_t i = 0; i < c->pipeline->plan->config->store_count; i++) {
         if (c->stores[i].claims != NULL) {
             worked = mr_claims_step(c->stores[i].claims) || worked;
-            look_at(c, i);
+            mr_claimer_look_at(c, i);
             worked = take_all_decided(c, i) || worked;
             worked = mr_claimer_assert(c, i) || worked;
         }
@@ -437,12 +304,12 @@ void mr_claimer_sleep(struct mr_claimer *c, uint32_t value) {
 static enum mr_status open_claims(struct mr_claimer *c, const struct mr_pipeline_options *options,
                                   uint32_t store, struct mr_error *error) {
     const struct mr_plan *plan = c->pipeline->plan;
-    const struct mr_config_store *config = store_config(c, store);
+    const struct mr_config_store *config = mr_claimer_store_config(c, store);
     struct mr_claims_stream streams[MR_STREAMS_MAX];
     uint32_t count = 0;
     for (uint32_t i = 0; i < plan->stream_count; i++) {
         const struct mr_config_stream *s = &plan->config->streams[i];
-        if (is_of(c, i, store)) {
+        if (mr_claimer_is_of(c, i, store)) {
             enum mr_claim_layout layout =
                 s->dedup.layout == MR_CONFIG_BUCKET ? MR_CLAIM_BUCKET : MR_CLAIM_KEY;
             c->streams[i].claimed_as = count;
@@ -478,7 +345,8 @@ static enum mr_status open_claims(struct mr_claimer *c, const struct mr_pipeline
     };
     c->stores[store].epoch = claims.epoch;
     c->stores[store].outage = true; /* until the watch has looked */
-    c->stores[store].away_ns = now_ns(c);
+    c->stores[store].local_since_ms = INT64_MAX;
+    c->stores[store].away_ns = mr_claimer_now_ns(c);
     atomic_init(&c->stores[store].state, MR_WATCH_AWAY);
     return mr_claims_open(&claims, &c->stores[store].claims, error);
 }
@@ -488,7 +356,7 @@ static enum mr_status open_stream(struct mr_claimer *c, uint32_t stream) {
     if (!p->plan->streams[stream].claimed) {
         return MR_OK;
     }
-    atomic_init(&c->refuses[stream], policy_of(c, stream) == MR_CONFIG_OUTAGE_REJECT);
+    atomic_init(&c->refuses[stream], mr_claimer_policy(c, stream) != MR_CONFIG_OUTAGE_HOLD);
     return mr_fetch_open(p->disk, p->log_dir, p->plan, &c->streams[stream].fetch);
 }
 
@@ -535,7 +403,7 @@ enum mr_status mr_claimer_open(struct mr_pipeline *pipeline, const struct mr_pip
 
 static void close_streams(struct mr_claimer *c) {
     for (uint32_t i = 0; c->streams != NULL && i < c->pipeline->plan->stream_count; i++) {
-        shed_stream(c, &c->streams[i]);
+        mr_claimer_send_away_stream(c, &c->streams[i]);
         mr_fetch_close(c->streams[i].fetch);
     }
 }
@@ -546,7 +414,7 @@ static void close_store(struct mr_claimer *c, struct mr_claimer_store *s) {
     }
     struct mr_claim *claim;
     while ((claim = mr_claims_withdraw(s->claims)) != NULL) {
-        shed_work(c, claim->ctx);
+        mr_claimer_send_away_work(c, claim->ctx);
     }
     mr_claims_close(s->claims);
     mr_assertion_forget(&s->assertion);

@@ -2,6 +2,10 @@
 /*
  * Claimer: this node's claims are asserted again, from its own log, when the store has lost some or may have. The VERDICTS
  * records say which events of which records counted; those are claimed once more with their record's token.
+ *
+ * After an outage during which this node decided by itself (outage: local), what it decided is claimed likewise, while new
+ * events are claimed beside it. Of such a record all ids are: what was no duplicate is counted here, and a duplicate is one
+ * of what was.
  */
 #include "base/alloc.h"
 #include "base/bug.h"
@@ -13,10 +17,17 @@ enum { UNDER_WAY_MAX = 64 };
 
 static int64_t since_ms(struct mr_claimer *c, uint32_t store, enum mr_watch_state state) {
     struct mr_claimer_store *s = &c->stores[store];
+    int64_t from_ms = s->local_since_ms;
     if (state == MR_WATCH_SUSPECT) {
-        return mr_watch_since_ms(mr_claims_watch(s->claims));
+        int64_t suspect_ms = mr_watch_since_ms(mr_claims_watch(s->claims));
+        return suspect_ms < from_ms ? suspect_ms : from_ms;
     }
-    return mr_clock_wall_ms(c->pipeline->clock) - (int64_t)s->horizon_ms;
+    int64_t horizon_ms = mr_clock_wall_ms(c->pipeline->clock) - (int64_t)s->horizon_ms;
+    return state == MR_WATCH_STRICT || from_ms < horizon_ms ? from_ms : horizon_ms;
+}
+
+static const char *why(enum mr_watch_state state) {
+    return state == MR_WATCH_SUSPECT ? "suspect" : state == MR_WATCH_LOST ? "lost" : "decided_locally";
 }
 
 /* The first record that was recorded at from_ms or later, or one some way before it. */
@@ -51,10 +62,13 @@ static enum mr_status begin(struct mr_claimer *c, uint32_t store, enum mr_watch_
     uint64_t last_lsn = mr_counter_read(&mr_log_stats(p->log)->last_lsn);
     int64_t from_ms = since_ms(c, store, state);
     mr_report(MR_LEVEL_WARN, "claims_asserted_again", "since_ms=%lld state=%s", (long long)from_ms,
-              state == MR_WATCH_SUSPECT ? "suspect" : "lost");
+              why(state));
     mr_buf_init(&a->payload, MR_RECORD_PAYLOAD_MAX);
     a->entries = (struct mr_verdicts_reader){.left = 0};
     a->on = true;
+    a->local = state == MR_WATCH_STRICT;
+    a->covers_ms = c->stores[store].local_since_ms;
+    c->stores[store].local_since_ms = INT64_MAX;
     a->need = mr_watch_need(mr_claims_watch(c->stores[store].claims));
     enum mr_status status = mr_fetch_open(p->disk, p->log_dir, p->plan, &a->fetch);
     if (status == MR_OK) {
@@ -136,6 +150,9 @@ static enum mr_status next_work(struct mr_claimer *c, uint32_t store, struct mr_
         enum mr_status status = read_more(a, error);
         return status == MR_OK ? MR_AGAIN : status;
     }
+    if (a->local && !entry.local) {
+        return MR_AGAIN;
+    }
     struct mr_batch *batch = NULL;
     enum mr_status status = mr_fetch_batch(a->fetch, entry.lsn, &batch, error);
     if (status == MR_NOT_FOUND || status == MR_MISMATCH) {
@@ -176,30 +193,51 @@ static enum mr_status put_more(struct mr_claimer *c, uint32_t store, struct mr_e
     return MR_OK;
 }
 
+/* What was decided before must be asserted too: so it is in the log first. */
+static bool has_waited(struct mr_claimer *c, struct mr_assertion *a, uint64_t need) {
+    if (!a->waits || a->wait_need != need) {
+        a->waits = true;
+        a->wait_need = need;
+        a->wait_for = c->decided;
+    }
+    /* acquire: pairs with the release in mr_sequencer_decided_done */
+    uint64_t logged = atomic_load_explicit(&c->pipeline->sequencer.decided_logged, memory_order_acquire);
+    return a->under_way == 0 && (logged >= a->wait_for || MR_BUG(ASSERTS_EARLY));
+}
+
+/* It ends before its end: what this node decided alone is still to be claimed. */
+static void give_up(struct mr_claimer_store *s) {
+    int64_t covers_ms = s->assertion.covers_ms;
+    s->local_since_ms = covers_ms < s->local_since_ms ? covers_ms : s->local_since_ms;
+    mr_assertion_end(&s->assertion);
+}
+
 bool mr_claimer_assert(struct mr_claimer *c, uint32_t store) {
     struct mr_claimer_store *s = &c->stores[store];
-    enum mr_watch_state state = mr_watch_state(mr_claims_watch(s->claims));
-    bool wanted = state == MR_WATCH_LOST || state == MR_WATCH_SUSPECT;
+    struct mr_watch *watch = mr_claims_watch(s->claims);
+    enum mr_watch_state state = mr_watch_state(watch);
+    bool lost = state == MR_WATCH_LOST || state == MR_WATCH_SUSPECT;
+    bool local = state == MR_WATCH_STRICT && !s->outage && !MR_BUG(LOCAL_NOT_CLAIMED) && (s->assertion.on || s->local_since_ms != INT64_MAX);
     struct mr_error error = {.text = "out of memory asserting claims"};
     enum mr_status status = MR_OK;
-    if (!wanted || (s->assertion.on && s->assertion.reader == NULL)) {
+    if (!(lost || local) || (s->assertion.on && s->assertion.reader == NULL)) {
+        s->assertion.waits = false;
         return false; /* what is under way comes back, and is thrown away */
     }
-    if (MR_BUG(ASSERTS_NOTHING)) {
-        mr_watch_asserted(mr_claims_watch(s->claims));
+    if (lost && MR_BUG(ASSERTS_NOTHING)) {
+        mr_watch_asserted(watch);
         return true;
     }
-    bool lost_again = s->assertion.on && s->assertion.need != mr_watch_need(mr_claims_watch(s->claims));
+    bool lost_again = s->assertion.on && s->assertion.need != mr_watch_need(watch);
     if (lost_again && !MR_BUG(ASSERTS_ONCE)) {
-        mr_assertion_end(&s->assertion); /* what was asserted so far may have been lost again */
+        give_up(s); /* what was asserted so far may have been lost again */
+        return true;
     }
     if (!s->assertion.on) {
-        /* What was decided before the loss must be asserted too: so it is in the log first, or not decided at all.
-         * acquire: pairs with the release in mr_sequencer_decided_done */
-        mr_claimer_shed(c, store);
-        uint64_t logged = atomic_load_explicit(&c->pipeline->sequencer.decided_logged, memory_order_acquire);
-        bool has_decided = (c->held_first != NULL || c->pushed != logged) && !MR_BUG(ASSERTS_EARLY);
-        if (s->assertion.under_way > 0 || has_decided) {
+        if (lost) {
+            mr_claimer_shed(c, store); /* nothing more is decided */
+        }
+        if (!has_waited(c, &s->assertion, mr_watch_need(watch))) {
             return false;
         }
         status = begin(c, store, state, &error);
@@ -208,8 +246,11 @@ bool mr_claimer_assert(struct mr_claimer *c, uint32_t store) {
         status = put_more(c, store, &error);
     }
     if (status == MR_END && s->assertion.under_way == 0) {
+        bool for_watch = !s->assertion.local;
         mr_assertion_end(&s->assertion);
-        mr_watch_asserted(mr_claims_watch(s->claims));
+        if (for_watch) {
+            mr_watch_asserted(watch);
+        }
         return true;
     }
     bool fine = status == MR_OK || status == MR_AGAIN || status == MR_BUSY || status == MR_END;

@@ -56,8 +56,13 @@ static enum mr_status place(struct mr_fetch *fetch, uint64_t lsn, uint64_t last_
     return near ? MR_OK : mr_log_reader_seek(fetch->reader, lsn, error);
 }
 
-static enum mr_status next(struct mr_fetch *fetch, struct mr_record *ret, struct mr_error *error) {
+/* Of the records that are only passed over on the way to lsn some may have been removed meanwhile: then it is sought. */
+static enum mr_status next(struct mr_fetch *fetch, uint64_t lsn, struct mr_record *ret, struct mr_error *error) {
     enum mr_status status = mr_log_reader_next(fetch->reader, ret, error);
+    if (status == MR_NOT_FOUND && fetch->next_lsn != 0 && fetch->next_lsn <= lsn) {
+        status = mr_log_reader_seek(fetch->reader, lsn, error);
+        status = status == MR_OK ? mr_log_reader_next(fetch->reader, ret, error) : status;
+    }
     fetch->next_lsn = status == MR_OK ? ret->lsn + ret->lsn_count : 0;
     return status;
 }
@@ -67,7 +72,7 @@ enum mr_status mr_fetch_batch(struct mr_fetch *fetch, uint64_t lsn, struct mr_ba
     struct mr_record record = {.lsn = 0};
     enum mr_status status = place(fetch, lsn, lsn, error);
     while (status == MR_OK && record.lsn < lsn) {
-        status = next(fetch, &record, error);
+        status = next(fetch, lsn, &record, error);
     }
     if (status == MR_OK && record.lsn == lsn && record.type == MR_RECORD_EVENTS) {
         return mr_events_decode(fetch->decoder, &record, ret, error);
@@ -91,7 +96,7 @@ enum mr_status mr_fetch_next(struct mr_fetch *fetch, uint64_t lsn, uint64_t last
     struct mr_record record = {.lsn = 0};
     enum mr_status status = place(fetch, lsn, last_lsn, error);
     while (status == MR_OK) {
-        status = next(fetch, &record, error);
+        status = next(fetch, lsn, &record, error);
         if (status == MR_OK && record.lsn >= lsn && is_of(fetch, &record, stream)) {
             return mr_events_decode(fetch->decoder, &record, ret, error);
         }

@@ -25,6 +25,7 @@
 #include "aggregate/combine.h"
 #include "dedup/claims.h"
 #include "log/log.h"
+#include "pipeline/local.h"
 #include "pipeline/plan.h"
 #include "sink/results.h"
 
@@ -124,6 +125,7 @@ struct mr_stream_stats {
     uint64_t future; /* part of late */
     uint64_t rejected;
     uint64_t pending; /* in the log, not decided yet by a shared store */
+    uint64_t local;   /* judged by this node alone: the shared store was away (outage: local) */
     uint64_t observed_duplicates; /* mode observe: counted, not removed */
     uint64_t dedup_ids;
     uint64_t dedup_bytes;
@@ -179,10 +181,14 @@ struct mr_pipeline_stats {
 struct mr_store_stats {
     bool used;   /* false: by no stream; the rest says nothing */
     bool strict;
+    bool local; /* it is away, and all of its streams are decided by this node alone (outage: local) */
     char reason[256]; /* why not; "" */
     struct mr_claims_stats claims;
 };
 void mr_pipeline_store_stats(struct mr_pipeline *pipeline, uint32_t store, struct mr_store_stats *ret);
+
+/* The times when ids of the stream were decided by this node alone. */
+void mr_pipeline_local(struct mr_pipeline *pipeline, uint32_t stream, struct mr_local *ret);
 
 void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t stream,
                               struct mr_stream_stats *ret);

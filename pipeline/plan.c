@@ -146,10 +146,11 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
     /* Bounded input has no log that an answer could be kept in, and is all there is: this process can decide. */
     stream->claimed = config->dedup.mode == MR_CONFIG_REDIS && !plan->bounded;
     stream->store = config->dedup.store;
-    bool local = config->dedup.mode == MR_CONFIG_REDIS && plan->bounded;
+    stream->local = stream->claimed && config->dedup.outage == MR_CONFIG_OUTAGE_LOCAL;
+    bool alone = config->dedup.mode == MR_CONFIG_REDIS && plan->bounded;
     stream->observe = config->dedup.mode == MR_CONFIG_OBSERVE;
     stream->dedup = (struct mr_dedup_options){
-        .mode = local ? MR_DEDUP_EXACT : modes[config->dedup.mode],
+        .mode = alone || stream->local ? MR_DEDUP_EXACT : modes[config->dedup.mode],
         .when_full = config->dedup.when_full == MR_CONFIG_REJECT ? MR_WHEN_FULL_REJECT
                                                                  : MR_WHEN_FULL_EVICT_OLDEST,
         .horizon_ms = config->dedup.horizon_ms,
@@ -167,12 +168,6 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
 static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
                                   const struct mr_hash_key *key, struct mr_error *error) {
     struct fields fields = {.count = 0};
-    const struct mr_config_stream *config = &plan->config->streams[index];
-    if (config->dedup.mode == MR_CONFIG_REDIS && config->dedup.outage == MR_CONFIG_OUTAGE_LOCAL) {
-        return mr_error_set(error, MR_UNSUPPORTED, "streams.%.*s.dedup: `outage: local`: %s; take reject or hold",
-                            (int)config->name.len, (const char *)config->name.ptr,
-                            mr_status_text(MR_UNSUPPORTED));
-    }
     plan->streams[index].name = plan->config->streams[index].name;
     plan->stream_names[index] = plan->config->streams[index].name;
     for (uint32_t i = 0; i < plan->rule_count; i++) {

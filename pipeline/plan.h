@@ -20,6 +20,7 @@ struct mr_plan_stream {
     struct mr_dedup_options dedup; /* of one shard */
     bool observe;                  /* duplicates are counted, not removed */
     bool claimed;                  /* a shared store decides: config->stores[store] */
+    bool local;                    /* and while it is away, this node's own table of the ids that it has counted */
     uint32_t store;
 };
 

@@ -117,6 +117,7 @@ static enum mr_status add_decided(struct mr_sequencer *s, const struct mr_verdic
                                        (unsigned long long)lsn, (unsigned long long)entry->lsn);
     }
     memcpy(batch->taken, entry->taken, mr_verdicts_bits_len(batch->count));
+    batch->local = entry->local;
     mr_undecided_remove(&s->undecided[batch->stream], entry->lsn, entry->events);
     mr_counter_add(&s->replayed_events, batch->count);
     s->group[*count] = batch;

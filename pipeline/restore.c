@@ -83,6 +83,10 @@ static enum mr_status load_sequencer(struct loading *l) {
         uint64_t first_lsn = mr_unpack_u64(&u); /* of what is undecided */
         uint64_t last_lsn = mr_unpack_u64(&u);
         uint64_t pending = mr_unpack_u64(&u);
+        struct mr_local local = {.count = 0};
+        if (!mr_local_load(&local, &u)) {
+            return unreadable(l, "the sequencer's part");
+        }
         uint32_t now = l->stream_now[i];
         if (first_lsn != 0 && (now == UINT32_MAX || !l->pipeline->plan->streams[now].claimed)) {
             return mr_error_set(l->error, MR_MISMATCH,
@@ -94,6 +98,7 @@ static enum mr_status load_sequencer(struct loading *l) {
             s->undecided[now].first_lsn = first_lsn;
             s->undecided[now].last_lsn = last_lsn;
             mr_counter_set(&s->undecided[now].events, pending);
+            s->locals[now] = local;
             s->watermarks[now] = w;
             atomic_store_explicit(&s->watermark_ms[now], w.watermark_ms, memory_order_relaxed);
             mr_counter_set(&s->received[now], received);
@@ -514,6 +519,10 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
         watermarks_ms[i] = mr_unpack_i64(&w);
         for (uint32_t k = 0; k < 7; k++) {
             (void)mr_unpack_u64(&w); /* what load_sequencer takes */
+        }
+        struct mr_local local;
+        if (!mr_local_load(&local, &w)) {
+            break; /* w says so */
         }
     }
     if (!mr_unpack_end(&u) || !mr_unpack_end(&w)) {

@@ -16,8 +16,13 @@ enum { TICK_NS = 1000000000 }; /* at most one tick a second */
 
 static_assert(MR_EVENTS_HEADER == sizeof(((struct mr_sequencer *)0)->headers[0]), "one header a batch");
 
+/* Events of the stream that are not decided yet count as if their ids were all in one shard. */
 static bool refused_by_ids(struct mr_sequencer *s, const struct mr_batch *batch) {
     const struct mr_plan *plan = s->pipeline->plan;
+    uint64_t undecided = 0;
+    if (plan->streams[batch->stream].claimed) {
+        undecided = mr_counter_read(&s->undecided[batch->stream].events) + s->gathered_claimed;
+    }
     for (uint32_t i = 0; i < plan->shards; i++) {
         struct mr_shard_stream *stream = &s->pipeline->shards[i].streams[batch->stream];
         /* acquire: pairs with the release store in publish (shard.c), so room is at least as new. */
@@ -25,7 +30,7 @@ static bool refused_by_ids(struct mr_sequencer *s, const struct mr_batch *batch)
         uint64_t room = atomic_load_explicit(&stream->room, memory_order_relaxed);
         uint64_t in_flight = s->admitted[batch->stream * plan->shards + i] - judged;
         uint64_t wanted = batch->shard_start[i + 1] - batch->shard_start[i];
-        if (room != UINT64_MAX && in_flight + wanted > room) {
+        if (room != UINT64_MAX && in_flight + undecided + wanted > room) {
             return true;
         }
     }
@@ -100,6 +105,7 @@ static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
     uint32_t claimed = 0;
     uint64_t events = events_in_group(s, first);
     uint64_t bytes = first == 0 ? 0 : mr_record_size(s->verdicts.len);
+    s->gathered_claimed = 0;
     while (first + count < MR_BUNDLE_BATCHES_MAX) {
         struct mr_batch *batch = take(s);
         if (batch == NULL) {
@@ -120,6 +126,7 @@ static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
         }
         if (is_claimed(s, batch)) {
             claimed++;
+            s->gathered_claimed += batch->count;
         } else {
             mr_sequencer_admit(s, batch);
         }
@@ -470,10 +477,11 @@ static enum mr_status allocate(struct mr_sequencer *s) {
     s->watermark_ms = mr_alloc_zero(streams, sizeof *s->watermark_ms);
     s->undecided = mr_alloc_zero(streams, sizeof *s->undecided);
     s->decided = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
+    s->locals = mr_alloc_zero(streams, sizeof *s->locals);
     bool all = s->submit != NULL && s->asks != NULL && s->group != NULL && s->entries != NULL &&
                s->headers != NULL && s->watermarks != NULL && s->admitted != NULL &&
                s->received != NULL && s->rejected != NULL && s->watermark_ms != NULL &&
-               s->undecided != NULL && s->decided != NULL;
+               s->undecided != NULL && s->decided != NULL && s->locals != NULL;
     return all ? MR_OK : MR_NO_MEMORY;
 }
 
@@ -483,6 +491,7 @@ enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_rea
     s->pipeline = pipeline;
     s->replay = replay;
     mr_event_count_init(&s->wake);
+    (void)pthread_mutex_init(&s->local_lock, NULL); /* cannot fail here: no attributes */
     mr_buf_init(&s->verdicts, 2 * MR_BUNDLE_BYTES_MAX);
     if (allocate(s) != MR_OK || mr_events_decoder_open(pipeline->plan, &s->decoder) != MR_OK) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the sequencer");
@@ -558,4 +567,6 @@ void mr_sequencer_close(struct mr_sequencer *s) {
     mr_free(s->watermark_ms);
     mr_free(s->undecided);
     mr_free(s->decided);
+    mr_free(s->locals);
+    (void)pthread_mutex_destroy(&s->local_lock);
 }

@@ -87,7 +87,7 @@ uint32_t mr_sequencer_take_decided(struct mr_sequencer *s) {
     mr_verdicts_pack_head(&s->verdicts, count);
     for (uint32_t k = 0; k < count; k++) {
         const struct mr_batch *batch = s->group[k];
-        struct mr_verdicts entry = {batch->lsn, batch->count, batch->taken};
+        struct mr_verdicts entry = {batch->lsn, batch->count, batch->local, batch->taken};
         mr_verdicts_pack(&s->verdicts, &entry);
     }
     if (s->verdicts.failed) {

@@ -28,6 +28,7 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
         mr_pack_u64(&k->sequencer, MR_BUG(UNDECIDED_NOT_SAVED) ? 0 : s->undecided[i].first_lsn);
         mr_pack_u64(&k->sequencer, s->undecided[i].last_lsn);
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->undecided[i].events));
+        mr_local_save(&s->locals[i], &k->sequencer);
     }
 }
 

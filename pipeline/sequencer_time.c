@@ -62,6 +62,9 @@ void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bund
         int64_t arrival_ms = batch->taken == NULL ? s->recorded_ms : batch->recorded_ms;
         int64_t max_ms = settle_times(batch, arrival_ms, limit_ms);
         mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
+        if (batch->local) {
+            mr_sequencer_note_local(s, bundle, batch);
+        }
     }
     for (uint32_t i = 0; i < plan->stream_count; i++) {
         if (!s->ended && s->undecided[i].first_lsn == 0) { /* a stream that waits for verdicts is not idle */
@@ -72,6 +75,34 @@ void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bund
         bundle->watermarks_after[i] = after_ms;
         atomic_store_explicit(&s->watermark_ms[i], after_ms, memory_order_relaxed);
     }
+}
+
+/* The earliest event time that a rule of the stream would still take. */
+static int64_t floor_of(const struct mr_plan *plan, uint32_t stream, int64_t watermark_ms) {
+    int64_t reach_ms = 0;
+    for (uint32_t i = 0; i < plan->rule_count; i++) {
+        const struct mr_rule *rule = &plan->rules[i];
+        int64_t rules_ms = rule->window_size_ms + rule->allowed_lateness_ms;
+        reach_ms = rule->stream == stream && rules_ms > reach_ms ? rules_ms : reach_ms;
+    }
+    return watermark_ms < INT64_MIN + reach_ms ? INT64_MIN : watermark_ms - reach_ms;
+}
+
+void mr_sequencer_note_local(struct mr_sequencer *s, const struct mr_bundle *bundle, const struct mr_batch *batch) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    int64_t floor_ms = floor_of(plan, batch->stream, bundle->watermarks_before[batch->stream]);
+    int64_t limit_ms = mr_watermark_limit(&plan->streams[batch->stream].watermark, s->recorded_ms);
+    struct mr_local_span span = {batch->recorded_ms, s->recorded_ms, INT64_MAX, INT64_MIN};
+    for (uint32_t k = 0; k < batch->order_count; k++) {
+        int64_t time_ms = batch->times_ms[batch->order[k]];
+        if (time_ms >= floor_ms && time_ms <= limit_ms) {
+            span.event_from_ms = time_ms < span.event_from_ms ? time_ms : span.event_from_ms;
+            span.event_to_ms = time_ms > span.event_to_ms ? time_ms : span.event_to_ms;
+        }
+    }
+    (void)pthread_mutex_lock(&s->local_lock); /* cannot fail: not recursive, and initialized */
+    mr_local_add(&s->locals[batch->stream], &span, batch->order_count);
+    (void)pthread_mutex_unlock(&s->local_lock);
 }
 
 bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms) {

@@ -18,189 +18,6 @@ enum { RELEASE_WINDOWS = 64 }; /* freed a bundle, so that a jump of the watermar
 
 /* ---- dedup half ---- */
 
-static bool grow_scratch(struct mr_shard *shard, uint32_t count) {
-    if (count <= shard->scratch_cap) {
-        return true;
-    }
-    uint32_t cap = count < 1024 ? 1024 : count;
-    mr_free(shard->duplicate);
-    mr_free(shard->fresh);
-    shard->duplicate = mr_alloc(cap);
-    shard->fresh = mr_alloc(cap * sizeof *shard->fresh);
-    bool ok = shard->duplicate != NULL && shard->fresh != NULL;
-    shard->scratch_cap = ok ? cap : 0;
-    return ok;
-}
-
-/* Judges only those with an id; the others are never duplicates. */
-static void judge_some(struct mr_dedup *dedup, const struct mr_batch *batch, const uint32_t *order,
-                       uint32_t count, uint8_t *duplicate) {
-    for (uint32_t k = 0; k < count; k++) {
-        duplicate[k] = 0;
-        if (batch->has_id[order[k]]) {
-            mr_dedup_judge(dedup, batch->fps, &order[k], 1, &duplicate[k]);
-        }
-    }
-}
-
-/* The age of one duplicate stands for those of its request: a request sent again is the common case. */
-static void sample_age(struct mr_shard *shard, const struct mr_batch *batch, uint32_t event,
-                       uint32_t duplicates, int64_t recorded_ms) {
-    int64_t from_ms;
-    int64_t to_ms;
-    int64_t until_ms;
-    if (!mr_dedup_seen(shard->dedup[batch->stream], batch->fps[event], &from_ms, &to_ms, &until_ms)) {
-        return;
-    }
-    to_ms = to_ms < recorded_ms ? to_ms : recorded_ms;
-    int64_t seen_ms = from_ms + (to_ms - from_ms) / 2;
-    mr_histogram_add_many(&shard->streams[batch->stream].duplicate_age_ms,
-                          recorded_ms > seen_ms ? (uint64_t)(recorded_ms - seen_ms) : 0, duplicates);
-}
-
-/* Writes verdict D and lists the events that are new; returns how many. */
-static uint32_t sort_out(struct mr_shard *shard, struct mr_batch *batch, const uint32_t *order,
-                         uint32_t count, int64_t recorded_ms) {
-    bool observe = shard->pipeline->plan->streams[batch->stream].observe;
-    uint32_t fresh = 0;
-    uint32_t duplicates = 0;
-    uint32_t last = 0;
-    for (uint32_t k = 0; k < count; k++) {
-        bool duplicate = shard->duplicate[k] != 0;
-        duplicates += duplicate;
-        last = duplicate ? order[k] : last;
-        if (duplicate && !observe) {
-            batch->verdicts[order[k]] = MR_VERDICT_DUPLICATE;
-        } else {
-            shard->fresh[fresh++] = order[k];
-        }
-    }
-    struct mr_shard_stream *stream = &shard->streams[batch->stream];
-    mr_counter_add(observe ? &stream->observed : &stream->duplicate, duplicates);
-    if (duplicates > 0) {
-        sample_age(shard, batch, last, duplicates, recorded_ms);
-    }
-    return fresh;
-}
-
-static enum mr_status judge(struct mr_shard *shard, const struct mr_bundle *bundle,
-                            struct mr_batch *batch, const uint32_t *order, uint32_t count) {
-    struct mr_dedup *dedup = shard->dedup[batch->stream];
-    if (batch->taken != NULL) { /* a shared store has said it */
-        for (uint32_t k = 0; k < count; k++) {
-            shard->duplicate[k] = mr_verdicts_is_taken(batch->taken, order[k]);
-        }
-        return MR_OK;
-    }
-    if (mr_dedup_room(dedup, bundle->recorded_ms) < count) {
-        /* Live, the sequencer has made sure of room; in replay dedup.ids may be smaller than it was. */
-        mr_pipeline_fail(shard->pipeline, MR_FULL,
-                         "the log holds more live ids than dedup.ids has room for: raise dedup.ids");
-        return MR_FULL;
-    }
-    if (mr_dedup_reserve(dedup, count) != MR_OK) {
-        return MR_NO_MEMORY;
-    }
-    if (batch->has_id == NULL) {
-        mr_dedup_judge(dedup, batch->fps, order, count, shard->duplicate);
-    } else {
-        judge_some(dedup, batch, order, count, shard->duplicate);
-    }
-    return MR_OK;
-}
-
-static const char *reject_code(const struct mr_batch *batch, uint32_t index) {
-    for (uint32_t i = 0; i < batch->error_count; i++) {
-        if (batch->errors[i].index == index) {
-            return mr_reject_code(batch->errors[i].reject);
-        }
-    }
-    return "rejected"; /* beyond the listed errors */
-}
-
-/* Shard 0 keeps the rejected events, which have no shard of their own: those that are in no shard's order. (Their
- * verdict bytes say it too, but lie among those that other shards are writing.) */
-static enum mr_status keep_rejected(struct mr_shard *shard, struct mr_bundle *bundle,
-                                    const struct mr_batch *batch) {
-    if (!grow_scratch(shard, batch->count)) {
-        return MR_NO_MEMORY;
-    }
-    uint8_t *judged = shard->duplicate;
-    memset(judged, 0, batch->count);
-    for (uint32_t k = 0; k < batch->order_count; k++) {
-        judged[batch->order[k]] = 1;
-    }
-    struct mr_bundle_part *part = &bundle->parts[shard->index];
-    struct mr_bytes stream = shard->pipeline->plan->streams[batch->stream].name;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        if (judged[i] != 0) {
-            continue;
-        }
-        size_t at = mr_dead_begin(&part->dead, batch->stream, MR_DEAD_REJECTED);
-        struct mr_json json;
-        mr_json_init(&json, &part->dead);
-        mr_json_object_begin(&json);
-        mr_json_key(&json, "reason");
-        mr_json_text(&json, mr_dead_reason_text(MR_DEAD_REJECTED));
-        mr_json_key(&json, "code");
-        mr_json_text(&json, reject_code(batch, i));
-        mr_json_key(&json, "stream");
-        mr_json_string(&json, stream);
-        mr_json_key(&json, "lsn");
-        mr_json_uint(&json, batch->lsn);
-        mr_json_key(&json, "index");
-        mr_json_uint(&json, i);
-        mr_json_key(&json, "raw");
-        mr_json_string(&json, mr_batch_event(batch, i));
-        mr_json_object_end(&json);
-        mr_dead_end(&part->dead, at);
-        part->dead_count++;
-    }
-    return MR_OK;
-}
-
-static void count_lifted(struct mr_shard *shard, uint32_t stream, const struct mr_lift_counts *counts,
-                         const struct mr_lift_rule_counts *rule_counts) {
-    struct mr_shard_stream *s = &shard->streams[stream];
-    mr_counter_add(&s->accepted, counts->accepted);
-    mr_counter_add(&s->late, counts->late + counts->future);
-    mr_counter_add(&s->future, counts->future);
-    for (uint32_t i = 0; i < shard->pipeline->plan->rule_count; i++) {
-        mr_counter_add(&shard->rules[i].filtered, rule_counts[i].filtered);
-        mr_counter_add(&shard->rules[i].late, rule_counts[i].late);
-    }
-}
-
-static enum mr_status judge_batch(struct mr_shard *shard, struct mr_bundle *bundle,
-                                  struct mr_batch *batch) {
-    const struct mr_plan_stream *plan = &shard->pipeline->plan->streams[batch->stream];
-    const uint32_t *order = batch->order + batch->shard_start[shard->index];
-    uint32_t count = batch->shard_start[shard->index + 1] - batch->shard_start[shard->index];
-    if (!grow_scratch(shard, count)) {
-        return MR_NO_MEMORY;
-    }
-    enum mr_status status = judge(shard, bundle, batch, order, count);
-    if (status != MR_OK) {
-        return status;
-    }
-    uint32_t fresh = sort_out(shard, batch, order, count, bundle->recorded_ms);
-    struct mr_bundle_part *part = &bundle->parts[shard->index];
-    struct mr_lift_counts counts = {0};
-    struct mr_lift_rule_counts rule_counts[MR_RULES_MAX] = {0};
-    status = mr_lift_batch(shard->lift, batch, shard->fresh, fresh,
-                           bundle->watermarks_before[batch->stream],
-                           mr_watermark_limit(&plan->watermark, bundle->recorded_ms), &part->dead,
-                           &part->dead_count, &counts, rule_counts);
-    if (status == MR_OK) {
-        MR_ASSERT(counts.accepted + counts.late + counts.future == fresh);
-        count_lifted(shard, batch->stream, &counts, rule_counts);
-    }
-    if (status == MR_OK && shard->index == 0 && batch->rejected > 0) {
-        status = keep_rejected(shard, bundle, batch);
-    }
-    return status;
-}
-
 /* acq_rel: the release publishes this shard's verdict bytes, the acquire of the last one sees all of them; and that
  * nobody reads the bundle's pointer to it any more. */
 static void finish_batch(struct mr_bundle *bundle, uint32_t k) {
@@ -241,7 +58,7 @@ static enum mr_status judge_bundle(struct mr_shard *shard, struct mr_bundle *bun
     }
     mr_lift_begin(shard->lift, bundle->seq);
     for (uint32_t k = 0; k < bundle->batch_count; k++) {
-        enum mr_status status = judge_batch(shard, bundle, bundle->batches[k]);
+        enum mr_status status = mr_shard_judge(shard, bundle, bundle->batches[k]);
         if (status != MR_OK) {
             return status;
         }
@@ -597,4 +414,5 @@ void mr_shard_close(struct mr_shard *shard) {
     mr_free(shard->rules);
     mr_free(shard->duplicate);
     mr_free(shard->fresh);
+    mr_free(shard->own);
 }

@@ -116,6 +116,7 @@ struct mr_shard {
     struct mr_dedup **dedup; /* by stream */
     struct mr_lift *lift;
     uint8_t *duplicate; /* scratch, scratch_cap each */
+    uint8_t *own;
     uint32_t *fresh;
     uint32_t scratch_cap;
     struct mr_parcel **parcels; /* scratch: S */
@@ -163,6 +164,9 @@ struct mr_sequencer {
     _Atomic uint64_t decided_logged; /* batches, since open; release by the sequencer, acquire by the claimer */
     struct mr_buf verdicts; /* the payload for some of them */
     struct mr_undecided *undecided; /* by stream */
+    struct mr_local *locals; /* by stream; written under local_lock, which pages take */
+    pthread_mutex_t local_lock;
+    uint64_t gathered_claimed; /* events in the group that the claimer will get: not yet among the undecided */
     struct mr_watermark *watermarks;
     struct mr_bundle *oldest; /* list of bundles not yet freed */
     struct mr_bundle *newest;
@@ -306,11 +310,19 @@ struct mr_assertion {
     struct mr_claim_work *stuck;
     uint32_t under_way;
     struct mr_claim_work *first; /* those under way */
+    bool local;         /* only what this node decided by itself */
+    int64_t covers_ms;  /* local_since_ms, when it began */
+    bool waits;         /* for… */
+    uint64_t wait_for;  /* …so many decided batches to be in the log: then it begins… */
+    uint64_t wait_need; /* …as long as the watch wants the same */
 };
 
 struct mr_claimer_store {
     struct mr_claims *claims; /* NULL: no stream needs it */
     bool outage;        /* what waits was sent away, and new events get the stream's outage policy */
+    _Atomic bool local; /* streams with outage local are decided here; the claimer's; relaxed: for pages */
+    bool was_strict;    /* since open */
+    int64_t local_since_ms; /* recorded time since when some were, that the store does not know of; INT64_MAX: none */
     uint64_t away_ns;   /* since when it is not strict; 0: it is */
     uint64_t progress_ns; /* when a verdict came, or nothing waited for one */
     struct mr_epoch epoch; /* that the data directory remembers */
@@ -328,7 +340,8 @@ struct mr_claimer {
     struct mr_ring *out; /* decided ones, to the sequencer */
     struct mr_batch *held_first; /* decided, the ring has no room */
     struct mr_batch *held_last;
-    uint64_t pushed; /* batches to out, since open */
+    uint32_t held;    /* so many */
+    uint64_t decided; /* batches, since open: they are held, or were pushed to out */
     struct mr_claimer_store *stores;
     struct mr_claimer_stream *streams; /* by stream of the plan */
     _Atomic bool *refuses; /* by stream; relaxed: the outage policy is reject, and there is an outage */
@@ -420,6 +433,8 @@ enum mr_step mr_sequencer_trim(struct mr_sequencer *s);
 int64_t mr_sequencer_now(struct mr_sequencer *s);
 /* The bundle's watermarks before and after its events; arrival times become recorded time. */
 void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle);
+/* The batch's ids were decided by this node alone. */
+void mr_sequencer_note_local(struct mr_sequencer *s, const struct mr_bundle *bundle, const struct mr_batch *batch);
 /* Whether idleness would close or finish a window of the stream by now_ms. */
 bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms);
 
@@ -487,6 +502,10 @@ enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
 void mr_flusher_close(struct mr_flusher *f);
 enum mr_step mr_flusher_step(struct mr_flusher *f);
 uint64_t mr_flusher_sleep_ns(const struct mr_flusher *f);
+
+/* pipeline/shard_judge.c: verdicts of this shard's events of the batch, and what is new into the lift. */
+enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle,
+                              struct mr_batch *batch) MR_MUST_CHECK;
 
 /* pipeline/shard_save.c: the shard's part in checkpoints. */
 /* What was made goes on the ring as far as there is room; false: something is left. */

@@ -15,6 +15,7 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
         .received = mr_counter_read(&s->received[stream]),
         .rejected = mr_counter_read(&s->rejected[stream]),
         .pending = mr_counter_read(&s->undecided[stream].events),
+        .local = mr_counter_read(&s->locals[stream].events),
         .watermark_ms = atomic_load_explicit(&s->watermark_ms[stream], memory_order_relaxed),
     };
     for (uint32_t i = 0; i < pipeline->plan->shards; i++) {
@@ -36,6 +37,14 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
     }
 }
 
+void mr_pipeline_local(struct mr_pipeline *pipeline, uint32_t stream, struct mr_local *ret) {
+    MR_ASSERT(stream < pipeline->plan->stream_count);
+    struct mr_sequencer *s = &pipeline->sequencer;
+    (void)pthread_mutex_lock(&s->local_lock);
+    *ret = s->locals[stream];
+    (void)pthread_mutex_unlock(&s->local_lock);
+}
+
 void mr_pipeline_store_stats(struct mr_pipeline *pipeline, uint32_t store, struct mr_store_stats *ret) {
     struct mr_claimer *c = &pipeline->claimer;
     *ret = (struct mr_store_stats){.used = c->stores != NULL && c->stores[store].claims != NULL};
@@ -44,6 +53,11 @@ void mr_pipeline_store_stats(struct mr_pipeline *pipeline, uint32_t store, struc
     }
     struct mr_claimer_store *s = &c->stores[store];
     ret->strict = atomic_load_explicit(&s->state, memory_order_relaxed) == MR_WATCH_STRICT;
+    ret->local = !ret->strict && atomic_load_explicit(&s->local, memory_order_relaxed);
+    for (uint32_t i = 0; i < pipeline->plan->stream_count; i++) {
+        const struct mr_plan_stream *stream = &pipeline->plan->streams[i];
+        ret->local = ret->local && (!stream->claimed || stream->store != store || stream->local);
+    }
     (void)pthread_mutex_lock(&c->lock);
     ret->claims = s->stats;
     if (!ret->strict) {

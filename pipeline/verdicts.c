@@ -15,6 +15,7 @@ void mr_verdicts_pack(struct mr_buf *buf, const struct mr_verdicts *verdicts) {
     uint8_t entry[ENTRY_LEN] = {0};
     memcpy(entry, &verdicts->lsn, sizeof verdicts->lsn);
     memcpy(entry + 8, &verdicts->events, sizeof verdicts->events);
+    entry[12] = verdicts->local;
     mr_buf_append_bytes(buf, mr_bytes_of(entry, sizeof entry));
     mr_buf_append_bytes(buf, mr_bytes_of(verdicts->taken, mr_verdicts_bits_len(verdicts->events)));
 }
@@ -46,8 +47,11 @@ bool mr_verdicts_next(struct mr_verdicts_reader *reader, struct mr_verdicts *ret
     }
     memcpy(&ret->lsn, reader->rest.ptr, sizeof ret->lsn);
     memcpy(&ret->events, reader->rest.ptr + 8, sizeof ret->events);
+    uint32_t local;
+    memcpy(&local, reader->rest.ptr + 12, sizeof local);
+    ret->local = local == 1;
     size_t len = mr_verdicts_len(ret->events);
-    if (reader->rest.len < len) {
+    if (reader->rest.len < len || local > 1) {
         return false;
     }
     ret->taken = reader->rest.ptr + ENTRY_LEN;

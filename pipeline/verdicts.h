@@ -2,10 +2,11 @@
 #pragma once
 /*
  * Verdicts: what a shared store said of the ids of EVENTS records, as the log keeps it: the first record of the bundle in
- * which those events take effect, in the order of the list.
+ * which those events take effect, in the order of the list. Or that nobody was asked: this node's own table decides then.
  *
  * Shape       0 version u8 (1)   1 zero[3]   4 entries u32, then for each entry
- *                 lsn u64, events u32, zero u32, and a bit an event (low bit first): it is another's; padded to 8 bytes
+ *                 lsn u64, events u32, local u32 (0, 1: nobody was asked), and a bit an event (low bit first): it is
+ *                 another's (local: all 0); padded to 8 bytes
  * Errors      next: false at the end; mr_verdicts_begin: MR_CORRUPT.
  */
 #include "base/bytes.h"
@@ -13,6 +14,7 @@
 struct mr_verdicts {
     uint64_t lsn;
     uint32_t events;
+    bool local;
     const uint8_t *taken;
 };
 

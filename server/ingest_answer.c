@@ -134,6 +134,10 @@ static void write_members(struct mr_json *json, const struct mr_batch *batch,
         mr_json_key(json, "pending");
         mr_json_uint(json, counts->pending);
     }
+    if (batch != NULL && batch->local) { /* another node may have counted them, too (outage: local) */
+        mr_json_key(json, "approximate");
+        mr_json_bool(json, true);
+    }
     if (!options->synced) {
         mr_json_key(json, "durability");
         mr_json_text(json, "page_cache");

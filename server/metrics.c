@@ -31,7 +31,9 @@
     X(GAUGE, "millrace_dedup_fill_ratio", "Fill of the fullest shard's table or filter.",          \
       s->dedup_fill)                                                                               \
     X(GAUGE, "millrace_events_pending",                                                            \
-      "Events in the log whose ids a shared store has not decided yet.", s->pending)
+      "Events in the log whose ids a shared store has not decided yet.", s->pending)                \
+    X(COUNTER, "millrace_events_local_total",                                                      \
+      "Events whose ids this node decided alone, the shared store being away (outage local).", s->local)
 
 #define STREAM_VERDICTS(X)                                                                         \
     X("accepted", s->accepted)                                                                     \
@@ -51,7 +53,7 @@
     X(COUNTER, "millrace_claims_repaired_total",                                                   \
       "Claims the store had lost, asserted again from this node's log.", c->repaired)              \
     X(COUNTER, "millrace_claims_counted_twice_total",                                              \
-      "Claims the store had lost that another node got meanwhile: at most so many counted twice.",        \
+      "Claims the store had lost or was not asked for that another node has: at most so many counted twice.", \
       c->counted_twice)                                                                            \
     X(COUNTER, "millrace_store_lost_total", "Times the store was found to have lost data.",        \
       c->watch.lost)                                                                               \

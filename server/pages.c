@@ -91,6 +91,28 @@ static void write_stream_settings(struct mr_json *json, const struct mr_config_s
     mr_json_object_end(json);
 }
 
+/* When this node decided alone, and of which event times. */
+static void write_local(struct mr_json *json, const struct mr_server *server, uint32_t stream) {
+    struct mr_local local;
+    mr_pipeline_local(server->pipeline, stream, &local);
+    begin_object(json, "local");
+    member_uint(json, "events", mr_counter_read(&local.events));
+    mr_json_key(json, "spans");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < local.count; i++) {
+        const struct mr_local_span *span = &local.spans[i];
+        bool any = span->event_from_ms <= span->event_to_ms;
+        mr_json_object_begin(json);
+        mr_reply_time(json, "recorded_from", span->recorded_from_ms);
+        mr_reply_time(json, "recorded_to", span->recorded_to_ms);
+        mr_reply_time(json, "event_from", any ? span->event_from_ms : INT64_MIN);
+        mr_reply_time(json, "event_to", any ? span->event_to_ms : INT64_MIN);
+        mr_json_object_end(json);
+    }
+    mr_json_array_end(json);
+    mr_json_object_end(json);
+}
+
 static void write_stream(struct mr_json *json, const struct mr_server *server, uint32_t stream) {
     const struct mr_config_stream *s = &server->config->streams[stream];
     struct mr_stream_stats stats;
@@ -111,6 +133,9 @@ static void write_stream(struct mr_json *json, const struct mr_server *server, u
         member_uint(json, "observed_duplicates", stats.observed_duplicates);
     }
     mr_json_object_end(json);
+    if (server->plan->streams[stream].local || stats.local > 0) {
+        write_local(json, server, stream);
+    }
     begin_object(json, "dedup");
     member_uint(json, "ids", stats.dedup_ids);
     member_uint(json, "bytes", stats.dedup_bytes);
@@ -309,16 +334,19 @@ void mr_route_livez(struct mr_request *request, struct mr_response *response) {
     }
 }
 
-/* A store of claims that is away or not to be believed keeps the node out of the balancer, whatever the outage policy:
- * another node may do better. */
+/* A store of claims that is away or not to be believed keeps the node out of the balancer: another node may do better.
+ * Not with outage local, which is there to go on: ready, and the text says how. */
 static bool stores_ready(struct mr_server *server, char *ret_text, size_t cap) {
+    ret_text[0] = 0;
     for (uint32_t i = 0; i < server->config->store_count; i++) {
         struct mr_store_stats stats;
         mr_pipeline_store_stats(server->pipeline, i, &stats);
         if (stats.used && !stats.strict) {
             struct mr_bytes name = server->config->stores[i].name;
-            (void)snprintf(ret_text, cap, "store %.*s: %s", (int)name.len, (const char *)name.ptr,
-                           stats.reason); /* cut is fine */
+            (void)snprintf(ret_text, cap, "%sstore %.*s: %s", stats.local ? "ids are decided by this node alone: " : "",
+                           (int)name.len, (const char *)name.ptr, stats.reason); /* cut is fine */
+        }
+        if (stats.used && !stats.strict && !stats.local) {
             return false;
         }
     }
@@ -344,7 +372,7 @@ void mr_route_readyz(struct mr_request *request, struct mr_response *response) {
     } else if (!stores_ready(server, text, sizeof text)) {
         write_status(response, 503, "not ready", "store", text);
     } else {
-        write_status(response, 200, "ready", NULL, NULL);
+        write_status(response, 200, "ready", text[0] == 0 ? NULL : "store", text[0] == 0 ? NULL : text);
     }
 }
 

@@ -40,6 +40,7 @@ struct query {
     struct mr_request *request;
     struct mr_response *response;
     struct mr_windows windows;
+    struct mr_local local; /* of the rule's stream, at the cut or later */
     struct gathered rows;
     struct mr_buf others; /* metric order: merged overflow rows, sorted */
     uint32_t others_raw;  /* rows before merging */
@@ -380,6 +381,8 @@ static void answer(struct query *q) {
             .others = true,
         };
     }
+    mr_pipeline_local(q->request->server->pipeline, q->windows.view.rule->stream, &q->local);
+    q->windows.view.local = &q->local;
     begin_answer(q);
     struct mr_merge m = {
         .scan = &q->windows.scan,

@@ -154,6 +154,10 @@ void mr_rows_json(struct mr_json *json, const struct mr_rows_view *view, const s
     mr_json_key(json, "final");
     mr_json_bool(json, row->final);
     json_overflow(json, view->rule, overflow);
+    if (view->local != NULL && mr_local_touches(view->local, row->window_start_ms, row->window_end_ms)) {
+        mr_json_key(json, "approximate");
+        mr_json_bool(json, true);
+    }
     mr_json_object_end(json);
 }
 

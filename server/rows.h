@@ -22,11 +22,13 @@
  */
 #include "aggregate/combine.h"
 #include "base/json.h"
+#include "pipeline/local.h"
 
 /* What is shown of a rule's rows. */
 struct mr_rows_view {
     const struct mr_rule *rule;
     uint64_t metrics; /* bit m: metric m; MR_ROWS_METRICS_ALL */
+    const struct mr_local *local; /* windows that it touches say "approximate":true (not in CSV); NULL: none does */
 };
 
 #define MR_ROWS_METRICS_ALL UINT64_MAX

@@ -35,7 +35,7 @@ static void take_back(void *ctx, struct mr_results *results) {
 }
 
 struct mr_results *node_open_results(const struct node *node) {
-    struct mr_memory_results_options options = {node->rules, 1, 0};
+    struct mr_memory_results_options options = {.rules = node->rules, .rule_count = 1};
     return mr_memory_results_open(&options);
 }
 

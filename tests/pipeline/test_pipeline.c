@@ -103,7 +103,7 @@ static int set_up(void **state) {
     struct mr_hash_key key = {{1}};
     assert_int_equal(mr_plan_open(node->config, &key, false, &node->plan, &error), MR_OK);
     node->rules = mr_data_results_rules(node->plan);
-    struct mr_memory_results_options options = {node->rules, 1, 0};
+    struct mr_memory_results_options options = {.rules = node->rules, .rule_count = 1};
     node->results = mr_memory_results_open(&options);
     *state = node;
     return 0;

@@ -116,7 +116,7 @@ static void a_row_in_all_formats(void **state) {
     add_double(&f, 0.5);
     add_int(&f, -1);
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view view = {&f.rule, MR_ROWS_METRICS_ALL};
+    const struct mr_rows_view view = {&f.rule, MR_ROWS_METRICS_ALL, NULL};
     mr_rows_ndjson(&f.out, &view, &row);
     mr_rows_ndjson(&f.out, &view, &row);
 #define ROW                                                                                        \
@@ -166,7 +166,7 @@ static void key_values_of_all_kinds(void **state) {
     };
     struct fixture f;
     fixture_init(&f);
-    const struct mr_rows_view view = {&f.rule, 0};
+    const struct mr_rows_view view = {&f.rule, 0, NULL};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         mr_buf_clear(&f.key);
         add_key(&f, cases[i].tag, mr_bytes_of(cases[i].text, cases[i].len));
@@ -192,7 +192,7 @@ static void the_overflow_group_and_empty_metrics(void **state) {
     fixture_init(&f);
     add_key(&f, MR_KEY_OTHER, MR_BYTES("\5"));
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view view = {&f.rule, 1u << 1 | 1u << 2 | 1u << 4};
+    const struct mr_rows_view view = {&f.rule, 1u << 1 | 1u << 2 | 1u << 4, NULL};
     mr_rows_ndjson(&f.out, &view, &row);
     assert_out(&f, TIMES_JSON "\"key\":{\"country\":\"(other)\",\"paid\":\"(other)\"},\"metrics\":"
                               "{\"spend\":0,\"lowest\":null,\"mean\":null},\"events\":3,"
@@ -214,7 +214,7 @@ static void sums_that_overflow_say_so(void **state) {
     add_int(&f, INT64_MAX);
     add_int(&f, INT64_MAX);
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view both = {&f.rule, 1u << 1 | 1u << 3};
+    const struct mr_rows_view both = {&f.rule, 1u << 1 | 1u << 3, NULL};
     mr_rows_ndjson(&f.out, &both, &row);
     assert_out(&f, TIMES_JSON "\"key\":{},\"metrics\":{\"spend\":18446744073709552000,"
                               "\"highest\":9223372036854775807},\"events\":3,\"revision\":17,"
@@ -223,14 +223,14 @@ static void sums_that_overflow_say_so(void **state) {
     mr_rows_csv(&f.out, &both, &row);
     assert_out(&f, "window_start,window_end,spend,highest,events,revision,final\r\n" TIMES_CSV
                    "18446744073709552000,9223372036854775807,3,17,false\r\n");
-    const struct mr_rows_view one = {&f.rule, 1u << 3}; /* what is not shown is not told of */
+    const struct mr_rows_view one = {&f.rule, 1u << 3, NULL}; /* what is not shown is not told of */
     mr_rows_ndjson(&f.out, &one, &row);
     assert_out(&f,
                TIMES_JSON "\"key\":{},\"metrics\":{\"highest\":9223372036854775807},\"events\":3,"
                           "\"revision\":17,\"final\":false}\n");
     add_double(&f, 1.7e308);
     add_double(&f, 1.7e308);
-    const struct mr_rows_view sum = {&f.rule, 1u << 1};
+    const struct mr_rows_view sum = {&f.rule, 1u << 1, NULL};
     mr_rows_ndjson(&f.out, &sum, &row);
     assert_out(&f,
                TIMES_JSON "\"key\":{},\"metrics\":{\"spend\":null},\"events\":3,\"revision\":17,"
@@ -245,7 +245,7 @@ static void years_and_counts_at_their_ends(void **state) {
     struct fixture f;
     fixture_init(&f);
     f.rule.key_count = 0;
-    const struct mr_rows_view view = {&f.rule, 0};
+    const struct mr_rows_view view = {&f.rule, 0, NULL};
     struct mr_row row = row_of(&f);
     row.window_start_ms = INT64_C(-62167219200001);
     row.window_end_ms = INT64_C(253402300800000);
@@ -269,7 +269,7 @@ static void awkward_names_are_quoted(void **state) {
     fixture_init(&f);
     f.rule.key_names[0] = MR_BYTES("a,b");
     f.rule.key_names[1] = MR_BYTES("say \"hi\"");
-    const struct mr_rows_view view = {&f.rule, 1};
+    const struct mr_rows_view view = {&f.rule, 1, NULL};
     mr_rows_csv_header(&f.out, &view);
     assert_out(
         &f, "window_start,window_end,\"a,b\",\"say \"\"hi\"\"\",views,events,revision,final\r\n");

@@ -7,6 +7,7 @@
  *   2. Then, without faults, everything must drain: every request is answered, every event decided.
  *   3. Time passes until all windows are closed. From the logs of all nodes: each id was counted once over all of them,
  *      each answer, row and number is what the log says.
+ *      What a node counted alone, Redis being away, the others know by now.
  *   4. Each node dies once more: ledger and state are the same again, and 3 holds again. So it is when its whole log is
  *      replayed without checkpoint and results.
  *   5. The first seeds run twice: same seed, same trace.
@@ -52,6 +53,9 @@ static uint64_t run_seed(uint64_t seed, const struct options *options, uint64_t 
     cluster_world_drain(&w);
     cluster_world_finish(&w);
     cluster_check_all(&w);
+    uint32_t answers = cluster_check_ask_others(&w);
+    cluster_world_drain(&w);
+    cluster_check_others_know(&w, answers);
     for (uint32_t i = 0; i < w.settings.nodes; i++) {
         cluster_life_restart_quietly(&w.nodes[i]);
     }

@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { STORE = 0, MANIFESTS_MAX = 8 };
+enum { STORE = 0, MANIFESTS_MAX = 8, ASKED_MAX = 8 };
 
 /* ---- I1, I2 ---- */
 
@@ -59,7 +59,8 @@ void cluster_check_now(struct cluster_world *w) {
 /* ---- I3 ---- */
 
 void cluster_check_outage(struct cluster_node *node) {
-    if (!mr_pipeline_live(node->pipeline) || !cluster_life_has_outage(node)) {
+    bool goes_on = cluster_settings_local(&node->world->settings);
+    if (!mr_pipeline_live(node->pipeline) || !cluster_life_has_outage(node) || goes_on) {
         return;
     }
     uint32_t count = cluster_clients_under_way(node);
@@ -89,7 +90,7 @@ void cluster_check_claims(struct cluster_node *node, const struct mr_claims_stat
     }
     node->won = stats->won;
     node->canary_was_lost = canary_is_lost(w);
-    if (stats->counted_twice > 0 && w->losses == 0) {
+    if (stats->counted_twice > 0 && w->losses == 0 && !cluster_settings_local(&w->settings)) {
         CLUSTER_FAILS("n%u says that %" PRIu64 " ids were counted twice, and nothing was lost", node->index,
                       stats->counted_twice);
     }
@@ -267,6 +268,7 @@ static void check_rows(struct cluster_model *m) {
 
 struct counts {
     uint64_t twice; /* counted more often than once, in all */
+    uint64_t alone; /* of other ids: by nodes that decided alone */
     uint32_t stream; /* of one of those */
     uint32_t id;
 };
@@ -274,13 +276,21 @@ struct counts {
 static void count_id(struct cluster_world *w, struct cluster_model *const *models, uint32_t stream, uint32_t id,
                      struct counts *ret) {
     uint32_t count = 0;
+    bool alone = false;
     for (uint32_t i = 0; i < w->settings.nodes; i++) {
         count += models[i]->accepted[stream][id];
+        alone = alone || models[i]->alone[stream][id];
+        if (models[i]->alone[stream][id] && models[i]->accepted[stream][id] > 1) {
+            CLUSTER_FAILS("n%u: s%u-%u was counted twice by the same node", i, stream, id);
+        }
+        w->probes[CLUSTER_PROBE_ALONE] += models[i]->alone[stream][id];
     }
     if (count == 0 && w->ids[stream][id].acknowledged) {
         CLUSTER_FAILS("s%u-%u was acknowledged, and is counted nowhere", stream, id);
     }
-    if (count > 1) {
+    if (count > 1 && alone) {
+        ret->alone += count - 1;
+    } else if (count > 1) {
         ret->twice += count - 1;
         ret->stream = stream;
         ret->id = id;
@@ -326,6 +336,7 @@ static void check_counts(struct cluster_world *w, struct cluster_model *const *m
                       counts.twice, counts.stream, counts.id, said, w->losses, missing);
     }
     w->probes[CLUSTER_PROBE_COUNTED_TWICE] += counts.twice;
+    w->probes[CLUSTER_PROBE_ALONE_TWICE] += counts.alone;
 }
 
 /* ---- probes ---- */
@@ -378,6 +389,39 @@ void cluster_check_all(struct cluster_world *w) {
     count_verdicts(w, models);
     for (uint32_t i = 0; i < w->settings.nodes; i++) {
         cluster_model_close(models[i]);
+    }
+}
+
+/* ---- I9 ---- */
+
+uint32_t cluster_check_ask_others(struct cluster_world *w) {
+    uint32_t first = w->answer_count;
+    uint32_t asked = 0;
+    bool keeps_claims = w->settings.loss == CLUSTER_LOSES_NOTHING;
+    for (uint32_t n = 0; n < w->settings.nodes && keeps_claims && cluster_settings_local(&w->settings); n++) {
+        struct cluster_model *model = cluster_model_open(&w->nodes[n]);
+        for (uint32_t k = 0; k < model->record_count && asked < ASKED_MAX; k++) {
+            if (model->records[k].local && w->requests[model->records[k].request - w->requests].legs[0].under_way == 0) {
+                cluster_clients_again(w, (uint32_t)(model->records[k].request - w->requests), (n + 1) % w->settings.nodes);
+                asked++;
+            }
+        }
+        cluster_model_close(model);
+    }
+    w->probes[CLUSTER_PROBE_ASKED_OTHERS] += asked;
+    return first;
+}
+
+void cluster_check_others_know(const struct cluster_world *w, uint32_t first_answer) {
+    for (uint32_t i = first_answer; i < w->answer_count; i++) {
+        const struct cluster_answer *answer = &w->answers[i];
+        const struct cluster_request *request = &w->requests[answer->request];
+        for (uint32_t e = 0; e < request->count && !answer->pending; e++) {
+            if (answer->verdicts[e] != 'D' && answer->verdicts[e] != 'R') {
+                CLUSTER_FAILS("n%u: record %" PRIu64 " event %u: %c, though another node has counted it while it was alone",
+                              answer->node, answer->lsn, e, answer->verdicts[e]);
+            }
+        }
     }
 }
 

@@ -115,7 +115,7 @@ static void check_answer(const struct cluster_world *w, const struct cluster_req
     if (batch->count != request->count || batch->lsn == 0) {
         CLUSTER_FAILS("an answer for %u events to a request of %u", batch->count, request->count);
     }
-    if (batch->pending && !(stream->claimed && stream->hold)) {
+    if (batch->pending && !(stream->claimed && stream->outage == MR_CONFIG_OUTAGE_HOLD)) {
         CLUSTER_FAILS("a request to s%u is pending, whose outage policy is not hold", request->stream);
     }
     for (uint32_t i = 0; i < batch->count && !batch->pending; i++) {
@@ -283,6 +283,15 @@ void cluster_clients_burst(struct cluster_world *w, uint32_t node, uint32_t more
         }
     }
     w->probes[CLUSTER_PROBE_BURST] += count >= 10;
+}
+
+void cluster_clients_again(struct cluster_world *w, uint32_t request, uint32_t node) {
+    struct cluster_leg *leg = &w->requests[request].legs[0];
+    MR_ASSERT(leg->under_way == 0 && can_take(&w->nodes[node]));
+    leg->node = node;
+    leg->answered = false;
+    leg->wait_until_ns = 0;
+    send_leg(w, request, 0);
 }
 
 bool cluster_clients_all_answered(const struct cluster_world *w) {

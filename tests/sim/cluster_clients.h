@@ -13,6 +13,8 @@ void cluster_clients_step(struct cluster_world *w);
 /* All that are not answered, and so many that were not made yet, at once, to this node. What goes to another node too
  * waits there until then. */
 void cluster_clients_burst(struct cluster_world *w, uint32_t node, uint32_t more, uint64_t wait_until_ns);
+/* The request is sent once more, to this node. */
+void cluster_clients_again(struct cluster_world *w, uint32_t request, uint32_t node);
 bool cluster_clients_all_answered(const struct cluster_world *w);
 /* How many batches of streams with a shared store the node's pipeline has. */
 uint32_t cluster_clients_under_way(const struct cluster_node *node);

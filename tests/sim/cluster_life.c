@@ -33,7 +33,7 @@ static void take_back(void *ctx, struct mr_results *results) {
 }
 
 static struct mr_results *open_results(const struct cluster_node *node) {
-    struct mr_memory_results_options options = {node->rules, node->plan->rule_count, 0};
+    struct mr_memory_results_options options = {.rules = node->rules, .rule_count = node->plan->rule_count};
     return mr_memory_results_open(&options);
 }
 

@@ -66,10 +66,15 @@ static uint8_t judge(struct cluster_model *m, uint32_t stream, const struct clus
 
 static void take_effect(struct cluster_model *m, struct cluster_record *r, const uint8_t *taken) {
     uint32_t stream = r->request->stream;
+    const struct cluster_stream *s = &m->world->settings.stream[stream];
+    bool remembers = s->claimed && s->outage == MR_CONFIG_OUTAGE_LOCAL;
     for (uint32_t i = 0; i < r->request->count; i++) {
+        uint32_t id = r->request->events[i].id;
         bool is_taken = taken != NULL && mr_verdicts_is_taken(taken, i);
-        r->verdicts[i] = judge(m, stream, &r->request->events[i], is_taken);
+        bool is_known = remembers && m->accepted[stream][id] > 0;
+        r->verdicts[i] = judge(m, stream, &r->request->events[i], is_taken || is_known);
         m->verdicts[stream][r->verdicts[i]]++;
+        m->alone[stream][id] = m->alone[stream][id] || (r->local && (r->verdicts[i] == 'A' || r->verdicts[i] == 'L'));
     }
     r->decided = true;
 }
@@ -155,6 +160,10 @@ static void take_verdicts(struct cluster_model *m, const struct mr_record *recor
         }
         m->decided_lsn[stream] = entry.lsn;
         m->pending[stream] -= r->request->count;
+        if (entry.local && m->world->settings.stream[stream].outage != MR_CONFIG_OUTAGE_LOCAL) {
+            CLUSTER_FAILS("n%u: s%u: record %" PRIu64 " was decided by the node alone", m->node, stream, entry.lsn);
+        }
+        r->local = entry.local;
         take_effect(m, r, entry.taken);
     }
 }

@@ -5,6 +5,8 @@
  * what the VERDICTS say. Whether a verdict is right no single log knows: that is counted over all of them
  * (cluster_check.c).
  *
+ * Alone       With outage local a node counts no id twice, whatever the store says; ids that it counted without asking the
+ *             store may have been counted by another node as well.
  * Order       An event of a claimed stream takes effect in the bundle of its verdict, under that bundle's watermark;
  *             one of an exact stream in its own.
  */
@@ -14,6 +16,7 @@ struct cluster_record {
     uint64_t lsn;
     const struct cluster_request *request;
     bool decided;
+    bool local; /* by the node alone */
     uint8_t verdicts[CLUSTER_EVENTS_MAX];
 };
 
@@ -46,6 +49,7 @@ struct cluster_model {
     int64_t before_ms[CLUSTER_STREAMS_MAX]; /* watermarks, before the bundle */
     int64_t times_max_ms[CLUSTER_STREAMS_MAX]; /* in the bundle */
     uint8_t accepted[CLUSTER_STREAMS_MAX][CLUSTER_IDS_MAX]; /* how often this node counted it: A or L */
+    bool alone[CLUSTER_STREAMS_MAX][CLUSTER_IDS_MAX];       /* without asking the store */
 };
 
 /* Never NULL. */

@@ -53,6 +53,9 @@
     X(KEPT, "an assertion found its claim there")                                                          \
     X(COUNTED_TWICE, "an id was counted twice after a loss, and a node said so")                           \
     X(PEERS_MISSING, "a recovery did not wait for a node that was away")                                   \
+    X(ALONE, "a node counted an id without asking")                                                        \
+    X(ALONE_TWICE, "another node counted it, too")                                                         \
+    X(ASKED_OTHERS, "another node was asked for what one had counted alone")                                \
     X(OUTAGE_QUIET, "a node kept nothing of its clients in an outage")                                     \
     X(LOG_TRIMMED, "segments of a log were removed")                                                       \
     X(FROM_CHECKPOINT, "a start began with a checkpoint")                                                  \

@@ -11,6 +11,9 @@
 
 enum { HOUR_MS = 3600000, HORIZON_HOURS = 12 };
 
+static const char *const outages[] = {
+    [MR_CONFIG_OUTAGE_REJECT] = "reject", [MR_CONFIG_OUTAGE_HOLD] = "hold", [MR_CONFIG_OUTAGE_LOCAL] = "local"};
+
 /* ---- choice ---- */
 
 static void choose_stream(struct sim_random *r, struct cluster_stream *s) {
@@ -20,7 +23,7 @@ static void choose_stream(struct sim_random *r, struct cluster_stream *s) {
     *s = (struct cluster_stream){
         .claimed = true,
         .key = sim_one_in(r, 3),
-        .hold = sim_one_in(r, 2),
+        .outage = (enum mr_config_outage)sim_below(r, 3),
         .window_ms = CHOOSE(r, windows_ms),
         .lateness_ms = CHOOSE(r, latenesses_ms),
         .out_of_orderness_ms = CHOOSE(r, disorders_ms),
@@ -60,12 +63,21 @@ static void choose_redis(struct sim_random *r, struct cluster_settings *s) {
                                     : 2 * s->horizon_ms - (int64_t)sim_below(r, 100000);
 }
 
+bool cluster_settings_local(const struct cluster_settings *settings) {
+    bool local = false;
+    for (uint32_t i = 0; i < settings->streams; i++) {
+        const struct cluster_stream *stream = &settings->stream[i];
+        local = local || (stream->claimed && stream->outage == MR_CONFIG_OUTAGE_LOCAL);
+    }
+    return local;
+}
+
 /* Of a log that asserts all of its claims nothing may go. */
 static void choose_disk(struct sim_random *r, struct cluster_settings *s) {
     static const uint32_t segments[] = {40 << 10, 64 << 10, 128 << 10};
     s->segment_bytes = CHOOSE(r, segments);
     s->checkpoint_every_ms = sim_one_in(r, 3) ? 86400000 : 300 + (int64_t)sim_below(r, 20000);
-    bool keeps = s->loss != CLUSTER_LOSES_NOTHING || sim_one_in(r, 2);
+    bool keeps = s->loss != CLUSTER_LOSES_NOTHING || cluster_settings_local(s) || sim_one_in(r, 2);
     s->retain_ms = keeps || sim_one_in(r, 2) ? INT64_MAX : 1 + (int64_t)sim_below(r, 10000);
     s->retain_bytes = keeps ? UINT64_MAX : s->segment_bytes * (1 + sim_below(r, 4));
 }
@@ -132,9 +144,12 @@ static void write_streams(const struct cluster_settings *s, struct mr_buf *text)
         const struct cluster_stream *stream = &s->stream[i];
         mr_buf_printf(text, "  s%u:\n    id: id\n    time: { field: ts, format: ms }\n", i);
         if (stream->claimed) {
-            mr_buf_printf(text, "    dedup: { mode: redis, store: main, layout: %s, outage: %s, horizon: %lldms }\n",
-                          stream->key ? "key" : "bucket", stream->hold ? "hold" : "reject",
-                          (long long)s->horizon_ms);
+            mr_buf_printf(text, "    dedup: { mode: redis, store: main, layout: %s, outage: %s, horizon: %lldms",
+                          stream->key ? "key" : "bucket", outages[stream->outage], (long long)s->horizon_ms);
+            if (stream->outage == MR_CONFIG_OUTAGE_LOCAL) {
+                mr_buf_printf(text, ", ids: %u", 4 * CLUSTER_IDS_MAX);
+            }
+            mr_buf_append_text(text, " }\n");
         } else {
             mr_buf_printf(text, "    dedup: { mode: exact, horizon: %lldms, ids: %u }\n", (long long)s->horizon_ms,
                           4 * CLUSTER_IDS_MAX);
@@ -195,9 +210,8 @@ void cluster_settings_print(const struct cluster_settings *settings) {
     for (uint32_t i = 0; i < s->streams; i++) {
         const struct cluster_stream *stream = &s->stream[i];
         (void)fprintf(stderr, " s%u %s", i,
-                      !stream->claimed ? "exact"
-                      : stream->key    ? (stream->hold ? "key/hold" : "key/reject")
-                                       : (stream->hold ? "bucket/hold" : "bucket/reject"));
+                      !stream->claimed ? "exact" : stream->key ? "key/" : "bucket/");
+        (void)fprintf(stderr, "%s", stream->claimed ? outages[stream->outage] : "");
     }
     (void)fputc('\n', stderr);
 }

@@ -27,7 +27,7 @@ enum cluster_loss {
 struct cluster_stream {
     bool claimed; /* dedup mode redis; else exact, each node for itself */
     bool key;     /* layout key, else bucket */
-    bool hold;    /* outage hold, else reject */
+    enum mr_config_outage outage;
     int64_t window_ms;
     int64_t lateness_ms;
     int64_t out_of_orderness_ms;
@@ -64,6 +64,8 @@ struct cluster_settings {
     uint32_t weights[CLUSTER_FAULT_COUNT]; /* 0: not in this seed */
 };
 
+/* Some stream is decided by the nodes alone while Redis is away. */
+bool cluster_settings_local(const struct cluster_settings *settings);
 void cluster_settings_choose(struct sim_random *random, struct cluster_settings *ret);
 static inline bool cluster_settings_has(const struct cluster_settings *s, enum cluster_fault fault) {
     return s->weights[fault] != 0;

@@ -8,7 +8,7 @@
 static const char file_name[] = "data/results.db";
 
 static void open_results(struct sim_store *store) {
-    struct mr_memory_results_options options = {store->tables, store->table_count, 0};
+    struct mr_memory_results_options options = {.rules = store->tables, .rule_count = store->table_count};
     store->results = mr_memory_results_open(&options);
 }
 
