@@ -104,6 +104,26 @@ struct mr_claim {
     uint8_t wave;    /* 0: none */
 };
 
+/* A question: was this id claimed by anybody? Claims nothing. The caller's memory until mr_claims_looked gives it back. */
+struct mr_claim_look {
+    uint32_t stream; /* in options.streams */
+    struct mr_fingerprint id;
+    int64_t now_ms; /* recorded time: which generations are looked at */
+    enum mr_status status; /* MR_OK: answered; MR_AGAIN: the store was not strict from the question to its answer */
+    bool seen;
+    int64_t from_ms; /* seen: the claim is from then… */
+    int64_t to_ms;   /* …to then: in the bucket layout as exact as a generation, in the key layout to the ms of Redis's clock */
+    int64_t until_ms; /* it is remembered at least until then */
+    void *ctx;
+
+    struct mr_claim_look *next; /* the claims' own, from here on */
+    uint64_t turn;
+    uint8_t undecided; /* replies missing */
+    bool bad;          /* one was no answer */
+};
+
+#define MR_CLAIM_LOOKS 256 /* at a time */
+
 struct mr_claims;
 
 enum mr_status mr_claims_open(const struct mr_claims_options *options, struct mr_claims **ret,
@@ -125,6 +145,12 @@ bool mr_claims_busy(const struct mr_claims *claims);
 /* Until step may do something, or timeout_ns. */
 void mr_claims_wait(struct mr_claims *claims, uint64_t timeout_ns);
 struct mr_watch *mr_claims_watch(struct mr_claims *claims); /* state, reason, epoch, asserted */
+
+/* false: too many at a time. Answered within a timeout of the client, in any order; at once with MR_AGAIN where the store is
+ * not strict. Not repeated: whoever asks may ask again. */
+bool mr_claims_look(struct mr_claims *claims, struct mr_claim_look *look) MR_MUST_CHECK;
+/* The next one that has its answer; NULL: none. Closing gives none back: all are the caller's again. */
+struct mr_claim_look *mr_claims_looked(struct mr_claims *claims);
 
 struct mr_claims_stats {
     uint64_t commands;
