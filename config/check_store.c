@@ -5,6 +5,9 @@
 #include "config/load.h"
 
 #include "base/check.h"
+#include "config/value.h"
+
+enum { DURATION_LEN_MAX = 64 };
 
 /* One of two keys, or neither; *ret says that one of them is there. */
 static enum mr_status one_of(const struct mr_load *load, const struct mr_node *key, const char *a,
@@ -87,6 +90,34 @@ static enum mr_status check_cluster(const struct mr_load *load, const struct mr_
     return status;
 }
 
+/* When the store has lost claims they are asserted again from the log. */
+static enum mr_status check_retain(const struct mr_load *load, const struct mr_config_stream *stream,
+                                   const struct mr_node *key) {
+    const struct mr_config *c = load->config;
+    if (load->state || stream->dedup.mode != MR_CONFIG_REDIS || c->log.retain_ms >= stream->dedup.horizon_ms) {
+        return MR_OK;
+    }
+    struct mr_buf retain;
+    struct mr_buf horizon;
+    mr_buf_init(&retain, DURATION_LEN_MAX);
+    mr_buf_init(&horizon, DURATION_LEN_MAX);
+    mr_value_show_duration(c->log.retain_ms, &retain);
+    mr_value_show_duration(stream->dedup.horizon_ms, &horizon);
+    const struct mr_node *log = mr_node_get(load->root, "log");
+    const struct mr_node *at = log == NULL ? NULL : mr_node_get(log->value, "retain");
+    at = at == NULL ? mr_node_get(mr_node_get(key->value, "dedup")->value, "horizon") : at;
+    MR_ASSERT(at != NULL); /* the defaults fit */
+    enum mr_status status =
+        mr_node_error(load->error, at->value, MR_INVALID,
+                      "`log.retain` %.*s is less than `streams.%s.dedup.horizon` %.*s; expected at least as much: claims "
+                      "that Redis has lost are asserted again from the log",
+                      (int)retain.len, (const char *)retain.ptr, mr_show(stream->name).text, (int)horizon.len,
+                      (const char *)horizon.ptr);
+    mr_buf_finish(&retain);
+    mr_buf_finish(&horizon);
+    return status;
+}
+
 enum mr_status mr_config_check_stores(const struct mr_load *load) {
     const struct mr_config *c = load->config;
     enum mr_status status = MR_OK;
@@ -98,6 +129,10 @@ enum mr_status mr_config_check_stores(const struct mr_load *load) {
     key = load->streams->first;
     for (uint32_t i = 0; i < c->stream_count && claiming == NULL; i++, key = key->next) {
         claiming = c->streams[i].dedup.mode == MR_CONFIG_REDIS ? key : NULL;
+    }
+    key = load->streams->first;
+    for (uint32_t i = 0; status == MR_OK && i < c->stream_count; i++, key = key->next) {
+        status = check_retain(load, &c->streams[i], key);
     }
     return status != MR_OK ? status : check_cluster(load, claiming);
 }

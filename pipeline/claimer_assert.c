@@ -26,6 +26,20 @@ static int64_t since_ms(struct mr_claimer *c, uint32_t store, enum mr_watch_stat
     return state == MR_WATCH_STRICT || from_ms < horizon_ms ? from_ms : horizon_ms;
 }
 
+/* What the log does not have any more is not asserted: another node may count it again. */
+static enum mr_status say_what_is_missing(struct mr_log_reader *reader, int64_t from_ms, struct mr_error *error) {
+    struct mr_record first;
+    enum mr_status status = mr_log_reader_seek(reader, 1, error);
+    status = status == MR_OK ? mr_log_reader_next(reader, &first, error) : status;
+    if (status == MR_OK && first.lsn > 1 && first.recorded_ms > from_ms) {
+        mr_report(MR_LEVEL_ERROR, "claims_not_asserted",
+                  "from_ms=%lld to_ms=%lld reason=\"the log begins later: ids of before may be counted again\" "
+                  "action=\"raise log.retain_bytes\"",
+                  (long long)from_ms, (long long)first.recorded_ms);
+    }
+    return status == MR_END ? MR_OK : status;
+}
+
 static const char *why(enum mr_watch_state state) {
     return state == MR_WATCH_SUSPECT ? "suspect" : state == MR_WATCH_LOST ? "lost" : "decided_locally";
 }
@@ -76,6 +90,9 @@ static enum mr_status begin(struct mr_claimer *c, uint32_t store, enum mr_watch_
     }
     if (status == MR_OK) {
         mr_log_reader_limit(a->reader, last_lsn);
+        status = say_what_is_missing(a->reader, from_ms, error);
+    }
+    if (status == MR_OK) {
         status = seek_time(a->reader, 1, last_lsn, from_ms, error);
     }
     return status;

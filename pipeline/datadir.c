@@ -35,13 +35,13 @@ static enum mr_status take_lock(struct mr_datadir *dir, struct mr_error *error) 
     return status == MR_OK ? MR_OK : failed(error, status, "cannot lock", path);
 }
 
-/* Writes a small file so that it is either there whole or not at all. */
-static enum mr_status write_file(struct mr_datadir *dir, const char *name, enum mr_file_mode mode,
-                                 struct mr_bytes content, struct mr_error *error) {
+/* Writes a small file, under another name at first, so that it is either there whole or not at all. */
+static enum mr_status write_file_as(struct mr_datadir *dir, const char *name, const char *name_at_first,
+                                    enum mr_file_mode mode, struct mr_bytes content, struct mr_error *error) {
     char path[3200];
     char made[3200];
     join(path, sizeof path, dir->path, name);
-    join(made, sizeof made, dir->path, "NEW");
+    join(made, sizeof made, dir->path, name_at_first);
     enum mr_status status = mr_disk_unlink(dir->disk, made);
     if (status != MR_OK && status != MR_NOT_FOUND) {
         return failed(error, status, "cannot remove", made);
@@ -62,6 +62,11 @@ static enum mr_status write_file(struct mr_datadir *dir, const char *name, enum 
         status = mr_disk_sync_dir(dir->disk, dir->path);
     }
     return status == MR_OK ? MR_OK : failed(error, status, "cannot write", path);
+}
+
+static enum mr_status write_file(struct mr_datadir *dir, const char *name, enum mr_file_mode mode,
+                                 struct mr_bytes content, struct mr_error *error) {
+    return write_file_as(dir, name, "NEW", mode, content, error);
 }
 
 static enum mr_status read_file(struct mr_datadir *dir, const char *name, struct mr_buf *ret,
@@ -211,6 +216,27 @@ enum mr_status mr_datadir_write_epoch(struct mr_datadir *dir, struct mr_bytes st
     char name[MR_NAME_MAX + 8];
     epoch_name(name, store);
     return write_file(dir, name, MR_FILE_CREATE_NEW, mr_bytes_of(epoch->bytes, sizeof epoch->bytes), error);
+}
+
+static void sink_name(char ret[MR_NAME_MAX + 16], struct mr_bytes sink, const char *end) {
+    MR_ASSERT(sink.len <= MR_NAME_MAX);
+    (void)snprintf(ret, MR_NAME_MAX + 16, "SINK-%.*s%s", (int)sink.len, (const char *)sink.ptr, end); /* fits */
+}
+
+enum mr_status mr_datadir_read_sink(struct mr_datadir *dir, struct mr_bytes sink, struct mr_buf *ret,
+                                    struct mr_error *error) {
+    char name[MR_NAME_MAX + 16];
+    sink_name(name, sink, "");
+    return read_file(dir, name, ret, error);
+}
+
+enum mr_status mr_datadir_write_sink(struct mr_datadir *dir, struct mr_bytes sink, struct mr_bytes content,
+                                     struct mr_error *error) {
+    char name[MR_NAME_MAX + 16];
+    char name_at_first[MR_NAME_MAX + 16];
+    sink_name(name, sink, "");
+    sink_name(name_at_first, sink, ".NEW"); /* its own: other threads write small files, too */
+    return write_file_as(dir, name, name_at_first, MR_FILE_CREATE_NEW, content, error);
 }
 
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,

@@ -9,6 +9,7 @@
  *                    dedup horizon
  *       FORMAT       "millrace data, format 2" and a hash of KEY, so that another key is noticed
  *       EPOCH-<store> of the shared store that claims were made in (dedup/watch.h)
+ *       SINK-<sink>  how far results have arrived there (pipeline/sinks.h)
  *       SHARDS       how many shards the results were made with
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       log/         the event log
@@ -41,6 +42,11 @@ enum mr_status mr_datadir_read_epoch(struct mr_datadir *dir, struct mr_bytes sto
                                      struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_datadir_write_epoch(struct mr_datadir *dir, struct mr_bytes store,
                                       const struct mr_epoch *epoch, struct mr_error *error) MR_MUST_CHECK;
+/* Appended to ret. MR_NOT_FOUND: none yet. A sink's file is its thread's alone. */
+enum mr_status mr_datadir_read_sink(struct mr_datadir *dir, struct mr_bytes sink, struct mr_buf *ret,
+                                    struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_write_sink(struct mr_datadir *dir, struct mr_bytes sink, struct mr_bytes content,
+                                     struct mr_error *error) MR_MUST_CHECK;
 /* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
  * which groups overflow, depends on it. */
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
