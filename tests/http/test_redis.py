@@ -12,12 +12,14 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 
 from harness import MILLRACE, until
-from redis import Redis, cluster, is_installed, redis
+from redis import Redis, cluster, free_port, is_installed, redis
+from test_operation import certificate
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "crash"))
 from crash_redis import campaign  # noqa: E402
@@ -481,6 +483,32 @@ def test_user_and_password():
             assert "right-word" not in said and "wrong-word" not in said
         finally:
             node.close()
+
+
+def test_tls():
+    """With a certificate on both sides; one that is not known is refused, by either."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("redis", "other"):
+            certificate(pathlib.Path(directory), name)
+        cert, other = (f"{directory}/{name}.pem" for name in ("redis", "other"))
+        key, other_key = (f"{directory}/{name}.key" for name in ("redis", "other"))
+        port = free_port()
+        with redis(tls_port=str(port), tls_cert_file=cert, tls_key_file=key, tls_ca_cert_file=cert):
+            node = Node("n1", [f"localhost:{port}"])
+            try:
+                for ca, client, client_key in ((other, cert, key), (cert, other, other_key)):
+                    node.change(store=f", tls: {{ ca_file: {ca}, cert_file: {client}, key_file: {client_key} }}")
+                    node.start()
+                    await_reason(node, f"localhost:{port}", "certificate" if ca == other else "unknown ca")
+                    must_refuse(post(node, ["a"]))
+                    node.stop()
+                node.change(store=f", tls: {{ ca_file: {cert}, cert_file: {cert}, key_file: {key} }}")
+                node.start().await_ready()
+                answer = post(node, ["a", "b", "a"])
+                assert answer.json.get("results") == "AAD", answer
+                node.stop()
+            finally:
+                node.close()
 
 
 def run(tests, at_once=2):
