@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/direct.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,6 +28,7 @@ enum {
 struct system_file {
     struct mr_file file;
     int fd;
+    struct mr_direct *direct; /* NULL: writes go through the page cache */
 };
 
 static int fd_of(struct mr_file *file) {
@@ -84,12 +86,13 @@ static enum mr_status system_open(struct mr_disk *disk, const char *path, enum m
         mr_free(file);
         return status;
     }
-    *file = (struct system_file){{disk}, fd};
+    *file = (struct system_file){{disk}, fd, NULL};
     *ret = &file->file;
     return MR_OK;
 }
 
 static void system_close(struct mr_file *file) {
+    mr_direct_close(((struct system_file *)file)->direct);
     (void)close(fd_of(file)); /* what had to be durable was synced; nothing is left to be told */
     mr_free(file);
 }
@@ -147,6 +150,17 @@ static enum mr_status write_part(int fd, struct iovec *iov, int count, uint64_t 
 
 static enum mr_status system_pwritev(struct mr_file *file, const struct iovec *iov, int count,
                                      uint64_t offset) {
+    struct system_file *f = (struct system_file *)file;
+    if (f->direct != NULL && mr_direct_write(f->direct, iov, count, offset) == 0) {
+        return MR_OK;
+    }
+    if (f->direct != NULL && errno != EINVAL) {
+        return status_of(errno);
+    }
+    if (f->direct != NULL) { /* a file system that says so only now: the same bytes again, the other way */
+        mr_direct_close(f->direct);
+        f->direct = NULL;
+    }
     struct iovec part[IOV_PART];
     int i = 0;
     while (i < count) {
@@ -162,6 +176,11 @@ static enum mr_status system_pwritev(struct mr_file *file, const struct iovec *i
         }
     }
     return MR_OK;
+}
+
+static void system_direct(struct mr_file *file) {
+    struct system_file *f = (struct system_file *)file;
+    f->direct = f->direct == NULL ? mr_direct_open(fd_of(file)) : f->direct;
 }
 
 static enum mr_status system_sync(struct mr_file *file) {
@@ -333,6 +352,7 @@ struct mr_disk *mr_disk_system(void) {
         .pwritev = system_pwritev,
         .sync = system_sync,
         .allocate = system_allocate,
+        .direct = system_direct,
         .truncate = system_truncate,
         .size = system_size,
         .lock = system_lock,
@@ -388,6 +408,12 @@ enum mr_status mr_file_sync(struct mr_file *file) {
 enum mr_status mr_file_allocate(struct mr_file *file, uint64_t size) {
     MR_ASSERT(size > 0 && size <= INT64_MAX);
     return file->disk->ops->allocate(file, size);
+}
+
+void mr_file_direct(struct mr_file *file) {
+    if (file->disk->ops->direct != NULL) {
+        file->disk->ops->direct(file);
+    }
 }
 
 enum mr_status mr_file_truncate(struct mr_file *file, uint64_t size) {

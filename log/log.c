@@ -124,6 +124,13 @@ static void hold(struct mr_log *log, const struct mr_segment *segment, bool made
     log->held.current = made ? log->held.count - 1 : log->held.current;
 }
 
+/* What is synced at once gains nothing from the page cache. */
+static void go_direct(const struct mr_log *log, struct mr_file *file) {
+    if (log->options.sync) {
+        mr_file_direct(file);
+    }
+}
+
 /* Makes the segment that begins with the bundle seq, and leaves the one before. */
 static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, uint64_t seq) {
     struct mr_segment segment = {
@@ -155,6 +162,7 @@ static enum mr_status next_segment(struct mr_log *log, uint64_t bundle_bytes, ui
     }
     hold(log, &segment, true);
     mr_file_close(log->file);
+    go_direct(log, file);
     log->file = file;
     log->segment = segment;
     log->offset = MR_SEGMENT_HEADER;
@@ -395,6 +403,7 @@ static enum mr_status resume_segment(struct mr_log *log, const struct mr_segment
     enum mr_status status =
         mr_segment_open(log->options.disk, log->dir, MR_FILE_WRITE, &segment, &file, error);
     if (status == MR_OK) {
+        go_direct(log, file);
         log->file = file;
         log->segment = segment;
         log->offset = last->end;

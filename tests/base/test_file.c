@@ -3,7 +3,8 @@
  * Proves that the machine's disk keeps the promises of base/file.h, in a directory of its own:
  *   1. modes of opening and their refusals;  2. reads up to the end, writes in many parts, also
  *   empty ones; 3. allocate gives zeros and keeps what is there;  4. locks exclude, until close;
- *   5. names: rename, unlink, list, directories with their parents;  6. read_all and its limit.
+ *   5. names: rename, unlink, list, directories with their parents;  6. read_all and its limit;
+ *   7. direct writes leave what buffered ones would, also for who reads beside them and who opens the file anew.
  */
 #include "base/file.h"
 
@@ -130,6 +131,90 @@ static void allocates_zeros(void **state) {
     for (size_t i = 0; i < len; i++) {
         assert_int_equal(back[i], 0);
     }
+    mr_file_close(file);
+}
+
+enum { DIRECT_SIZE = 8 << 20 };
+
+/* Lengths around blocks, around what is gathered at once, and small ones. */
+static size_t some_len(uint64_t *random) {
+    static const size_t near[] = {1, 100, 4096, 8192, 65536, 1 << 20, (2 << 20) + 4096};
+    *random = *random * 6364136223846793005u + 1442695040888963407u;
+    size_t len = near[(*random >> 33) % (sizeof near / sizeof *near)];
+    size_t shift = (*random >> 40) % 3;
+    return shift == 0 || len == 1 ? len : len - 1 + shift;
+}
+
+static void expect_content(const char *path, const uint8_t *model) {
+    struct mr_file *file;
+    size_t got;
+    uint8_t *seen = malloc(DIRECT_SIZE);
+    assert_non_null(seen);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_READ, &file), MR_OK);
+    assert_int_equal(mr_file_pread(file, seen, DIRECT_SIZE, 0, &got), MR_OK);
+    assert_int_equal(got, DIRECT_SIZE);
+    assert_memory_equal(seen, model, DIRECT_SIZE);
+    mr_file_close(file);
+    free(seen);
+}
+
+/* Whether the directory's file system can or not: what is read is the same. */
+static void direct_writes_are_writes(void **state) {
+    char path[512];
+    struct mr_file *file;
+    uint8_t *model = calloc(1, DIRECT_SIZE);
+    assert_non_null(model);
+    in(state, "a", path);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE, &file), MR_OK);
+    assert_int_equal(mr_file_allocate(file, DIRECT_SIZE), MR_OK);
+    mr_file_direct(file);
+    uint64_t random = 1;
+    size_t at = 0;
+    for (int n = 0;; n++) {
+        size_t len = some_len(&random);
+        if (at + len > DIRECT_SIZE) {
+            break;
+        }
+        for (size_t i = 0; i < len; i++) {
+            model[at + i] = (uint8_t)(at + i * 7 + (size_t)n);
+        }
+        struct iovec parts[3] = {{model + at, len / 3}, {model + at + len / 3, 0}, {model + at + len / 3, len - len / 3}};
+        assert_int_equal(mr_file_pwritev(file, parts, 3, at), MR_OK);
+        at += len;
+        if (n % 5 == 4) { /* an end of the process between */
+            assert_int_equal(mr_file_sync(file), MR_OK);
+            mr_file_close(file);
+            assert_int_equal(mr_file_open(disk(), path, MR_FILE_WRITE, &file), MR_OK);
+            mr_file_direct(file);
+        }
+        if (n % 3 == 0) {
+            expect_content(path, model);
+        }
+    }
+    uint64_t size;
+    assert_int_equal(mr_file_size(file, &size), MR_OK);
+    assert_int_equal(size, DIRECT_SIZE);
+    mr_file_close(file);
+    expect_content(path, model);
+    free(model);
+}
+
+static void directs_whole_blocks_only(void **state) {
+    char path[512];
+    char seen[16];
+    struct mr_file *file;
+    uint64_t size;
+    size_t got;
+    in(state, "a", path);
+    assert_int_equal(mr_file_open(disk(), path, MR_FILE_CREATE, &file), MR_OK);
+    assert_int_equal(mr_file_allocate(file, 5000), MR_OK);
+    mr_file_direct(file);
+    assert_int_equal(mr_file_pwrite(file, MR_BYTES("end"), 4997), MR_OK);
+    assert_int_equal(mr_file_size(file, &size), MR_OK);
+    assert_int_equal(size, 5000);
+    assert_int_equal(mr_file_pread(file, seen, sizeof seen, 4996, &got), MR_OK);
+    assert_int_equal(got, 4);
+    assert_memory_equal(seen, "\0end", 4);
     mr_file_close(file);
 }
 
@@ -260,6 +345,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(opens_as_asked, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(reads_what_was_written_in_parts, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(allocates_zeros, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(direct_writes_are_writes, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(directs_whole_blocks_only, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(locks_exclude, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(names_come_and_go, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(makes_directories_with_parents, make_dir, remove_dir),
