@@ -17,6 +17,8 @@ enum effect {
     REFUSED,
     IDS,  /* refused where ids are remembered before and after */
     MODE, /* by the two modes */
+    TABLE, /* anew where ids are remembered here before or after, and not both */
+    APART, /* not compared: it is no part of the state text */
 };
 
 struct row {
@@ -42,7 +44,7 @@ static const struct row rows[] = {
     {MR_SCOPE_DEDUP, "error", REFUSED, "filters that are filled cannot be made anew"},
     {MR_SCOPE_DEDUP, "store", ANEW, NULL},
     {MR_SCOPE_DEDUP, "layout", ANEW, NULL},
-    {MR_SCOPE_DEDUP, "outage", LIVE, NULL},
+    {MR_SCOPE_DEDUP, "outage", TABLE, NULL},
     {MR_SCOPE_WATERMARK, "out_of_orderness", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "idle_timeout", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "max_future", LIVE, NULL},
@@ -50,6 +52,7 @@ static const struct row rows[] = {
     {MR_SCOPE_RULE, "group_by", ANEW, NULL},
     {MR_SCOPE_RULE, "allowed_lateness", LIVE, NULL},
     {MR_SCOPE_RULE, "metrics", ANEW, NULL},
+    {MR_SCOPE_RULE, "sinks", APART, NULL},
     {MR_SCOPE_WINDOW, "type", ANEW, NULL},
     {MR_SCOPE_WINDOW, "size", ANEW, NULL},
     {MR_SCOPE_TRIGGER, "late", ANEW, NULL}, /* one value only in this version, as `panes` */
@@ -88,6 +91,9 @@ static enum mr_config_dedup form_of(enum mr_config_dedup mode) {
 }
 
 static enum effect effect_of(const struct row *row, const struct pair *pair) {
+    if (row->effect == TABLE) {
+        return mr_config_keeps_ids(pair->before) == mr_config_keeps_ids(pair->now) ? LIVE : ANEW;
+    }
     if (row->effect != IDS && row->effect != MODE) {
         return row->effect;
     }
@@ -136,6 +142,9 @@ static enum mr_status compare_option(struct compare *c, struct pair *pair,
                                      const struct mr_option *option) {
     const struct row *row = find_row(option);
     const char *only;
+    if (row->effect == APART) {
+        return MR_OK;
+    }
     if (!mr_option_applies(option, pair->before, &only) ||
         !mr_option_applies(option, pair->now, &only)) {
         return MR_OK; /* the mode differs, and says it all */

@@ -9,7 +9,8 @@
  *             claims in a shared store are made under.
  *
  *                 stream   new: begins empty   gone: its ids are forgotten, with a warning
- *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, outage,
+ *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, outage (to or from local:
+ *                                what this node has counted is not remembered, or is forgotten),
  *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe
  *                          from or to none: what was remembered is not there, or is forgotten, with a warning
  *                          dedup.store, layout: the claims made so far are elsewhere, and no longer looked at

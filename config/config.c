@@ -66,6 +66,9 @@ static enum mr_status fill(struct mr_load *load, struct mr_bytes yaml,
         status = mr_load_store_names(load);
     }
     if (status == MR_OK) {
+        status = mr_load_sink_names(load);
+    }
+    if (status == MR_OK) {
         status = mr_load_copy(load, mr_bytes_text(options->name), &load->config->source);
     }
     if (status == MR_OK) {

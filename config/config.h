@@ -16,8 +16,8 @@
  * Left out    Without `streams`: the built-in stream `events`. Without `streams` and `rules`: the built-in
  *             rule too. A file of comments only is the built-in configuration. Streams need `time`, and `id`
  *             but with dedup mode none; rules need `from`, `window.size` and one metric; tokens need `allow`
- *             and one of sha256, sha256_file; stores need `type` and `nodes`; a cluster needs `name` and one of secret,
- *             secret_file. A *_file that is no certificate is read at load, relative to the working directory.
+ *             and one of sha256, sha256_file; stores need `type` and `nodes`; sinks need `type` and `store`; a cluster needs
+ *             `name` and one of secret, secret_file. A *_file that is no certificate is read at load, relative to the working directory.
  *
  * Secrets     stand in no message and in nothing printed. Tokens are known by their hash only. The cluster's secret and
  *             the stores' passwords are kept, and printed as the file they came from (secret_file, password_file), which
@@ -40,9 +40,12 @@
  *                node.id was given; without one there is no cluster. (Not so for mr_config_parse_state.)
  *             I8 A store has 1 to 32 different nodes, HOST:PORT or [IPV6]:PORT, exactly one unless it is a cluster. A user
  *                has a password. A TLS certificate has a key.
+ *             I9 A sink has a prefix: where none was given it names this node. A rule's sinks are different ones.
  */
 #include "base/bytes.h"
 #include "base/limits.h"
+
+#define MR_SINKS_MAX 8 /* each has a thread and a reader of the results */
 
 enum mr_config_dedup {
     MR_CONFIG_EXACT,
@@ -120,6 +123,14 @@ struct mr_config_store {
     struct mr_bytes tls_key_file;
 };
 
+/* Where results are sent to besides the results store: hashes in a store. */
+struct mr_config_sink {
+    struct mr_bytes name;
+    uint32_t store;         /* index into mr_config.stores */
+    struct mr_bytes prefix; /* of every key */
+    int64_t ttl_ms;         /* INT64_MAX: off, they stay */
+};
+
 struct mr_config_metric_def {
     struct mr_bytes name;
     enum mr_config_metric kind;
@@ -140,6 +151,8 @@ struct mr_config_rule {
         uint64_t bytes; /* memory for the rule's open groups */
         enum mr_config_groups_full when_full;
     } groups;
+    uint32_t sinks[MR_SINKS_MAX]; /* indexes into mr_config.sinks; no part of the state */
+    uint32_t sink_count;
 };
 
 struct mr_config {
@@ -192,6 +205,8 @@ struct mr_config {
     } cluster;
     struct mr_config_store *stores;
     uint32_t store_count;
+    struct mr_config_sink *sinks;
+    uint32_t sink_count;
     struct mr_config_stream *streams;
     uint32_t stream_count;
     struct mr_config_rule *rules;
@@ -222,3 +237,6 @@ bool mr_config_keeps_ids(const struct mr_config_stream *stream);
 uint32_t mr_config_stream_index(const struct mr_config *config, struct mr_bytes name);
 uint32_t mr_config_rule_index(const struct mr_config *config, struct mr_bytes name);
 uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes name);
+
+/* Whether the rule's results go to that sink. */
+bool mr_config_rule_has_sink(const struct mr_config_rule *rule, uint32_t sink);

@@ -19,9 +19,10 @@ struct mr_load {
     struct mr_error *error;
     const struct mr_node *root;
     bool state;             /* of mr_config_print_state: secrets and addresses are not there */
-    /* The mappings whose child i is stores[i], streams[i], rules[i], tokens[i] of the configuration;
+    /* The mappings whose child i is stores[i], sinks[i], streams[i], rules[i], tokens[i] of the configuration;
      * NULL: none. */
     const struct mr_node *stores;
+    const struct mr_node *sinks;
     const struct mr_node *streams;
     const struct mr_node *rules;
     const struct mr_node *tokens;
@@ -81,14 +82,17 @@ enum mr_status mr_load_no_memory(const struct mr_load *load) MR_MUST_CHECK;
 /* Zeroed; NULL when out of memory. */
 void *mr_load_array(struct mr_load *load, size_t count, size_t size);
 
-/* Makes room for the streams or stores and sets their names, before anything refers to them. */
+/* Makes room for the streams, stores or sinks and sets their names, before anything refers to them. */
 enum mr_status mr_load_stream_names(struct mr_load *load) MR_MUST_CHECK;
 enum mr_status mr_load_store_names(struct mr_load *load) MR_MUST_CHECK;
+enum mr_status mr_load_sink_names(struct mr_load *load) MR_MUST_CHECK;
 
 /* What no single option can say: config/check.c. */
 enum mr_status mr_config_check(const struct mr_load *load) MR_MUST_CHECK;
 /* Stores, the cluster, and the streams whose ids are claimed there: config/check_store.c. */
 enum mr_status mr_config_check_stores(const struct mr_load *load) MR_MUST_CHECK;
+/* Sinks: config/load_sink.c. Gives those without a prefix theirs. */
+enum mr_status mr_config_check_sinks(const struct mr_load *load) MR_MUST_CHECK;
 /* The paths that a stream's rules use go together, and the names of a rule's columns:
  * check_fields.c. */
 enum mr_status mr_config_check_fields(const struct mr_load *load) MR_MUST_CHECK;

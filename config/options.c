@@ -21,6 +21,9 @@ const struct mr_choice mr_choices_outage[] = {
     {"local", MR_CONFIG_OUTAGE_LOCAL}, {NULL, 0}};
 const struct mr_choice mr_choices_store[] = {
     {"redis", 0}, {"postgres", MR_CHOICE_LATER}, {"clickhouse", MR_CHOICE_LATER}, {NULL, 0}};
+const struct mr_choice mr_choices_sink[] = {
+    {"redis", 0}, {"postgres", MR_CHOICE_LATER}, {"clickhouse", MR_CHOICE_LATER},
+    {"kafka", MR_CHOICE_LATER}, {"http", MR_CHOICE_LATER}, {NULL, 0}};
 const struct mr_choice mr_choices_when_full[] = {
     {"reject", MR_CONFIG_REJECT}, {"evict_oldest", MR_CONFIG_EVICT_OLDEST}, {NULL, 0}};
 const struct mr_choice mr_choices_window[] = {

@@ -65,6 +65,7 @@
     X(CLUSTER, "cluster")                                                                          \
     X(STORE, "stores.NAME")                                                                        \
     X(STORE_TLS, "stores.NAME.tls")                                                                \
+    X(SINK, "sinks.NAME")                                                                          \
     X(STREAM, "streams.NAME")                                                                      \
     X(TIME, "streams.NAME.time")                                                                   \
     X(DEDUP, "streams.NAME.dedup")                                                                 \
@@ -100,11 +101,13 @@
     S(ROOT, "cluster", CLUSTER, MR_OPTIONAL, "The nodes that share a store. Only with one.")       \
     U(ROOT, "stores", stores, MR_OPTIONAL, "a mapping NAME: store, up to 8",                       \
       "The services beside it that nodes share.")                                                  \
+    U(ROOT, "sinks", sinks, MR_OPTIONAL, "a mapping NAME: sink, up to 8",                          \
+      "Where results are sent to, besides this node's own store of them.")                         \
     U(ROOT, "streams", streams, MR_OPTIONAL, "a mapping NAME: stream, 1 to 64",                    \
       "The named inputs. Left out: the built-in stream `events`.")                                 \
     U(ROOT, "rules", rules, MR_OPTIONAL, "a mapping NAME: rule, up to 256",                        \
       "The aggregations. Without streams and rules: the built-in rule `events_by_type`.")          \
-    L(ROOT, "results") L(ROOT, "sinks")                                                            \
+    L(ROOT, "results")                                                                             \
     V(NODE, mr_config, "id", NAME, node.id, 0, 0, "node-1",                                        \
       "Name of this node, unique among those that write to one place. With dedup mode redis it "   \
       "must be given.")                                                                            \
@@ -205,7 +208,14 @@
     V(STORE_TLS, mr_config_store, "cert_file", TEXT, tls_cert_file, 0, 0, MR_OPTIONAL,             \
       "Certificate chain to show, PEM; with key_file.")                                            \
     V(STORE_TLS, mr_config_store, "key_file", TEXT, tls_key_file, 0, 0, MR_OPTIONAL,               \
-      "Its private key, PEM.")
+      "Its private key, PEM.")                                                                     \
+    F(SINK, "type", mr_choices_sink, MR_NEEDED, "redis: a hash for each rule, window and group.")  \
+    U(SINK, "store", sink_store, MR_NEEDED, "the name of a store", "Where it is.")                 \
+    V(SINK, mr_config_sink, "prefix", WORD, prefix, 0, 0, MR_OPTIONAL,                             \
+      "What its keys begin with; another one on each node. Left out: millrace:NODE.ID: of this "   \
+      "node.")                                                                                     \
+    V(SINK, mr_config_sink, "ttl", DURATION_OFF, ttl_ms, MR_MS_1S, MR_MS_10Y, "7d",                \
+      "A result goes so long after it changed last. off: it stays.")
 
 #define MR_OPTIONS_STREAM(V, C, F, S, U, L)                                                        \
     U(STREAM, "id", id, MR_OPTIONAL, "a field, or a list of up to 4",                              \
@@ -261,7 +271,9 @@
     U(RULE, "metrics", metrics, MR_NEEDED, "a mapping NAME: metric, 1 to 64",                      \
       "count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD }, { avg: FIELD }.")          \
     S(RULE, "groups", GROUPS, MR_OPTIONAL, "The bound on open groups.")                            \
-    L(RULE, "where") L(RULE, "sinks")                                                              \
+    U(RULE, "sinks", rule_sinks, MR_OPTIONAL, "a sink, or a list of up to 8",                      \
+      "Where its results are sent to.")                                                            \
+    L(RULE, "where")                                                                               \
     F(WINDOW, "type", mr_choices_window, "tumbling", "tumbling: one behind the other.")            \
     V(WINDOW, mr_config_rule, "size", DURATION, window_size_ms, 1, MR_MS_10Y, MR_NEEDED,           \
       "Length of a window; windows begin at multiples of it since 1970.")                          \
@@ -324,7 +336,7 @@ struct mr_option {
     const char *doc;
 };
 
-/* An array of streams, rules, stores or tokens: structs that begin with their name. */
+/* An array of streams, rules, stores, sinks or tokens: structs that begin with their name. */
 struct mr_named {
     const void *items;
     size_t size;
@@ -334,6 +346,7 @@ struct mr_named {
 static_assert(offsetof(struct mr_config_stream, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_rule, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_store, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_sink, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_token, name) == 0, "mr_named");
 
 static inline struct mr_bytes mr_named_name(const struct mr_named *named, uint32_t i) {
@@ -376,6 +389,7 @@ extern const struct mr_choice mr_choices_layout[];
 extern const struct mr_choice mr_choices_outage[];
 extern const struct mr_choice mr_choices_when_full[];
 extern const struct mr_choice mr_choices_store[];
+extern const struct mr_choice mr_choices_sink[];
 extern const struct mr_choice mr_choices_window[];
 extern const struct mr_choice mr_choices_late[];
 extern const struct mr_choice mr_choices_panes[];
@@ -388,7 +402,7 @@ extern const struct mr_choice mr_choices_right[];
     X(streams)                                                                                     \
     X(rules) X(listen) X(tokens) X(sha256) X(sha256_file) X(allow) X(token_streams) X(id) X(time)  \
         X(from) X(group_by) X(metrics) X(secret) X(secret_file) X(stores) X(nodes) X(password)     \
-            X(password_file) X(store_tls) X(dedup_store)
+            X(password_file) X(store_tls) X(dedup_store) X(sinks) X(sink_store) X(rule_sinks)
 #define X(name)                                                                                    \
     enum mr_status mr_option_load_##name(struct mr_load *load, const struct mr_node *key,          \
                                          void *holder);                                            \

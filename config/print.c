@@ -170,6 +170,8 @@ static bool in_state(const struct mr_option *o) {
         return strcmp(o->key, "name") == 0;
     case MR_SCOPE_STORE:
         return strcmp(o->key, "type") == 0;
+    case MR_SCOPE_RULE:
+        return strcmp(o->key, "sinks") != 0;
     default:
         return true;
     }

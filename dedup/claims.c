@@ -97,8 +97,8 @@ static void set_streams(struct mr_claims *c, const struct mr_claims_options *o) 
             (struct mr_claims_own_stream){.layout = from->layout, .horizon_ms = from->horizon_ms};
         stream->prefix = prefix;
         stream->prefix_len = (uint32_t)len;
-        (void)snprintf(stream->ttl, sizeof stream->ttl, "%" PRId64,
-                       (from->horizon_ms * halves + 1) / 2);
+        stream->ttl_ms = (from->horizon_ms * halves + 1) / 2;
+        (void)snprintf(stream->ttl, sizeof stream->ttl, "%" PRId64, stream->ttl_ms);
     }
 }
 
@@ -334,6 +334,7 @@ bool mr_claims_step(struct mr_claims *c) {
     bool moved = mr_redis_step(c->redis);
     moved |= mr_watch_step(c->watch);
     moved |= take_answers(c);
+    moved |= mr_claims_look_step(c);
     moved |= mr_claims_settle(c);
     bool sent = false;
     for (struct mr_claims_queue *queue;
@@ -347,6 +348,9 @@ bool mr_claims_step(struct mr_claims *c) {
 }
 
 void mr_claims_wait(struct mr_claims *c, uint64_t timeout_ns) {
+    if (c->looks.answered != NULL) {
+        return;
+    }
     uint64_t now_ns = mr_clock_mono_ns(c->clock);
     timeout_ns = timeout_ns < WAIT_MAX_NS ? timeout_ns : WAIT_MAX_NS;
     if (c->pause_until_ns > now_ns && c->pause_until_ns - now_ns < timeout_ns) {
@@ -400,4 +404,5 @@ void mr_claims_check(const struct mr_claims *c) {
     for (uint32_t p = 0; p < c->place_count; p++) {
         MR_ASSERT(c->places[p].count == 0);
     }
+    mr_claims_look_check(c);
 }

@@ -104,7 +104,8 @@ struct mr_claim {
     uint8_t wave;    /* 0: none */
 };
 
-/* A question: was this id claimed by anybody? Claims nothing. The caller's memory until mr_claims_looked gives it back. */
+/* A question: was this id claimed by anybody? Claims nothing, and says what a claim of an id that is recorded at now_ms would
+ * find. The caller's memory until mr_claims_looked gives it back. */
 struct mr_claim_look {
     uint32_t stream; /* in options.streams */
     struct mr_fingerprint id;
@@ -112,14 +113,14 @@ struct mr_claim_look {
     enum mr_status status; /* MR_OK: answered; MR_AGAIN: the store was not strict from the question to its answer */
     bool seen;
     int64_t from_ms; /* seen: the claim is from then… */
-    int64_t to_ms;   /* …to then: in the bucket layout as exact as a generation, in the key layout to the ms of Redis's clock */
-    int64_t until_ms; /* it is remembered at least until then */
+    int64_t to_ms;   /* …to before then. Bucket: its generation, cut at the reply. Key: to the ms of Redis's clock, and as
+                      * exact as the reply was quick; of an id that was asserted again, that */
+    int64_t until_ms; /* a copy that is recorded and claimed before then will be a duplicate */
     void *ctx;
 
     struct mr_claim_look *next; /* the claims' own, from here on */
     uint64_t turn;
     uint8_t undecided; /* replies missing */
-    bool bad;          /* one was no answer */
 };
 
 #define MR_CLAIM_LOOKS 256 /* at a time */
@@ -146,8 +147,9 @@ bool mr_claims_busy(const struct mr_claims *claims);
 void mr_claims_wait(struct mr_claims *claims, uint64_t timeout_ns);
 struct mr_watch *mr_claims_watch(struct mr_claims *claims); /* state, reason, epoch, asserted */
 
-/* false: too many at a time. Answered within a timeout of the client, in any order; at once with MR_AGAIN where the store is
- * not strict. Not repeated: whoever asks may ask again. */
+/* false: too many at a time, those that mr_claims_looked has not given back among them. Answered within a timeout of the
+ * client, in any order; at once with MR_AGAIN where the store is not strict, or is no more. Not repeated: whoever asks may ask
+ * again. No guard goes with it: after a FLUSHALL or an eviction it may say "not seen" until the watch's next check. */
 bool mr_claims_look(struct mr_claims *claims, struct mr_claim_look *look) MR_MUST_CHECK;
 /* The next one that has its answer; NULL: none. Closing gives none back: all are the caller's again. */
 struct mr_claim_look *mr_claims_looked(struct mr_claims *claims);

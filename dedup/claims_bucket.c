@@ -17,25 +17,27 @@ struct keys {
     struct mr_bytes beside;
 };
 
-static struct mr_bytes name_hash(char *ret, const char *tag, int64_t generation) {
-    int len = snprintf(ret, MR_CLAIMS_KEY_MAX, "b:{%s}:%" PRId64, tag, generation);
+struct mr_bytes mr_claims_bucket_name(const struct mr_claims_own_stream *stream, uint32_t bucket,
+                                      int64_t generation, char ret[MR_CLAIMS_KEY_MAX]) {
+    int len = snprintf(ret, MR_CLAIMS_KEY_MAX, "b:{%s%" PRIu32 "}:%" PRId64, stream->prefix, bucket,
+                       generation);
     MR_ASSERT(len > 0 && len < MR_CLAIMS_KEY_MAX);
     return mr_bytes_of(ret, (size_t)len);
 }
 
 /* A step is half a generation: a copy of an id of its first half may be in the generation before, of its second half in
  * the one behind. */
+int64_t mr_claims_beside(int64_t step) {
+    return step % 2 == 0 ? step / 2 - 1 : step / 2 + 1;
+}
+
 static void name_keys(const struct mr_claims_own_stream *stream, int64_t step, uint32_t bucket,
                       struct keys *ret) {
-    char tag[MR_CLAIMS_KEY_MAX / 2];
-    int len = snprintf(tag, sizeof tag, "%s%" PRIu32, stream->prefix, bucket);
-    MR_ASSERT(len > 0 && (size_t)len < sizeof tag);
-    int64_t generation = step / 2;
-    int64_t beside = step % 2 == 0 ? generation - 1 : generation + 1;
-    len = snprintf(ret->text[0], sizeof ret->text[0], "c:{%s}", tag);
+    int len = snprintf(ret->text[0], sizeof ret->text[0], "c:{%s%" PRIu32 "}", stream->prefix, bucket);
+    MR_ASSERT(len > 0 && len < MR_CLAIMS_KEY_MAX);
     ret->canary = mr_bytes_of(ret->text[0], (size_t)len);
-    ret->hash = name_hash(ret->text[1], tag, generation);
-    ret->beside = name_hash(ret->text[2], tag, beside);
+    ret->hash = mr_claims_bucket_name(stream, bucket, step / 2, ret->text[1]);
+    ret->beside = mr_claims_bucket_name(stream, bucket, mr_claims_beside(step), ret->text[2]);
 }
 
 static size_t put_text(uint8_t *at, const void *text, size_t len) {

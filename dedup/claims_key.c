@@ -3,16 +3,21 @@
 #include "dedup/claims_parts.h"
 
 /* "d:", the prefix without its "/", ":", the fingerprint. */
-static struct mr_bytes key_of(const struct mr_claims *claims, const struct mr_claims_wave *wave,
-                              const struct mr_claims_command *command,
-                              uint8_t ret[MR_CLAIMS_KEY_MAX]) {
-    const struct mr_claims_own_stream *stream = &claims->streams[command->place / MR_CLAIM_BUCKETS];
+struct mr_bytes mr_claims_key_name(const struct mr_claims_own_stream *stream,
+                                   struct mr_fingerprint id, uint8_t ret[MR_CLAIMS_KEY_MAX]) {
     size_t len = stream->prefix_len - 1;
     memcpy(ret, "d:", 2);
     memcpy(ret + 2, stream->prefix, len);
     ret[2 + len] = ':';
-    mr_claims_put_fp(ret + 3 + len, wave->entries[command->first].fp);
+    mr_claims_put_fp(ret + 3 + len, id);
     return mr_bytes_of(ret, 3 + len + MR_CLAIMS_FP_LEN);
+}
+
+static struct mr_bytes key_of(const struct mr_claims *claims, const struct mr_claims_wave *wave,
+                              const struct mr_claims_command *command,
+                              uint8_t ret[MR_CLAIMS_KEY_MAX]) {
+    return mr_claims_key_name(&claims->streams[command->place / MR_CLAIM_BUCKETS],
+                              wave->entries[command->first].fp, ret);
 }
 
 uint32_t mr_claims_key_slot(const struct mr_claims *claims, const struct mr_claims_wave *wave,

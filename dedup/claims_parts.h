@@ -34,6 +34,7 @@
 #define MR_CLAIMS_TAG_POLICY  (UINT64_C(2) << 40) /* of the part */
 #define MR_CLAIMS_TAG_CANARY  (UINT64_C(3) << 40) /* of the part */
 #define MR_CLAIMS_TAG_SCRIPT  (UINT64_C(4) << 40) /* of the node */
+#define MR_CLAIMS_TAG_LOOK    (UINT64_C(5) << 40) /* slot, reply, use of the slot */
 #define MR_CLAIMS_TAG_KIND    (UINT64_C(7) << 40)
 #define MR_CLAIMS_TAG_WAVE    32
 
@@ -108,7 +109,8 @@ struct mr_claims_place { /* a bucket of a stream */
 struct mr_claims_own_stream {
     enum mr_claim_layout layout;
     int64_t horizon_ms;
-    char ttl[24];
+    int64_t ttl_ms;
+    char ttl[24]; /* the same */
     char *prefix; /* "<cluster>/<stream>", "/" behind it in the bucket layout */
     uint32_t prefix_len;
 };
@@ -119,6 +121,20 @@ struct mr_claims_queue {
     struct mr_claim *fresh; /* nothing before it can be taken by a wave */
     uint64_t bytes;
     uint64_t count; /* not decided */
+};
+
+struct mr_claims_look_slot {
+    struct mr_claim_look *look; /* NULL: free */
+    uint64_t asked_ns;
+    uint32_t uses; /* so far: the tags say of which one they are */
+    bool asked[2]; /* by reply: has been sent on */
+};
+
+struct mr_claims_looks {
+    struct mr_claims_look_slot slots[MR_CLAIM_LOOKS]; /* under way */
+    struct mr_claim_look *answered;
+    uint32_t count; /* put and not given back */
+    uint64_t turn;  /* of the watch, when those of others were last ended */
 };
 
 struct mr_claims {
@@ -142,6 +158,7 @@ struct mr_claims {
 
     struct mr_claims_queue queues[2]; /* claims, assertions */
     struct mr_claims_wave waves[MR_CLAIMS_WAVES];
+    struct mr_claims_looks looks;
     uint64_t pause_until_ns;
     uint32_t failures; /* waves in a row that left something undecided */
 
@@ -175,6 +192,12 @@ void mr_claims_answer(struct mr_claims *claims, const struct mr_redis_answer *an
 /* Guards behind what ASK sent on; ends waves that are answered. Returns whether one ended. */
 bool mr_claims_settle(struct mr_claims *claims);
 
+/* claims_look.c */
+void mr_claims_look_answer(struct mr_claims *claims, const struct mr_redis_answer *answer);
+/* Ends those that the watch's state leaves behind. Returns whether there were any. */
+bool mr_claims_look_step(struct mr_claims *claims);
+void mr_claims_look_check(const struct mr_claims *claims);
+
 /* claims.c */
 void mr_claims_token(const struct mr_claims *claims, const struct mr_claims_member *member,
                      uint8_t ret[MR_CLAIMS_TOKEN_LEN]);
@@ -196,6 +219,13 @@ enum mr_status mr_claims_bucket_send(struct mr_claims *claims, struct mr_claims_
 bool mr_claims_bucket_read(struct mr_claims *claims, struct mr_claims_wave *wave,
                            const struct mr_claims_command *command,
                            const struct mr_redis_reply *reply, bool *ret_lost);
+
+/* The names of what the store has: a bucket's hash of a generation, an id's key. */
+struct mr_bytes mr_claims_bucket_name(const struct mr_claims_own_stream *stream, uint32_t bucket,
+                                      int64_t generation, char ret[MR_CLAIMS_KEY_MAX]);
+int64_t mr_claims_beside(int64_t step); /* the other generation that may have a copy; its own is step / 2 */
+struct mr_bytes mr_claims_key_name(const struct mr_claims_own_stream *stream,
+                                   struct mr_fingerprint id, uint8_t ret[MR_CLAIMS_KEY_MAX]);
 
 /* What a token that was found makes of the record's claim. */
 static inline enum mr_claim_outcome mr_claims_compare(const uint8_t own[MR_CLAIMS_TOKEN_LEN],

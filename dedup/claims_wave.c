@@ -275,6 +275,10 @@ void mr_claims_answer(struct mr_claims *claims, const struct mr_redis_answer *an
         }
         return;
     }
+    if (kind == MR_CLAIMS_TAG_LOOK) {
+        mr_claims_look_answer(claims, answer);
+        return;
+    }
     uint32_t w = (uint32_t)(answer->tag >> MR_CLAIMS_TAG_WAVE) & 0xff;
     MR_ASSERT(w < MR_CLAIMS_WAVES && claims->waves[w].open && claims->waves[w].unanswered > 0);
     struct mr_claims_wave *wave = &claims->waves[w];

@@ -279,6 +279,7 @@ enum mr_step mr_claimer_step(struct mr_claimer *c) {
         }
     }
     worked = put_some(c) || worked;
+    worked = mr_claimer_look(c) || worked;
     show(c);
     enum mr_step pushed = push_decided(c);
     atomic_store_explicit(&c->in_hand, has_any(c), memory_order_release);
@@ -289,7 +290,8 @@ void mr_claimer_sleep(struct mr_claimer *c, uint32_t value) {
     struct mr_claims *busy = NULL;
     for (uint32_t i = 0; c->stores != NULL && i < c->pipeline->plan->config->store_count; i++) {
         struct mr_claims *claims = c->stores[i].claims;
-        bool waits = claims != NULL && (mr_claims_busy(claims) || c->stores[i].away_ns != 0);
+        bool looks = c->stores[i].looking != NULL;
+        bool waits = claims != NULL && (mr_claims_busy(claims) || c->stores[i].away_ns != 0 || looks);
         busy = waits ? claims : busy;
     }
     if (busy != NULL) {
@@ -382,11 +384,12 @@ enum mr_status mr_claimer_open(struct mr_pipeline *pipeline, const struct mr_pip
     c->remember_ctx = options->remember_ctx;
     c->in = mr_ring_open(MR_CLAIM_RING);
     c->out = mr_ring_open(MR_CLAIM_RING);
+    c->asks = mr_ring_open(MR_ASK_RING);
     c->streams = mr_alloc_zero(plan->stream_count, sizeof *c->streams);
     c->refuses = mr_alloc_zero(plan->stream_count, sizeof *c->refuses);
     c->stores = mr_alloc_zero(plan->config->store_count, sizeof *c->stores);
     enum mr_status status = MR_OK;
-    if (c->in == NULL || c->out == NULL || c->streams == NULL || c->refuses == NULL || c->stores == NULL) {
+    if (c->in == NULL || c->out == NULL || c->asks == NULL || c->streams == NULL || c->refuses == NULL || c->stores == NULL) {
         status = MR_NO_MEMORY;
     }
     for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
@@ -439,12 +442,14 @@ void mr_claimer_close(struct mr_claimer *c) {
     for (uint32_t i = 0; c->stores != NULL && i < c->pipeline->plan->config->store_count; i++) {
         close_store(c, &c->stores[i]);
     }
+    mr_claimer_close_asks(c);
     close_streams(c);
     if (c->in != NULL) {
         (void)pthread_mutex_destroy(&c->lock);
     }
     mr_ring_close(c->in);
     mr_ring_close(c->out);
+    mr_ring_close(c->asks);
     mr_free(c->stores);
     mr_free(c->streams);
     mr_free(c->refuses);

@@ -49,5 +49,8 @@ void mr_claimer_send_away_work(struct mr_claimer *c, struct mr_claim_work *work)
 void mr_claimer_send_away_stream(struct mr_claimer *c, struct mr_claimer_stream *s);
 /* Behind those that are decided, in the order of the log. */
 void mr_claimer_hold(struct mr_claimer *c, struct mr_batch *batch);
+/* pipeline/claimer_look.c: takes questions and gives answers; returns whether there were any. */
+bool mr_claimer_look(struct mr_claimer *c);
+void mr_claimer_close_asks(struct mr_claimer *c); /* when the claims are closed: they are answered as such */
 /* The store cannot be asked: it is decided by what this node has counted, in the shards. */
 void mr_claimer_decide_here(struct mr_claimer *c, struct mr_batch *batch);

@@ -396,10 +396,12 @@ bool mr_pipeline_submit(struct mr_pipeline *pipeline, struct mr_batch *batch) {
 
 bool mr_pipeline_ask(struct mr_pipeline *pipeline, struct mr_ask *ask) {
     MR_ASSERT(ask->done != NULL);
-    if (!mr_ring_push_shared(pipeline->sequencer.asks, ask)) {
+    bool elsewhere = ask->kind == MR_ASK_SEEN && pipeline->plan->streams[ask->stream].claimed;
+    struct mr_ring *asks = elsewhere ? pipeline->claimer.asks : pipeline->sequencer.asks;
+    if (asks == NULL || !mr_ring_push_shared(asks, ask)) {
         return false;
     }
-    mr_event_count_signal(&pipeline->sequencer.wake);
+    mr_event_count_signal(elsewhere ? &pipeline->claimer.wake : &pipeline->sequencer.wake);
     return true;
 }
 

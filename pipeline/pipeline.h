@@ -97,10 +97,14 @@ struct mr_ask {
     struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
     uint64_t seq; /* the cut: everything up to this bundle is in the answer */
     bool closed;  /* the pipeline was closed before it could answer */
-    enum mr_status status; /* CHECKPOINT: MR_OK when it is complete; seq is its bundle */
+    /* CHECKPOINT: MR_OK when it is complete; seq is its bundle. SEEN of a stream with a shared store: MR_AGAIN: it cannot
+     * be asked now, or not believed. */
+    enum mr_status status;
     uint64_t number;       /* CHECKPOINT: of its manifest */
     void *checkpoint;      /* the pipeline's own */
     struct mr_ask *next;   /* likewise */
+    struct mr_ask *previous;
+    struct mr_claim_look look;
     bool seen;    /* SEEN */
     int64_t seen_from_ms;
     int64_t seen_to_ms;

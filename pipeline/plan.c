@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "config/change.h"
+#include "sink/redis_sink.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -282,6 +283,12 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
             add_line(&sum, MR_CLAIMS_BYTES_MAX + MR_CLAIM_BATCHES_BYTES_MAX, "claims of %.*s under way",
                      (int)name.len, (const char *)name.ptr);
         }
+    }
+    for (uint32_t i = 0; i < config->sink_count; i++) {
+        const struct mr_bytes name = config->sinks[i].name;
+        uint64_t nodes = config->stores[config->sinks[i].store].node_count;
+        add_line(&sum, MR_SINK_BYTES_MAX + nodes * MR_SINK_PIPELINE_BYTES_MAX, "rows on the way to %.*s", (int)name.len,
+                 (const char *)name.ptr);
     }
     add_line(&sum, config->limits.in_flight_bytes, "requests in flight");
     add_line(&sum, config->http.threads * config->limits.inflated_bytes, "bodies being inflated");

@@ -8,7 +8,6 @@
 
 enum {
     ROWS_MAX = 4096, /* of a batch */
-    BYTES_MAX = 8 << 20,
     KEY_MAX = 2 * MR_KEY_LEN_MAX,
     TARGET_MAX = 1 << 16,
 };
@@ -70,7 +69,7 @@ static enum mr_status open_redis(struct mr_sink_worker *w, uint32_t index, const
         .prefix = w->sink->prefix,
         .ttl_ms = w->sink->ttl_ms,
         .rows_max = ROWS_MAX,
-        .bytes_max = BYTES_MAX,
+        .bytes_max = MR_SINK_BYTES_MAX,
     };
     return mr_redis_sink_open(&options, &w->redis, error);
 }

@@ -328,6 +328,7 @@ struct mr_claimer_store {
     struct mr_epoch epoch; /* that the data directory remembers */
     struct mr_assertion assertion;
     uint64_t horizon_ms; /* the longest of its streams */
+    struct mr_ask *looking; /* questions under way */
     char reason[256];   /* under the claimer's lock */
     _Atomic uint32_t state; /* enum mr_watch_state; relaxed: for pages */
     struct mr_claims_stats stats; /* under the claimer's lock */
@@ -338,6 +339,7 @@ struct mr_claimer {
     struct mr_event_count wake;
     struct mr_ring *in;  /* batches that are in the log, from the sequencer */
     struct mr_ring *out; /* decided ones, to the sequencer */
+    struct mr_ring *asks; /* questions after ids, from any thread */
     struct mr_batch *held_first; /* decided, the ring has no room */
     struct mr_batch *held_last;
     uint32_t held;    /* so many */

@@ -16,6 +16,7 @@ struct mr_cli {
     const char *rule; /* --rule; NULL: all */
     const char *stream; /* --stream; NULL: the only one */
     const char *into; /* --into; NULL: a temporary store */
+    bool sinks;       /* --sinks: results go to the rules' sinks, too */
     const char **operands;
     int operand_count;
 };

@@ -26,6 +26,7 @@ static const char usage[] =
     "      --rule NAME                       of this rule only\n"
     "      --stream NAME                     the input is of this stream (where there are several)\n"
     "      --into FILE                       keep the results in a SQLite file as well\n"
+    "      --sinks                           and carry them to the rules' sinks, over what is there\n"
     "      --json                            the summary as one JSON line on stderr\n"
     "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
     "  millrace log repair DIR [LSN]         move what is damaged out of the way; from LSN on it is needed\n"
@@ -113,9 +114,11 @@ static bool take_option(char **argv, int argc, int *i, struct mr_cli *cli) {
     }
     bool json = strcmp(argv[*i], "--json") == 0;
     bool csv = strcmp(argv[*i], "--csv") == 0;
+    bool sinks = strcmp(argv[*i], "--sinks") == 0;
     cli->json = cli->json || json;
     cli->csv = cli->csv || csv;
-    return json || csv;
+    cli->sinks = cli->sinks || sinks;
+    return json || csv || sinks;
 }
 
 static int dispatch(int argc, char **argv, struct mr_cli *cli) {

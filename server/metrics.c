@@ -64,6 +64,20 @@
     X(COUNTER, "millrace_store_timeouts_total", "Of them, because a reply did not come.",          \
       c->redis.timeouts)
 
+/* s: struct mr_sink_stats */
+#define SINK_METRICS(X)                                                                            \
+    X(GAUGE, "millrace_sink_lag_rows", "Panes that have not arrived at the sink.", s->lag_rows)    \
+    X(GAUGE, "millrace_sink_copying", "1: all rows are copied first.", (uint64_t)s->copying)       \
+    X(GAUGE, "millrace_sink_failing", "1: the sink is away or refuses; see the log.",              \
+      (uint64_t)(s->failing_since_ms != 0))                                                        \
+    X(COUNTER, "millrace_sink_rows_total", "Rows that the sink took.", s->applied)                 \
+    X(COUNTER, "millrace_sink_rows_there_total", "Rows it had already, or newer ones.",            \
+      s->there_already)                                                                            \
+    X(COUNTER, "millrace_sink_rows_refused_total",                                                 \
+      "Rows given up: a key of somebody else, or a later epoch.", s->refused)                      \
+    X(COUNTER, "millrace_sink_errors_total", "Answers that were errors, and connections that broke.", s->errors) \
+    X(COUNTER, "millrace_sink_reconnects_total", "Connections made again.", s->reconnects)
+
 /* r: struct mr_rule_stats */
 #define RULE_METRICS(X)                                                                            \
     X(COUNTER, "millrace_rule_overflow_events_total",                                              \
@@ -256,6 +270,26 @@ static void write_stores(struct scrape *scrape) {
 #undef X
 }
 
+static void write_sinks(struct scrape *c) {
+    struct mr_sink_stats sinks[MR_SINKS_MAX];
+    uint32_t count = mr_sinks_count(c->server->sinks);
+    for (uint32_t i = 0; i < count; i++) {
+        mr_sinks_stats(c->server->sinks, i, &sinks[i]);
+    }
+    if (count == 0) {
+        return;
+    }
+#define X(kind, metric, about, number)                                                             \
+    family(c, MR_EXPOSE_##kind, metric, about);                                                    \
+    for (uint32_t i = 0; i < count; i++) {                                                         \
+        const struct mr_sink_stats *s = &sinks[i];                                                 \
+        struct mr_label label = {"sink", s->name};                                                 \
+        SAMPLE(c->e, &label, 1, number);                                                           \
+    }
+    SINK_METRICS(X)
+#undef X
+}
+
 static void write_outcomes(struct scrape *c) {
     family(c, MR_EXPOSE_COUNTER, "millrace_rule_events_total",
            "What became of accepted events in a rule.");
@@ -440,6 +474,7 @@ void mr_route_metrics(struct mr_request *request, struct mr_response *response) 
     write_streams(c);
     write_rules(c);
     write_stores(c);
+    write_sinks(c);
     write_server(c);
     write_duplicate_ages(c);
     write_log(c);

@@ -15,6 +15,7 @@
 #include "server/cli.h"
 #include "server/input.h"
 #include "server/rows.h"
+#include "server/run_sinks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@ enum {
     ERRORS_SAID = 10,    /* rejected events told one by one */
     OUT_BYTES = 1 << 20, /* of output written at once */
     PROGRESS_NS = 100 * 1000 * 1000,
+    OUTBOX_PANES_MAX = 1000000, /* what sinks may be behind before all is copied */
 };
 
 struct run {
@@ -37,6 +39,7 @@ struct run {
     struct mr_results_rule *results_rules;
     struct mr_results *results;
     struct mr_pipeline *pipeline;
+    struct mr_run_sinks sinks;
     struct mr_decoder *decoder;
     char directory[64]; /* temporary; empty with --into */
     char store[4096];
@@ -103,7 +106,7 @@ static enum mr_status open_store(struct run *run) {
         .rules = run->results_rules,
         .rule_count = run->plan->rule_count,
         .sync = false,
-        .outbox_panes_max = 1,
+        .outbox_panes_max = run->cli->sinks ? OUTBOX_PANES_MAX : 1,
     };
     return mr_results_sqlite_open(&options, &run->results, &run->error);
 }
@@ -127,6 +130,9 @@ static enum mr_status open_run(struct run *run) {
                             mr_decoder_open(MR_DECODE_AUTO, &run->decoder) != MR_OK)) {
         status = mr_error_set(&run->error, MR_NO_MEMORY, "cannot start the pipeline");
     }
+    if (status == MR_OK && run->cli->sinks) {
+        status = mr_run_sinks_open(&run->sinks, run->plan, run->results_rules, run->results, &run->error);
+    }
     return status;
 }
 
@@ -137,6 +143,7 @@ static void close_run(struct run *run) {
         mr_pipeline_stop(run->pipeline);
     }
     mr_pipeline_close(run->pipeline);
+    mr_run_sinks_close(&run->sinks);
     mr_results_close(run->results);
     mr_decoder_close(run->decoder);
     mr_free(run->results_rules);
@@ -436,7 +443,7 @@ static bool take_stored(void *ctx, const struct mr_pane *pane) {
 }
 
 static enum mr_status print_rule(struct run *run, struct mr_results_reader *reader, uint32_t rule) {
-    struct printer p = {.run = run, .view = {&run->plan->rules[rule], MR_ROWS_METRICS_ALL}};
+    struct printer p = {.run = run, .view = {.rule = &run->plan->rules[rule], .metrics = MR_ROWS_METRICS_ALL}};
     mr_buf_init(&p.out, 64 << 20);
     if (mr_rows_fold_init(&p.fold, p.view.rule, print_row, &p) != MR_OK) {
         return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory printing results");
@@ -510,6 +517,7 @@ static enum mr_status run_all(struct run *run, uint32_t only) {
         status = print_results(run, only);
     }
     if (status == MR_OK) {
+        mr_run_sinks_wait(&run->sinks);
         print_summary(run);
     }
     return status;

@@ -68,6 +68,12 @@ static void look(const struct mr_request *request, struct mr_response *response,
         mr_reply_not_asked(response, status);
         return;
     }
+    if (ask.status == MR_AGAIN || ask.status == MR_BUSY) {
+        response->retry_after_s = 1;
+        mr_problem(response, 503, "stream `%s`: the shared store of ids is away or cannot be believed now (see /readyz)",
+                   mr_quote(config->name).text);
+        return;
+    }
     write_answer(request, response, &ask);
 }
 
@@ -79,11 +85,6 @@ void mr_route_seen(struct mr_request *request, struct mr_response *response) {
     const struct mr_config_stream *config = &request->server->config->streams[stream];
     if (config->id_parts == 0 || config->dedup.mode == MR_CONFIG_NONE) {
         mr_problem(response, 404, "stream `%s` remembers no ids: its dedup mode is none",
-                   mr_quote(config->name).text);
-        return;
-    }
-    if (config->dedup.mode == MR_CONFIG_REDIS) {
-        mr_problem(response, 501, "stream `%s`: whether an id was seen is not asked of the shared store in this version",
                    mr_quote(config->name).text);
         return;
     }

@@ -9,8 +9,10 @@
 #include "base/check.h"
 #include "base/report.h"
 #include "pipeline/data.h"
+#include "pipeline/sinks.h"
 #include "server/cli.h"
 #include "server/server.h"
+#include "server/transport.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -22,15 +24,18 @@
 #include <time.h>
 
 enum {
-    OUTBOX_PANES_MAX = 1000000, /* kept for later readers of the outbox while there are none */
+    OUTBOX_PANES_MAX = 1000000, /* what sinks may be behind before all is copied; kept for later ones, too */
     DRAIN_MS = 30 * 1000,
+    SINKS_MS = 5 * 1000, /* for sinks that work to take the last results; the others get them at the next start */
 };
 
 struct process {
     struct mr_config *config;
     struct mr_redis_transport *transports[MR_STORES_MAX]; /* by store of the configuration */
+    struct mr_redis_transport *sink_transports[MR_SINKS_MAX];
     struct mr_data data;
     struct mr_pipeline *pipeline;
+    struct mr_sinks *sinks;
     struct mr_server *server;
 };
 
@@ -75,14 +80,11 @@ static void close_results(void *ctx, struct mr_results *results) {
 static enum mr_status open_transports(struct process *p, struct mr_error *error) {
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; status == MR_OK && i < p->config->store_count; i++) {
-        const struct mr_config_store *s = &p->config->stores[i];
-        struct mr_redis_tls tls = {
-            .on = s->tls,
-            .ca_file = s->tls_ca_file.len > 0 ? (const char *)s->tls_ca_file.ptr : NULL,
-            .cert_file = s->tls_cert_file.len > 0 ? (const char *)s->tls_cert_file.ptr : NULL,
-            .key_file = s->tls_key_file.len > 0 ? (const char *)s->tls_key_file.ptr : NULL,
-        };
-        status = mr_hiredis_open(&tls, &p->transports[i], error);
+        status = mr_transport_open(&p->config->stores[i], &p->transports[i], error);
+    }
+    for (uint32_t i = 0; status == MR_OK && i < p->config->sink_count; i++) {
+        const struct mr_config_store *store = &p->config->stores[p->config->sinks[i].store];
+        status = mr_transport_open(store, &p->sink_transports[i], error);
     }
     return status;
 }
@@ -108,6 +110,25 @@ static enum mr_status open_pipeline(struct process *p, struct mr_error *error) {
     enum mr_status status = mr_data_pipeline(&p->data, &p->pipeline, error);
     if (status == MR_OK && mr_pipeline_start(p->pipeline) != MR_OK) {
         status = mr_error_set(error, MR_NO_MEMORY, "cannot start the pipeline's threads");
+    }
+    return status;
+}
+
+static enum mr_status open_sinks(struct process *p, struct mr_error *error) {
+    if (p->config->sink_count == 0) {
+        return MR_OK;
+    }
+    struct mr_sinks_options options = {
+        .plan = p->data.plan,
+        .results_rules = p->data.results_rules,
+        .results = p->data.results,
+        .transports = p->sink_transports,
+        .clock = mr_clock_system(),
+        .dir = &p->data.dir,
+    };
+    enum mr_status status = mr_sinks_open(&options, &p->sinks, error);
+    if (status == MR_OK && mr_sinks_start(p->sinks) != MR_OK) {
+        status = mr_error_set(error, MR_NO_MEMORY, "cannot start the threads of sinks");
     }
     return status;
 }
@@ -160,6 +181,7 @@ static enum mr_status open_server(struct process *p, struct mr_error *error) {
         .pipeline = p->pipeline,
         .results = p->data.results,
         .datadir = &p->data.dir,
+        .sinks = p->sinks,
         .clock = mr_clock_system(),
     };
     enum mr_status status = mr_server_open(&options, &p->server, error);
@@ -195,18 +217,47 @@ static enum mr_status watch(struct process *p, const sigset_t *set, struct mr_er
     }
 }
 
-static void shut_down(struct process *p) {
+static bool sinks_have_work(struct process *p) {
+    for (uint32_t i = 0; i < mr_sinks_count(p->sinks); i++) {
+        struct mr_sink_stats stats;
+        mr_sinks_stats(p->sinks, i, &stats);
+        if (!mr_sinks_idle(p->sinks, i) && stats.failing_since_ms == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void drain_sinks(struct process *p, const sigset_t *set) {
+    uint64_t until_ns = mr_clock_mono_ns(mr_clock_system()) + (uint64_t)SINKS_MS * 1000000;
+    mr_sinks_flush(p->sinks);
+    while (sinks_have_work(p) && mr_clock_mono_ns(mr_clock_system()) < until_ns) {
+        if (is_stop(wait_signal(set, 10))) {
+            break; /* told twice */
+        }
+    }
+    mr_sinks_stop(p->sinks);
+}
+
+static void shut_down(struct process *p, const sigset_t *set) {
     if (p->server != NULL) {
         mr_server_drain(p->server, DRAIN_MS);
     }
     if (p->pipeline != NULL) {
         mr_pipeline_stop(p->pipeline);
     }
+    if (p->sinks != NULL) {
+        drain_sinks(p, set);
+    }
     mr_server_close(p->server);
+    mr_sinks_close(p->sinks);
     mr_pipeline_close(p->pipeline);
     mr_data_close(&p->data);
     for (uint32_t i = 0; i < MR_STORES_MAX; i++) {
         mr_redis_transport_finish(p->transports[i]);
+    }
+    for (uint32_t i = 0; i < MR_SINKS_MAX; i++) {
+        mr_redis_transport_finish(p->sink_transports[i]);
     }
     mr_config_close(p->config);
 }
@@ -215,6 +266,9 @@ static enum mr_status run_process(struct process *p, const sigset_t *set, struct
     enum mr_status status = open_data(p, error);
     if (status == MR_OK) {
         status = open_pipeline(p, error);
+    }
+    if (status == MR_OK) {
+        status = open_sinks(p, error);
     }
     if (status == MR_OK) {
         status = wait_live(p, set, error);
@@ -240,7 +294,7 @@ int mr_cli_serve(const struct mr_cli *cli) {
         _Exit(error.status == MR_FULL || error.status == MR_MISMATCH ? MR_EXIT_CONFIG
                                                                      : MR_EXIT_FAILURE);
     }
-    shut_down(&p);
+    shut_down(&p, &set);
     if (status != MR_OK && status != MR_CLOSED) {
         return mr_cli_failed(&error);
     }

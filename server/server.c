@@ -36,6 +36,7 @@ enum mr_status mr_server_open(const struct mr_server_options *options, struct mr
     server->pipeline = options->pipeline;
     server->results = options->results;
     server->datadir = options->datadir;
+    server->sinks = options->sinks;
     server->clock = options->clock;
     server->started_ms = mr_clock_wall_ms(options->clock);
     enum mr_status status = mr_http_open(server, &server->http, error);

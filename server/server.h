@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "pipeline/datadir.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/sinks.h"
 #include "sink/results.h"
 
 #define MR_ROUTES_MAX 64
@@ -30,6 +31,7 @@ struct mr_server {
     struct mr_pipeline *pipeline;
     struct mr_results *results;
     const struct mr_datadir *datadir;
+    struct mr_sinks *sinks; /* NULL: none */
     struct mr_clock *clock;
     struct mr_http *http;
     int64_t started_ms;
@@ -50,6 +52,7 @@ struct mr_server_options {
     struct mr_pipeline *pipeline;
     struct mr_results *results;
     const struct mr_datadir *datadir;
+    struct mr_sinks *sinks; /* NULL: none */
     struct mr_clock *clock;
 };
 

@@ -64,6 +64,16 @@ enum mr_status mr_results_read_outbox(struct mr_results_reader *reader, uint64_t
     return reader->results->ops->read_outbox(reader, after_id, visit, ctx, error);
 }
 
+enum mr_status mr_results_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
+                                     struct mr_error *error) {
+    return reader->results->ops->read_state(reader, ret, error);
+}
+
+enum mr_status mr_results_read_open_from(struct mr_results_reader *reader, uint32_t rule,
+                                         int64_t *ret_ms, struct mr_error *error) {
+    return reader->results->ops->read_open_from(reader, rule, ret_ms, error);
+}
+
 void mr_results_close(struct mr_results *results) {
     if (results != NULL) {
         results->ops->close(results);

@@ -16,13 +16,15 @@
  *                     _key BLOB, _state BLOB; primary key (window_start_ms, _key) without rowid
  *                 table panes: id INTEGER PRIMARY KEY (order), rule, window_start_ms, window_end_ms, key,
  *                     state, events, revision, timing, final
- *                 table millrace_meta: name, value (format, incarnation, flushed_seq, …)
+ *                 table millrace_meta: name, value (format, incarnation, epoch, flushed_seq, …)
  *                 table "<rule>:<n>": generation n of a rule that is of another one now, put aside; its panes, too, say so
  *
  *             Key columns: TEXT for strings and numbers-as-sent that are not int64, INTEGER for int64
  *             numbers and booleans (0/1), NULL; "(other)" for the overflow group. Metric columns: INTEGER or
  *             REAL, NULL for nothing; an overflowed sum is REAL. Names that SQLite or the store need for
  *             themselves get a prefix: sink/results_sql.h.
+ * Epoch       Wall milliseconds when the store was made or last rewound. Revisions begin again below what they were:
+ *             whoever keeps a copy of rows elsewhere compares (epoch, revision), and the greater one is the newer row.
  * Owner       writer functions: the flusher thread. reader functions: query threads, each with a reader of its
  *             own (WAL mode: readers never wait for the writer nor stop it). Readers are closed before the store.
  * Errors      MR_MISMATCH: another log's store, another format, or another rule shape. MR_NO_SPACE, MR_BUSY,
@@ -33,7 +35,9 @@
  * Invariants  I1 a final row stays final, but by rewind.
  *             I2 a row's revision and flushed_seq never decrease, but by rewind.
  *             I3 ids of the outbox grow in the order of puts and are never used again.
+ *             I4 the epoch grows with each rewind, and changes with nothing else.
  */
+#include "base/clock.h"
 #include "base/pane.h"
 
 struct mr_results;
@@ -77,6 +81,14 @@ struct mr_results_query {
 /* Called for each pane of the outbox after id, in order of ids, until it returns false. numbers is NULL. */
 typedef bool (*mr_results_outbox_visit)(void *ctx, uint64_t id, const struct mr_pane *pane);
 
+/* For whoever follows the outbox from a place it remembers. */
+struct mr_results_state {
+    uint64_t incarnation; /* of the log */
+    uint64_t epoch;
+    uint64_t oldest_id; /* of the panes that are there; newest_id + 1 when there are none */
+    uint64_t newest_id; /* the last one given, whether it is there or not; 0: none was */
+};
+
 struct mr_results_ops {
     enum mr_status (*begin)(struct mr_results *);
     enum mr_status (*put)(struct mr_results *, const struct mr_pane *);
@@ -90,6 +102,9 @@ struct mr_results_ops {
     enum mr_status (*read)(struct mr_results_reader *, const struct mr_results_query *, struct mr_error *);
     enum mr_status (*read_outbox)(struct mr_results_reader *, uint64_t after_id, mr_results_outbox_visit,
                                   void *ctx, struct mr_error *);
+    enum mr_status (*read_state)(struct mr_results_reader *, struct mr_results_state *ret, struct mr_error *);
+    enum mr_status (*read_open_from)(struct mr_results_reader *, uint32_t rule, int64_t *ret_ms,
+                                     struct mr_error *);
     const char *(*error_text)(struct mr_results *);
     void (*close)(struct mr_results *);
 };
@@ -134,6 +149,12 @@ enum mr_status mr_results_read(struct mr_results_reader *reader, const struct mr
 enum mr_status mr_results_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
                                       mr_results_outbox_visit visit, void *ctx,
                                       struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_results_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
+                                     struct mr_error *error) MR_MUST_CHECK;
+/* Every row of the rule whose window starts before *ret_ms is final: so a reader learns of finalize, which puts no
+ * panes. INT64_MAX: all are. It goes back when an older window is put open. */
+enum mr_status mr_results_read_open_from(struct mr_results_reader *reader, uint32_t rule, int64_t *ret_ms,
+                                         struct mr_error *error) MR_MUST_CHECK;
 void mr_results_close(struct mr_results *results); /* NULL is fine */
 
 struct mr_results_sqlite_options {
@@ -143,6 +164,7 @@ struct mr_results_sqlite_options {
     uint32_t rule_count;
     bool sync;              /* synchronous=FULL, else OFF */
     uint64_t outbox_panes_max; /* older panes are pruned; with sinks, never above a sink's cursor; 0: no outbox */
+    struct mr_clock *clock;    /* of epochs; NULL: the system's */
     uint64_t bytes_max;        /* of the file; over it commits fail with MR_NO_SPACE; 0: the disk's bound */
 };
 

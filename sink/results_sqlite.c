@@ -17,6 +17,7 @@ static_assert(MR_TIMING_EARLY == 0 && MR_TIMING_ON_TIME == 1 && MR_TIMING_LATE =
               "mr_results_timings is indexed by enum mr_timing");
 
 static void store_check(const struct mr_results_sqlite *s) {
+    MR_ASSERT(s->kept.epoch <= s->now.epoch);
     MR_ASSERT(s->kept.flushed_seq <= s->now.flushed_seq);
     MR_ASSERT(s->kept.outbox_next <= s->now.outbox_next);
     MR_ASSERT(s->now.outbox_count < s->now.outbox_next);
@@ -262,6 +263,9 @@ static enum mr_status set_meta(struct mr_results_sqlite *s, const char *prefix,
 
 static enum mr_status save_progress(struct mr_results_sqlite *s) {
     enum mr_status status = set_meta(s, "flushed_seq", MR_BYTES(""), (int64_t)s->now.flushed_seq);
+    if (status == MR_OK && s->now.epoch != s->kept.epoch) {
+        status = set_meta(s, "epoch", MR_BYTES(""), (int64_t)s->now.epoch);
+    }
     if (status == MR_OK && s->now.outbox_next != s->kept.outbox_next) {
         status = set_meta(s, "outbox_next", MR_BYTES(""), (int64_t)s->now.outbox_next);
     }
@@ -450,6 +454,7 @@ static enum mr_status sqlite_rewind(struct mr_results *results, uint64_t seq) {
     }
     uncount(s);
     s->now.flushed_seq = seq;
+    s->now.epoch = mr_results_sqlite_next_epoch(s, s->kept.epoch);
     return keep(s);
 }
 
@@ -477,6 +482,8 @@ const struct mr_results_ops mr_results_sqlite_ops = {
     .reader_close = mr_results_sqlite_reader_close,
     .read = mr_results_sqlite_read,
     .read_outbox = mr_results_sqlite_read_outbox,
+    .read_state = mr_results_sqlite_read_state,
+    .read_open_from = mr_results_sqlite_read_open_from,
     .error_text = sqlite_error_text,
     .close = mr_results_sqlite_close,
 };

@@ -7,7 +7,7 @@
  * Idea        What is kept beside the file (flushed_seq, the outbox's end and count, where rows that are not
  *             final begin) is a copy of millrace_meta. It changes with the transaction and goes back with
  *             it: `now` inside, `kept` as committed.
- * Shape       millrace_meta has: format, incarnation, flushed_seq, outbox_next, outbox_count, and for each rule
+ * Shape       millrace_meta has: format, incarnation, epoch, flushed_seq, outbox_next, outbox_count, and for each rule
  *             shape:<rule>, open_from_ms:<rule> and generation:<rule>; of a generation that is aside, with :<n> behind.
  * Threads     The store is the writer's. Readers use path, rules[].rule, in_memory: constant after opening.
  */
@@ -37,6 +37,7 @@ struct mr_results_sqlite_rule {
 };
 
 struct mr_results_progress {
+    uint64_t epoch;
     uint64_t flushed_seq;
     uint64_t outbox_next; /* the next id */
     uint64_t outbox_count; /* panes: fewer than ids where a rewind took some */
@@ -48,6 +49,8 @@ struct mr_results_sqlite {
     const char *path;
     bool in_memory; /* readers share the writer's connection */
     bool in_transaction;
+    uint64_t incarnation;
+    struct mr_clock *clock;
     uint64_t outbox_panes_max;
     struct mr_results_progress now;
     struct mr_results_progress kept;
@@ -78,5 +81,11 @@ enum mr_status mr_results_sqlite_read(struct mr_results_reader *reader,
 enum mr_status mr_results_sqlite_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
                                              mr_results_outbox_visit visit, void *ctx,
                                              struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_results_sqlite_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
+                                            struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_results_sqlite_read_open_from(struct mr_results_reader *reader, uint32_t rule, int64_t *ret_ms,
+                                                struct mr_error *error) MR_MUST_CHECK;
+/* The epoch that begins now, after the last one (0: none). */
+uint64_t mr_results_sqlite_next_epoch(const struct mr_results_sqlite *s, uint64_t last);
 /* Of results_sqlite_open.c: finishes the statements and the connection, frees the store. */
 void mr_results_sqlite_close(struct mr_results *results);

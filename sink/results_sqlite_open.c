@@ -361,11 +361,35 @@ static enum mr_status match_or_create_rule(struct mr_results_sqlite *s,
     return status;
 }
 
+uint64_t mr_results_sqlite_next_epoch(const struct mr_results_sqlite *s, uint64_t last) {
+    int64_t wall_ms = mr_clock_wall_ms(s->clock);
+    uint64_t now = wall_ms > 0 ? (uint64_t)wall_ms : 1;
+    return now > last ? now : last + 1;
+}
+
+/* A new store has none, and neither has one of a version before there were epochs. */
+static enum mr_status make_epoch(struct mr_results_sqlite *s, struct mr_error *error) {
+    struct mr_buf have;
+    mr_buf_init(&have, MR_RESULTS_SQL_BYTES_MAX);
+    enum mr_status status = scalar(s, get_meta, "epoch", MR_BYTES(""), &have, error);
+    mr_buf_finish(&have);
+    if (status != MR_END) {
+        return status;
+    }
+    char text[24];
+    (void)snprintf(text, sizeof text, "%llu",
+                   (unsigned long long)mr_results_sqlite_next_epoch(s, 0)); /* fits */
+    return put_meta(s, "epoch", MR_BYTES(""), mr_bytes_text(text), error);
+}
+
 static enum mr_status make_schema(struct mr_results_sqlite *s, const char *incarnation, bool is_new,
                                   struct mr_error *error) {
     enum mr_status status = explain(s, mr_sqlite_exec(s->db, "BEGIN IMMEDIATE"), error);
     if (status == MR_OK && is_new) {
         status = create_base(s, incarnation, error);
+    }
+    if (status == MR_OK) {
+        status = make_epoch(s, error);
     }
     for (uint32_t i = 0; i < s->rule_count && status == MR_OK; i++) {
         status = match_or_create_rule(s, s->rules[i].rule, error);
@@ -416,10 +440,14 @@ static enum mr_status prepare_all(struct mr_results_sqlite *s, struct mr_error *
 }
 
 static enum mr_status load(struct mr_results_sqlite *s, struct mr_error *error) {
+    int64_t epoch = 0;
     int64_t flushed = 0;
     int64_t next = 0;
     int64_t count = 0;
     enum mr_status status = scalar_int(s, get_meta, "flushed_seq", MR_BYTES(""), &flushed, error);
+    if (status == MR_OK) {
+        status = scalar_int(s, get_meta, "epoch", MR_BYTES(""), &epoch, error);
+    }
     if (status == MR_OK) {
         status = scalar_int(s, get_meta, "outbox_next", MR_BYTES(""), &next, error);
     }
@@ -434,10 +462,15 @@ static enum mr_status load(struct mr_results_sqlite *s, struct mr_error *error) 
     if (status != MR_OK) {
         return status;
     }
-    if (flushed < 0 || count < 0 || next <= count) {
+    if (epoch <= 0 || flushed < 0 || count < 0 || next <= count) {
         return mr_error_set(error, MR_CORRUPT, "%s: millrace_meta was changed", s->path);
     }
-    s->kept = (struct mr_results_progress){(uint64_t)flushed, (uint64_t)next, (uint64_t)count};
+    s->kept = (struct mr_results_progress){
+        .epoch = (uint64_t)epoch,
+        .flushed_seq = (uint64_t)flushed,
+        .outbox_next = (uint64_t)next,
+        .outbox_count = (uint64_t)count,
+    };
     s->now = s->kept;
     return MR_OK;
 }
@@ -454,6 +487,8 @@ static struct mr_results_sqlite *allocate(const struct mr_results_sqlite_options
     s->base.ops = &mr_results_sqlite_ops;
     s->path = path;
     s->in_memory = strcmp(path, ":memory:") == 0;
+    s->incarnation = options->incarnation;
+    s->clock = options->clock != NULL ? options->clock : mr_clock_system();
     s->outbox_panes_max = options->outbox_panes_max;
     s->rule_count = options->rule_count;
     for (uint32_t i = 0; i < options->rule_count; i++) {

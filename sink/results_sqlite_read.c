@@ -198,6 +198,70 @@ enum mr_status mr_results_sqlite_read_outbox(struct mr_results_reader *base, uin
     return status;
 }
 
+/* The numbers of a statement's only row; MR_CORRUPT: one is not there. */
+static enum mr_status read_numbers(struct reader *reader, struct mr_sqlite_stmt *stmt, int count,
+                                   int64_t *ret, struct mr_error *error) {
+    enum mr_status status = mr_sqlite_step(stmt);
+    if (status != MR_OK && status != MR_END) {
+        return explain(reader, status, error);
+    }
+    for (int i = 0; i < count; i++) {
+        if (status == MR_END || mr_sqlite_column_is_null(stmt, i)) {
+            return damaged(reader, MR_BYTES("millrace_meta"), error);
+        }
+        ret[i] = mr_sqlite_column_int(stmt, i);
+    }
+    return MR_OK;
+}
+
+/* One statement, so that all three are of one moment. */
+enum mr_status mr_results_sqlite_read_state(struct mr_results_reader *base,
+                                            struct mr_results_state *ret, struct mr_error *error) {
+    struct reader *reader = reader_of(base);
+    struct mr_sqlite_stmt *stmt = NULL;
+    int64_t numbers[3]; /* epoch, the next id, the oldest: 0 for none */
+    enum mr_status status =
+        mr_sqlite_prepare(reader->db,
+                          "SELECT (SELECT value FROM millrace_meta WHERE name='epoch'),"
+                          "(SELECT value FROM millrace_meta WHERE name='outbox_next'),"
+                          "(SELECT coalesce(min(id),0) FROM panes)",
+                          &stmt);
+    if (status != MR_OK) {
+        return explain(reader, status, error);
+    }
+    status = read_numbers(reader, stmt, 3, numbers, error);
+    mr_sqlite_finish(stmt);
+    if (status != MR_OK) {
+        return status;
+    }
+    if (numbers[0] <= 0 || numbers[1] <= 0 || numbers[2] < 0 || numbers[2] >= numbers[1]) {
+        return damaged(reader, MR_BYTES("millrace_meta"), error);
+    }
+    *ret = (struct mr_results_state){
+        .incarnation = reader->store->incarnation,
+        .epoch = (uint64_t)numbers[0],
+        .oldest_id = (uint64_t)(numbers[2] == 0 ? numbers[1] : numbers[2]),
+        .newest_id = (uint64_t)numbers[1] - 1,
+    };
+    return MR_OK;
+}
+
+enum mr_status mr_results_sqlite_read_open_from(struct mr_results_reader *base, uint32_t rule,
+                                                int64_t *ret_ms, struct mr_error *error) {
+    struct reader *reader = reader_of(base);
+    MR_ASSERT(rule < reader->store->rule_count);
+    struct mr_sqlite_stmt *stmt = NULL;
+    enum mr_status status =
+        mr_sqlite_prepare(reader->db, "SELECT value FROM millrace_meta WHERE name='open_from_ms:'||?", &stmt);
+    if (status != MR_OK) {
+        return explain(reader, status, error);
+    }
+    mr_sqlite_bind_text(stmt, reader->store->rules[rule].rule->name);
+    status = read_numbers(reader, stmt, 1, ret_ms, error);
+    mr_sqlite_finish(stmt);
+    return status;
+}
+
 static void append_row(struct mr_sqlite_stmt *stmt, struct mr_buf *ret) {
     int count = mr_sqlite_column_count(stmt);
     for (int i = 0; i < count; i++) {

@@ -49,7 +49,7 @@ static const struct refuse refuse_yaml[] = {
 static const struct refuse refuse_unknown[] = {
     {"strems: {}\n", "f:1:1: unknown key `strems`; did you mean `streams`?"},
     {"colour: red\n",
-     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
+     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
     {"node: { shrads: 2 }\n", "f:1:9: unknown key `shrads` in node; did you mean `shards`?"},
     {"http:\n  lisen: 1\n", "f:2:3: unknown key `lisen` in http; did you mean `listen`?"},
     {"http: { tls: { cert: x } }\n",
@@ -80,11 +80,11 @@ static const struct refuse refuse_unknown[] = {
     {"node: { \"data\\u0007dir\": x }\n",
      "f:1:9: unknown key `data\\x07dir` in node; did you mean `data_dir`?"},
     {"\"\": 1\n",
-     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
+     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
     {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: 1\n",
      "f:1:1: unknown key "
      "`aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...`; expected one of "
-     "node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
+     "node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
     {"\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
@@ -93,20 +93,22 @@ static const struct refuse refuse_unknown[] = {
      "`\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6...`;"
-     " expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
+     " expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
 };
 
 /* Names that this version does not have. */
 static const struct refuse refuse_later[] = {
     {"results: { retain: 30d }\n", "f:1:1: `results`: known, not in this version"},
-    {"sinks: {}\n", "f:1:1: `sinks`: known, not in this version"},
     {"http: { redirects: true }\n", "f:1:9: `redirects`: known, not in this version"},
     {TOKEN("quota: 1"), "f:1:24: `quota`: known, not in this version"},
     {"stores: { m: { type: postgres } }\n", "f:1:22: `type: postgres`: known, not in this version"},
     {"stores: { m: { type: clickhouse } }\n", "f:1:22: `type: clickhouse`: known, not in this version"},
     {STREAM("watermark: { source: source }"), "f:1:46: `source`: known, not in this version"},
     {RULE("from: s, where: price > 0"), "f:2:24: `where`: known, not in this version"},
-    {RULE(FULL ", sinks: [x]"), "f:2:69: `sinks`: known, not in this version"},
+    {"sinks: { l: { type: postgres } }\n", "f:1:21: `type: postgres`: known, not in this version"},
+    {"sinks: { l: { type: clickhouse } }\n", "f:1:21: `type: clickhouse`: known, not in this version"},
+    {"sinks: { l: { type: kafka } }\n", "f:1:21: `type: kafka`: known, not in this version"},
+    {"sinks: { l: { type: http } }\n", "f:1:21: `type: http`: known, not in this version"},
     {"streams: { s: { id: i, time: t }, u: { id: i, time: t } }\nrules: { r: { from: [s, u] } }\n",
      "f:2:21: `from` with several streams: known, not in this version"},
     {RULE("from: s, window: { type: sliding, size: 1m, every: 1s }"),
@@ -537,7 +539,7 @@ static const struct refuse refuse_environment[] = {
      "f:1:17: `shards: 2\\x0ahttp: { threads: 3 }`; expected auto, or 1 to 64"},
     {"node: { id: \"${BINARY}\" }\n", "f:1:13: environment variable `BINARY` is not UTF-8 text"},
     {"\"${NAME}\": 1\n",
-     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, streams, rules"},
+     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
     {"node: { id: ${MISSING:-other} }\n",
      "f:1:14: not YAML: while parsing a flow mapping, did not find expected ',' or '}' (inside { } "
      "or [ ], quote \"${...}\")"},

@@ -11,6 +11,11 @@
 #define NODES(list)    STORE("type: redis, nodes: " list)
 #define SHARED         "node: { id: a }\n" CLUSTER("name: c, secret: " SECRET) NODES("[h]")
 #define CLAIMING(more) STREAM("dedup: { mode: redis" more " }")
+#define SINKS(list)    "sinks: { " list " }\n"
+#define LIVE           "type: redis, store: main"
+#define RULES(keys)                                                                                \
+    "streams: { s: { id: i, time: t } }\n"                                                         \
+    "rules: { r: { from: s, window: { size: 1m }, metrics: { n: count }, " keys " } }\n"
 
 /* Stores. */
 static const struct refuse refuse_stores[] = {
@@ -188,4 +193,52 @@ static const struct refuse refuse_shared[] = {
      "f:4:57: `outage`: only mode redis has one"},
     {SHARED STREAM("dedup: { mode: none, store: main }"),
      "f:4:54: `store`: it means nothing with mode none"},
+    {"log: { retain: 1h }\n" SHARED CLAIMING(", store: main, horizon: 2h"),
+     "f:1:16: `log.retain` 1h is less than `streams.s.dedup.horizon` 2h; expected at least as much: claims that Redis "
+     "has lost are asserted again from the log"},
+    {SHARED CLAIMING(", store: main, horizon: 3d"),
+     "f:4:77: `log.retain` 2d is less than `streams.s.dedup.horizon` 3d; expected at least as much: claims that Redis "
+     "has lost are asserted again from the log"},
+};
+
+/* Sinks, and rules that name them. */
+static const struct refuse refuse_sinks[] = {
+    {"sinks: [a]\n", "f:1:8: `sinks`: found a list; expected a mapping"},
+    {SINKS("L: {}"),
+     "f:1:10: `L` is no name; expected a-z 0-9 _ -, not beginning with 0-9 or -, at most 64"},
+    {SINKS("l: {}"), "f:1:10: `l` lacks `type`; expected redis"},
+    {SINKS("l: { type: redis }"), "f:1:10: `l` lacks `store`; expected the name of a store"},
+    {SINKS("l: { type: rdis }"), "f:1:21: `type: rdis`; expected redis; did you mean `redis`?"},
+    {SINKS("l: { type: redis, store: main }"),
+     "f:1:35: `main` is no store; expected one of those under `stores`"},
+    {NODES("[h]") SINKS("l: { type: redis, store: mian }"),
+     "f:2:35: `mian` is no store; did you mean `main`?"},
+    {NODES("[h]") SINKS("l: { type: redis, store: [main] }"),
+     "f:2:35: `store`: found a list; expected the name of a store"},
+    {NODES("[h]") SINKS("l: { " LIVE ", prefx: a }"),
+     "f:2:41: unknown key `prefx` in sinks.NAME; did you mean `prefix`?"},
+    {NODES("[h]") SINKS("l: { " LIVE ", url: a }"),
+     "f:2:41: unknown key `url` in sinks.NAME; expected one of type, store, prefix, ttl"},
+    {NODES("[h]") SINKS("l: { " LIVE ", prefix: \"\" }"),
+     "f:2:49: `prefix`: no value; expected a text without spaces"},
+    {NODES("[h]") SINKS("l: { " LIVE ", prefix: a b }"),
+     "f:2:49: `prefix: a b`; expected a text without spaces"},
+    {NODES("[h]") SINKS("l: { " LIVE ", ttl: 999ms }"),
+     "f:2:46: `ttl: 999ms`; expected off, or a duration, 1s to 3650d"},
+    {NODES("[h]") SINKS("l: { " LIVE ", ttl: 3651d }"),
+     "f:2:46: `ttl: 3651d`; expected off, or a duration, 1s to 3650d"},
+    {RULES("sinks: [live]"), "f:2:77: `live` is no sink; expected one of those under `sinks`"},
+    {NODES("[h]") SINKS("live: { " LIVE " }") RULES("sinks: [lvie]"),
+     "f:4:77: `lvie` is no sink; did you mean `live`?"},
+    {NODES("[h]") SINKS("live: { " LIVE " }") RULES("sinks: [live, live]"),
+     "f:4:83: `live` is here twice"},
+    {NODES("[h]") SINKS("live: { " LIVE " }") RULES("sinks: {}"),
+     "f:4:76: `sinks`: found a mapping; expected a sink, or a list of up to 8 such as [live]"},
+    {NODES("[h]") SINKS("live: { " LIVE " }") RULES("sinks: [a, b, c, d, e, f, g, h, i]"),
+     "f:4:76: `sinks`: a list of 9; expected a sink, or a list of up to 8 such as [live]"},
+    {NODES("[h]") SINKS("live: { " LIVE " }") RULES("sinks: "),
+     "f:4:77: `sinks`: no value; expected a sink, or a list of up to 8 such as [live]"},
+    {NODES("[h]") SINKS("a: { " LIVE " }, b: { " LIVE " }, c: { " LIVE " }, d: { " LIVE " }, e: { " LIVE
+                        " }, f: { " LIVE " }, g: { " LIVE " }, h: { " LIVE " }, i: { " LIVE " }"),
+     "f:2:274: `sinks`: more than 8 of them"},
 };

@@ -23,6 +23,9 @@
 #define CLAIMING(more) STORES("a", "b", "n", "c") STREAM(REDIS(more))
 #define RULE(keys)                                                                                 \
     "streams: { s: { id: i, time: t }, u: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
+#define SINKS                                                                                      \
+    "stores: { m: { type: redis, nodes: [h] } }\n"                                                 \
+    "sinks: { l: { type: redis, store: m }, k: { type: redis, store: m } }\n"
 #define FROM_S "from: s, window: { size: 1m }, metrics: { n: count }"
 
 /* One setting differs: what that does to stream or rule 0. text: it is refused with these words. */
@@ -143,8 +146,10 @@ static const struct change changes[] = {
     {MR_SCOPE_DEDUP, "layout", CLAIMING("a"), CLAIMING("b, layout: key, horizon: 1h"), MR_CHANGE_ANEW,
      NULL},
     {MR_SCOPE_DEDUP, "outage", CLAIMING("a"), CLAIMING("a, outage: hold"), MR_CHANGE_LIVE, NULL},
-    {MR_SCOPE_DEDUP, "outage", CLAIMING("a, outage: local, ids: 5"), CLAIMING("a"), MR_CHANGE_LIVE,
+    {MR_SCOPE_DEDUP, "outage", CLAIMING("a, outage: local, ids: 5"), CLAIMING("a"), MR_CHANGE_ANEW,
      NULL},
+    {MR_SCOPE_DEDUP, "outage", CLAIMING("a, outage: hold"), CLAIMING("a, outage: local"),
+     MR_CHANGE_ANEW, NULL},
     {MR_SCOPE_DEDUP, "outage", CLAIMING("a, layout: key"), CLAIMING("a, outage: local"),
      MR_CHANGE_ANEW, NULL},
     {MR_SCOPE_DEDUP, "ids", CLAIMING("a, outage: local"), CLAIMING("a, outage: local, ids: 5"),
@@ -199,6 +204,9 @@ static const struct change changes[] = {
      MR_CHANGE_LIVE, NULL},
     {MR_SCOPE_GROUPS, "when_full", RULE(FROM_S), RULE(FROM_S ", groups: { when_full: drop }"),
      MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_RULE, "sinks", RULE(FROM_S), SINKS RULE(FROM_S ", sinks: l"), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_RULE, "sinks", SINKS RULE(FROM_S ", sinks: [l]"), SINKS RULE(FROM_S ", sinks: [k, l]"),
+     MR_CHANGE_NONE, NULL},
 };
 
 enum { CHANGES = sizeof changes / sizeof changes[0] };

@@ -256,6 +256,9 @@ static enum mr_change model_stream(const uint8_t *before, const uint8_t *now) {
     if (now[MODE] == REDIS && (before[STORE] != now[STORE] || before[LAYOUT] != now[LAYOUT])) {
         return MR_CHANGE_ANEW;
     }
+    if (now[MODE] == REDIS && has_table(before) != has_table(now)) {
+        return MR_CHANGE_ANEW;
+    }
     bool differs = false;
     for (int k = 0; k < STREAM_SETTINGS; k++) {
         bool counts = true;

@@ -21,6 +21,8 @@
 #define STREAM(more)   "streams: { s: { id: i, time: t, " more " } }\n"
 #define RULE(keys)     "streams: { s: { id: i, time: t } }\nrules: { r: { " keys " } }\n"
 #define STORE(nodes)   "stores: { main: { type: redis, nodes: " nodes " } }\n"
+#define SINK(keys)                                                                                 \
+    STORE("[h]") "sinks: { live: { type: redis, store: main" keys " } }\n"
 #define SHARED         "node: { id: a }\ncluster: { name: c-1, secret: '16 bytes or more' }\n"
 #define CLAIMING(more) STREAM("dedup: { mode: redis, store: " more " }")
 #define FULL           "from: s, window: { size: 1m }, metrics: { n: count }"
@@ -169,6 +171,19 @@ static const struct accept must_accept[] = {
     {SHARED "stores: { a: { type: redis, nodes: [h] }, b: { type: redis, nodes: [h], password: "
             "sesame } }\n" CLAIMING("b"),
      "      store: b\n"},
+    {SINK(""), "sinks:\n  live:\n    type: redis\n    store: main\n    prefix: \"millrace:node-1:\"\n"
+               "    ttl: 7d\nstreams:\n"},
+    {SINK("") "node: { id: n2 }\n", "    prefix: \"millrace:n2:\"\n"},
+    {SINK(", prefix: x, ttl: off"), "    prefix: x\n    ttl: off\n"},
+    {SINK(", prefix: \"{a}:$$\", ttl: 1s"), "    prefix: \"{a}:$$\"\n    ttl: 1s\n"},
+    {"sinks: { live: { store: main, type: redis } }\n" STORE("[h]"), "    store: main\n"},
+    {"sinks: {}\n", "checkpoint:\n  every: 30s\nstreams:\n"},
+    {SINK("") RULE(FULL ", sinks: live"), "    sinks: [live]\n"},
+    {SINK("") RULE(FULL ", sinks: [live]"), "      when_full: other\n    sinks: [live]\n"},
+    {SINK("") RULE(FULL ", sinks: []"), "      when_full: other\n"},
+    {"sinks: { b: { type: redis, store: main }, a: { type: redis, store: main } }\n" STORE("[h]")
+         RULE(FULL ", sinks: [a, b]"),
+     "    sinks: [a, b]\n"},
 };
 
 static void accepts(void **state_) {

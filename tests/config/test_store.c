@@ -5,6 +5,7 @@
  * 1. What is wrong is refused with the right words at the right place (refuse_store.h); counts at both sides of bounds.
  * 2. Secrets come from files as they are, and stand in nothing printed and in no message.
  * 3. The example of a cluster takes what differs from the environment.
+ * 4. Sinks have what they say, a cluster or not, and are no part of the state.
  *
  * What is printed: test_config.c; the state: test_state.c; changes: test_change.c.
  */
@@ -15,6 +16,7 @@
 
 REFUSES(stores)
 REFUSES(shared)
+REFUSES(sinks)
 
 static void stores_are_what_they_say(void **state_) {
     (void)state_;
@@ -65,6 +67,48 @@ static void stores_are_what_they_say(void **state_) {
         assert_int_equal(mr_config_keeps_ids(s), mode != MR_CONFIG_NONE && mode != MR_CONFIG_REDIS);
     }
     mr_config_close(c);
+}
+
+static void sinks_are_what_they_say(void **state_) {
+    (void)state_;
+    struct mr_config *c = parse(
+        RULES("sinks: [b, a]") "stores: { x: { type: redis, nodes: [h] }, y: { type: redis, nodes: [h] } }\n"
+                               "sinks: { a: { type: redis, store: y }, b: { type: redis, store: x, "
+                               "prefix: \"p{q}\", ttl: 90s },\n"
+                               "  c: { type: redis, store: x, ttl: off } }\nnode: { id: n7 }\n");
+    assert_int_equal(c->cluster.name.len, 0);
+    assert_int_equal(c->sink_count, 3);
+    assert_text(c->sinks[0].name, "a");
+    assert_text(c->sinks[0].prefix, "millrace:n7:");
+    assert_int_equal(c->sinks[0].store, 1);
+    assert_int_equal(c->sinks[0].ttl_ms, INT64_C(604800000));
+    assert_text(c->sinks[1].prefix, "p{q}");
+    assert_int_equal(c->sinks[1].store, 0);
+    assert_int_equal(c->sinks[1].ttl_ms, 90000);
+    assert_int_equal(c->sinks[2].ttl_ms, INT64_MAX);
+    assert_int_equal(c->rules[0].sink_count, 2);
+    assert_int_equal(c->rules[0].sinks[0], 1);
+    assert_int_equal(c->rules[0].sinks[1], 0);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(mr_config_rule_has_sink(&c->rules[0], i), i < 2);
+    }
+    mr_config_close(c);
+}
+
+static void sinks_are_no_state(void **state_) {
+    (void)state_;
+    static const char *const yamls[] = {RULES("sinks: l") NODES("[h]") SINKS("l: { " LIVE " }"),
+                                        RULES("allowed_lateness: 5m")};
+    struct mr_buf texts[2];
+    for (int i = 0; i < 2; i++) {
+        struct mr_config *c = parse(yamls[i]);
+        mr_buf_init(&texts[i], PRINT_MAX);
+        mr_config_print_state(c, &texts[i]);
+        mr_config_close(c);
+    }
+    assert_true(mr_bytes_equal(mr_buf_bytes(&texts[0]), mr_buf_bytes(&texts[1])));
+    mr_buf_finish(&texts[0]);
+    mr_buf_finish(&texts[1]);
 }
 
 /* The one that needs the most from outside says what it takes, and comes up without it. */
@@ -282,6 +326,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_stores),
         cmocka_unit_test(refuses_shared),
+        cmocka_unit_test(refuses_sinks),
+        cmocka_unit_test(sinks_are_what_they_say),
+        cmocka_unit_test(sinks_are_no_state),
         cmocka_unit_test(stores_are_what_they_say),
         cmocka_unit_test(the_cluster_example_takes_the_environment),
         cmocka_unit_test(counts_of_stores_are_bounded),

@@ -219,7 +219,7 @@ def test_beyond_loopback_needs_tokens_and_tls():
 BAD = [  # what is written, where, and what is said
     ("streems: {}\n", "1:1", "did you mean `streams`"),
     ("http: { listen: 127.0.0.1:0, thread: 2 }\n", "1:30", "did you mean `threads`"),
-    ("sinks: {}\n", "1:1", "not in this version"),
+    ("sinks: { l: { type: kafka } }\n", "1:21", "not in this version"),
     ("results: { retain: 30d }\n", "1:1", "not in this version"),
     ("streams:\n  s: { id: id, time: t, dedup: { mode: redis } }\n", "2:25", "lacks `store`"),
     ("streams:\n  s: { id: id, time: t, dedup: { mode: exat } }\n", "2:40", "did you mean `exact`"),

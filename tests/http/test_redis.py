@@ -460,7 +460,7 @@ def test_cluster_key():
 def test_user_and_password():
     user = ("millrace", "on", ">right-word", "~c:*", "~b:*", "~d:*", "~millrace:*", "&*", "-@all", "+ping", "+info",
             "+config|get", "+get", "+set", "+evalsha", "+hmget", "+exists", "+hset", "+hsetnx", "+hgetall", "+hdel",
-            "+pexpire", "+client|setname", "+script|load")
+            "+pttl", "+pexpire", "+client|setname", "+script|load")
     with redis(requirepass="main-word", user=user, login=("default", "main-word")) as r:
         node = Node("n1", [r.address])
         secret = node.directory / "word"

@@ -30,6 +30,7 @@ struct memory {
     struct mr_results base;
     const struct mr_results_rule *rules;
     uint32_t rule_count;
+    uint64_t incarnation;
     uint64_t outbox_panes_max;
     struct row_list *tables; /* by rule: sorted by window start, then key */
     struct outbox_pane *outbox;
@@ -37,6 +38,7 @@ struct memory {
     size_t outbox_cap;
     uint64_t outbox_next;
     uint64_t flushed_seq;
+    uint64_t epoch;
     bool in_transaction;
     struct step *steps;
     size_t step_count;
@@ -307,6 +309,7 @@ static enum mr_status memory_rewind(struct mr_results *results, uint64_t seq) {
         rewind_table(m, r, seq);
     }
     rewind_outbox(m, seq);
+    m->epoch++;
     m->flushed_seq = seq;
     mr_memory_results_check(results);
     return fails ? m->failure.status : MR_OK;
@@ -426,6 +429,36 @@ static enum mr_status memory_read_outbox(struct mr_results_reader *reader, uint6
     return MR_OK;
 }
 
+static enum mr_status memory_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
+                                        struct mr_error *error) {
+    struct memory *m = memory_of(reader->results);
+    if (fails_now(m, MR_MEMORY_READ)) {
+        return mr_error_set(error, m->failure.status, "failed by plan");
+    }
+    *ret = (struct mr_results_state){
+        .incarnation = m->incarnation,
+        .epoch = m->epoch,
+        .oldest_id = m->outbox_count == 0 ? m->outbox_next : m->outbox[0].id,
+        .newest_id = m->outbox_next - 1,
+    };
+    return MR_OK;
+}
+
+static enum mr_status memory_read_open_from(struct mr_results_reader *reader, uint32_t rule,
+                                            int64_t *ret_ms, struct mr_error *error) {
+    struct memory *m = memory_of(reader->results);
+    MR_ASSERT(rule < m->rule_count);
+    if (fails_now(m, MR_MEMORY_READ)) {
+        return mr_error_set(error, m->failure.status, "failed by plan");
+    }
+    *ret_ms = INT64_MAX;
+    for (size_t i = m->tables[rule].count; i > 0; i--) {
+        const struct mr_pane *row = &m->tables[rule].rows[i - 1]->pane;
+        *ret_ms = row->final ? *ret_ms : row->window_start_ms;
+    }
+    return MR_OK;
+}
+
 static void memory_close(struct mr_results *results) {
     struct memory *m = memory_of(results);
     forget_steps(m);
@@ -456,6 +489,8 @@ static const struct mr_results_ops memory_ops = {
     .reader_close = memory_reader_close,
     .read = memory_read,
     .read_outbox = memory_read_outbox,
+    .read_state = memory_read_state,
+    .read_open_from = memory_read_open_from,
     .error_text = memory_error_text,
     .close = memory_close,
 };
@@ -468,6 +503,8 @@ struct mr_results *mr_memory_results_open(const struct mr_memory_results_options
     m->rule_count = options->rule_count;
     m->outbox_panes_max = options->outbox_panes_max;
     m->outbox_next = 1;
+    m->incarnation = options->incarnation;
+    m->epoch = options->epoch != 0 ? options->epoch : 1;
     m->tables = calloc(options->rule_count + 1, sizeof *m->tables);
     MR_ASSERT(m->tables != NULL);
     return &m->base;

@@ -22,6 +22,8 @@ struct mr_memory_results_options {
     const struct mr_results_rule *rules; /* borrowed, as in the real store */
     uint32_t rule_count;
     uint64_t outbox_panes_max; /* 0: no outbox */
+    uint64_t incarnation;
+    uint64_t epoch; /* the first; 0: 1. A rewind adds 1 */
 };
 
 /* Never NULL. */

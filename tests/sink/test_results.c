@@ -7,7 +7,7 @@
  *      commit, rollback, or a new open of the file in the middle; now and then a rewind, and revisions go on from
  *      there;
  *   2. after each end, and inside open transactions: all rows, random queries in all orders, the
- *      outbox.
+ *      outbox, its ends, from where on rows are open, and that the epoch is another after a rewind only.
  */
 #include "tests/sink/memory_results.h"
 #include "tests/sink/results_rig.h"
@@ -27,6 +27,7 @@ struct pair {
     struct rig_read from_memory;
     uint64_t random;
     uint64_t seq;
+    uint64_t epochs[2];
 };
 
 static void open_sqlite(struct pair *p) {
@@ -39,6 +40,32 @@ static void compare_query(struct pair *p, struct mr_results_query query) {
     rig_read(p->sqlite, query, &p->from_sqlite);
     rig_read(p->memory, query, &p->from_memory);
     rig_assert_same(&p->from_sqlite, &p->from_memory);
+}
+
+/* What whoever follows the outbox asks. The epochs are other numbers, which change at the same times. */
+static void compare_state(struct pair *p) {
+    struct mr_results *stores[] = {p->sqlite, p->memory};
+    struct mr_results_state states[2];
+    int64_t open_from_ms[2][RIG_RULES];
+    for (int i = 0; i < 2; i++) {
+        struct mr_results_reader *reader = NULL;
+        assert_int_equal(mr_results_reader_open(stores[i], &reader), MR_OK);
+        assert_int_equal(mr_results_read_state(reader, &states[i], NULL), MR_OK);
+        for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
+            assert_int_equal(mr_results_read_open_from(reader, rule, &open_from_ms[i][rule], NULL), MR_OK);
+        }
+        mr_results_reader_close(reader);
+    }
+    assert_int_equal(states[0].oldest_id, states[1].oldest_id);
+    assert_int_equal(states[0].newest_id, states[1].newest_id);
+    for (uint32_t rule = 0; rule < RIG_RULES; rule++) { /* a file may know of less that is final: it looks at no row */
+        assert_true(open_from_ms[0][rule] <= open_from_ms[1][rule]);
+    }
+    bool later = states[0].epoch != p->epochs[0];
+    assert_int_equal(later, states[1].epoch != p->epochs[1]);
+    assert_true(states[0].epoch >= p->epochs[0]);
+    p->epochs[0] = states[0].epoch;
+    p->epochs[1] = states[1].epoch;
 }
 
 static struct mr_results_query random_query(struct pair *p, struct mr_buf *after_key) {
@@ -81,6 +108,7 @@ static void compare_all(struct pair *p) {
         compare_query(p, random_query(p, &after_key));
         mr_buf_finish(&after_key);
     }
+    compare_state(p);
 }
 
 static void put_both(struct pair *p) {

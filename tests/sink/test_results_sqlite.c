@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/key.h"
+#include "sink/sqlite.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -514,6 +515,57 @@ static void the_memory_database_works_on_one_thread(void **state) {
     rig_dir_finish(&dir); /* nothing was written there */
 }
 
+struct wall {
+    struct mr_clock clock;
+    int64_t ms;
+};
+
+static int64_t wall_ms(struct mr_clock *clock) {
+    return ((struct wall *)clock)->ms;
+}
+
+static uint64_t epoch_of(struct mr_results *results) {
+    struct mr_results_reader *reader = NULL;
+    struct mr_results_state state;
+    assert_int_equal(mr_results_reader_open(results, &reader), MR_OK);
+    assert_int_equal(mr_results_read_state(reader, &state, NULL), MR_OK);
+    assert_int_equal(state.incarnation, 0xabc);
+    mr_results_reader_close(reader);
+    return state.epoch;
+}
+
+/* Also where the clock stands or goes back; and a file of a version without epochs gets one. */
+static void epochs_grow_with_rewinds(void **state) {
+    (void)state;
+    struct wall wall = {.clock = {.wall_ms = wall_ms}, .ms = 5000};
+    struct rig_dir dir;
+    rig_dir_init(&dir);
+    struct mr_results_sqlite_options options = rig_options(&dir);
+    options.clock = &wall.clock;
+    struct mr_results *results = rig_open(&options);
+    assert_int_equal(epoch_of(results), 5000);
+    wall.ms = 6000;
+    mr_results_close(results);
+    results = rig_open(&options);
+    assert_int_equal(epoch_of(results), 5000); /* to open it again is nothing */
+    for (uint64_t i = 0; i < 3; i++) {
+        wall.ms = i == 2 ? 10 : 6000;
+        assert_int_equal(mr_results_rewind(results, 0), MR_OK);
+        assert_int_equal(epoch_of(results), 6000 + i);
+    }
+    mr_results_close(results);
+    rig_assert_query(&dir, "SELECT value FROM millrace_meta WHERE name='epoch'", "6002\n");
+    struct mr_sqlite *db = NULL;
+    assert_int_equal(mr_sqlite_open(dir.path, MR_SQLITE_CREATE, &db, NULL), MR_OK);
+    assert_int_equal(mr_sqlite_exec(db, "DELETE FROM millrace_meta WHERE name='epoch'"), MR_OK);
+    mr_sqlite_close(db);
+    wall.ms = 7000;
+    results = rig_open(&options);
+    assert_int_equal(epoch_of(results), 7000);
+    mr_results_close(results);
+    rig_dir_finish(&dir);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(key_columns_are_what_was_sent),
@@ -531,6 +583,7 @@ int main(void) {
         cmocka_unit_test(the_outbox_is_pruned_in_steps),
         cmocka_unit_test(memory_runs_out_at_every_allocation),
         cmocka_unit_test(the_memory_database_works_on_one_thread),
+        cmocka_unit_test(epochs_grow_with_rewinds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
