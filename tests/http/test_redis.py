@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 import traceback
+from datetime import datetime
 
 from harness import MILLRACE, until
 from redis import Redis, cluster, free_port, is_installed, redis
@@ -84,6 +85,28 @@ def test_two_nodes_key():
         assert r.call("DBSIZE") >= len(load.sent)
         ttl_ms = [r.call("PTTL", key) for key in r.call("KEYS", "d:*")[:20]]
         assert all(3600000 <= ms <= 2 * 3600000 for ms in ttl_ms), ttl_ms  # horizon to two horizons
+
+
+def test_whether_an_id_was_seen():
+    """By whichever node: one that never saw it knows, too. Not while Redis is away."""
+    for layout in ("bucket", "key"):
+        with redis() as r, nodes(2, [r.address], layout=layout, outage="hold", timeout="1s") as (one, other):
+            before = time.time()
+            assert post(one, ["a"]).json["accepted"] == 1
+            for node in (one, other):
+                page = node.get("/v1/streams/s/events/a").json
+                assert page["seen"] and page["first_seen"]["from"] <= page["first_seen"]["to"], page
+                until_s = datetime.fromisoformat(page["remembered_until"].replace("Z", "+00:00")).timestamp()
+                assert until_s >= before + 3600 - 1, page  # the horizon
+                page = node.get("/v1/streams/s/events/b").json
+                assert not page["seen"] and page["first_seen"] is None and page["remembered_until"] is None, page
+            r.kill()
+            await_reason(one, r.address)
+            answer = one.get("/v1/streams/s/events/a")
+            assert answer.status == 503 and int(answer.headers["Retry-After"]) > 0, answer
+            r.start()
+            one.await_ready()
+            assert one.get("/v1/streams/s/events/a").json["seen"]
 
 
 # ---- ends of nodes and of Redis ----
