@@ -4,38 +4,24 @@
  *
  * Events of one stream in bundles of 4,000, with a text key of `keys` values, a time and a number;
  * one rule of 10 s windows with count and sum. Four shards' worth of parcels come out of lift; one
- * combine takes all of them. Prints nanoseconds of this thread's CPU per event (lift: mean, and of
- * the best bundle), per partial (merge) and per pane (fire, release included), memory per group,
- * and a hash of the panes and the state, which depends on nothing but the two arguments. Then a
- * window of `groups` groups is saved, while every 16th of them is changed, and loaded again: ns per
- * group of both.
+ * combine takes all of them. Prints nanoseconds of this thread's CPU per event (lift), per partial
+ * (merge) and per pane (fire, release included), over the bundles; memory per group, and a hash of
+ * the panes and the state, which depends on nothing but the two arguments. Then a window of `groups`
+ * groups is saved, while every 16th of them is changed, and loaded again, once: ns per group of both.
  */
 #include "aggregate/combine.h"
 #include "aggregate/lift.h"
-#include "base/alloc.h"
-#include "base/check.h"
 #include "base/key.h"
+#include "bench/measure.h"
 #include "event/batch.h"
-
-#include <stdio.h>
-#include <time.h>
 
 enum { BUNDLE = 4000, SHARDS = 4, SPREAD_MS = 3000, BUNDLE_MS = 400 };
 enum { SAVE_GROUPS = 256, SAVE_CHANGED = 16 };
 
 #define T0 INT64_C(1700000000000)
 
-static uint64_t next_random(uint64_t *state) { /* splitmix64 */
-    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
-    z = (z ^ z >> 30) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ z >> 27) * UINT64_C(0x94D049BB133111EB);
-    return z ^ z >> 31;
-}
-
-static double cpu_ns(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* cannot fail for the own thread */
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+static uint64_t cpu_ns(void) {
+    return bench_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* The columns lift reads, without a decoder before them. */
@@ -54,7 +40,7 @@ struct source {
 static void fill(struct source *s, uint64_t bundle, uint32_t keys, uint64_t *random) {
     mr_buf_clear(&s->batch.body);
     for (uint32_t i = 0; i < BUNDLE; i++) {
-        uint64_t r = next_random(random);
+        uint64_t r = bench_random(random);
         s->keys[i].text.off = (uint32_t)s->batch.body.len;
         mr_buf_printf(&s->batch.body, "page%06u", (unsigned)(r % keys));
         s->keys[i].text.len = (uint32_t)s->batch.body.len - s->keys[i].text.off;
@@ -106,13 +92,11 @@ static struct mr_rule make_rule(void) {
 }
 
 struct totals {
-    double lift_ns;
-    double lift_best_ns; /* of one bundle: what a machine with other work on it does not disturb */
-    double merge_ns;
-    double fire_ns;
+    struct bench_runs lift;
+    struct bench_runs merge;
+    struct bench_runs fire;
     uint64_t events;
     uint64_t partials;
-    uint64_t panes;
     uint64_t bytes_most;
     uint64_t groups_most;
     uint64_t hash;
@@ -125,16 +109,14 @@ static void lift_bundle(struct mr_lift *lift, struct source *s, uint64_t seq, in
     struct mr_buf dead;
     uint32_t dead_count = 0;
     mr_buf_init(&dead, 1 << 20);
-    double begin = cpu_ns();
+    uint64_t begin = cpu_ns();
     mr_lift_begin(lift, seq);
     enum mr_status status = mr_lift_batch(lift, &s->batch, s->order, BUNDLE, watermark_ms,
                                           INT64_MAX, &dead, &dead_count, &counts, &rule_counts);
     MR_ASSERT(status == MR_OK && counts.accepted == BUNDLE);
     status = mr_lift_finish(lift, parcels);
     MR_ASSERT(status == MR_OK);
-    double took = cpu_ns() - begin;
-    t->lift_ns += took;
-    t->lift_best_ns = t->events == 0 || took < t->lift_best_ns ? took : t->lift_best_ns;
+    bench_add(&t->lift, cpu_ns() - begin, BUNDLE);
     t->events += BUNDLE;
     mr_buf_finish(&dead);
 }
@@ -142,13 +124,16 @@ static void lift_bundle(struct mr_lift *lift, struct source *s, uint64_t seq, in
 static void combine_bundle(struct mr_combine *combine, uint64_t seq, int64_t watermark_ms,
                            struct mr_parcel **parcels, struct totals *t) {
     const struct mr_combine_rule_stats *stats = mr_combine_stats(combine, 0);
-    double begin = cpu_ns();
+    uint64_t partials = 0;
+    uint64_t panes = 0;
+    uint64_t begin = cpu_ns();
     for (uint32_t s = 0; s < SHARDS; s++) {
-        t->partials += parcels[s]->count;
+        partials += parcels[s]->count;
         enum mr_status status = mr_combine_merge(combine, parcels[s]);
         MR_ASSERT(status == MR_OK);
     }
-    t->merge_ns += cpu_ns() - begin;
+    bench_add(&t->merge, cpu_ns() - begin, partials);
+    t->partials += partials;
     if (mr_counter_read(&stats->groups) > t->groups_most) {
         t->groups_most = mr_counter_read(&stats->groups);
         t->bytes_most = mr_counter_read(&stats->bytes);
@@ -160,13 +145,15 @@ static void combine_bundle(struct mr_combine *combine, uint64_t seq, int64_t wat
         MR_ASSERT(flush != NULL);
         enum mr_status status = mr_combine_fire(combine, 1024, flush, &done);
         MR_ASSERT(status == MR_OK);
-        t->panes += flush->pane_count;
+        panes += flush->pane_count;
         t->hash ^= mr_checksum(mr_buf_bytes(&flush->panes)) * (2 * seq + 1);
         mr_flush_close(flush);
     }
     while (mr_combine_release(combine, seq, 16)) {
     }
-    t->fire_ns += cpu_ns() - begin;
+    if (panes > 0) {
+        bench_add(&t->fire, cpu_ns() - begin, panes);
+    }
 }
 
 /* One event of each of the groups step apart, in no order, into the first window. */
@@ -213,7 +200,7 @@ struct slice {
 };
 
 /* Returns the slices; *ret_ns: of saving alone. */
-static struct slice *save_groups(struct mr_combine *combine, double *ret_ns) {
+static struct slice *save_groups(struct mr_combine *combine, uint64_t *ret_ns) {
     struct slice *first = NULL;
     struct slice **last = &first;
     *ret_ns = 0;
@@ -221,7 +208,7 @@ static struct slice *save_groups(struct mr_combine *combine, double *ret_ns) {
         *last = mr_alloc_zero(1, sizeof **last);
         MR_ASSERT(*last != NULL);
         mr_buf_init(&(*last)->bytes, 1 << 30);
-        double begin = cpu_ns();
+        uint64_t begin = cpu_ns();
         enum mr_status status = mr_combine_save(combine, SAVE_GROUPS, &(*last)->bytes, &done);
         MR_ASSERT(status == MR_OK);
         *ret_ns += cpu_ns() - begin;
@@ -230,7 +217,7 @@ static struct slice *save_groups(struct mr_combine *combine, double *ret_ns) {
 }
 
 static struct mr_combine *load_groups(const struct mr_rule *rule, struct slice *slices,
-                                      double *ret_ns) {
+                                      uint64_t *ret_ns) {
     const struct mr_bytes stream_name = MR_BYTES("bench");
     const int64_t watermark_ms = T0;
     const uint32_t rule_map = 0;
@@ -239,7 +226,7 @@ static struct mr_combine *load_groups(const struct mr_rule *rule, struct slice *
     uint64_t dropped;
     enum mr_status status = mr_combine_open(rule, 1, 1, &stream_name, 0, &combine);
     MR_ASSERT(status == MR_OK);
-    double begin = cpu_ns();
+    uint64_t begin = cpu_ns();
     status = mr_combine_load_begin(combine, &how, NULL);
     while (slices != NULL && status == MR_OK) {
         struct slice *slice = slices;
@@ -259,8 +246,9 @@ static void save_and_load(const struct mr_rule *rule, uint64_t groups) {
     const struct mr_bytes stream_name = MR_BYTES("bench");
     const int64_t watermark_ms = T0;
     struct mr_combine *combine = NULL;
-    double save_ns;
-    double load_ns;
+    struct bench_runs saved = {.ns = NULL};
+    struct bench_runs loaded = {.ns = NULL};
+    uint64_t ns;
     enum mr_status status = mr_combine_open(rule, 1, 1, &stream_name, 0, &combine);
     MR_ASSERT(status == MR_OK && groups > 0);
     touch_groups(combine, rule, 1, groups, 1);
@@ -274,13 +262,35 @@ static void save_and_load(const struct mr_rule *rule, uint64_t groups) {
     uint64_t hash = mr_combine_state_hash_scan(combine);
     mr_combine_save_begin(combine, 1);
     touch_groups(combine, rule, 2, groups, SAVE_CHANGED);
-    struct slice *slices = save_groups(combine, &save_ns);
+    struct slice *slices = save_groups(combine, &ns);
+    bench_add(&saved, ns, groups);
     mr_combine_close(combine);
-    combine = load_groups(rule, slices, &load_ns);
+    combine = load_groups(rule, slices, &ns);
+    bench_add(&loaded, ns, groups);
     MR_ASSERT(mr_combine_state_hash_scan(combine) == hash);
-    printf("groups=%llu save_ns_per_group=%.1f load_ns_per_group=%.1f\n",
-           (unsigned long long)groups, save_ns / (double)groups, load_ns / (double)groups);
+    char parameters[64];
+    (void)snprintf(parameters, sizeof parameters, "save, %" PRIu64 " groups", groups);
+    bench_line("aggregate", parameters, &saved, "group", "", hash);
+    (void)snprintf(parameters, sizeof parameters, "load, %" PRIu64 " groups", groups);
+    bench_line("aggregate", parameters, &loaded, "group", "", hash);
     mr_combine_close(combine);
+}
+
+static void print_totals(struct totals *t, uint32_t keys) {
+    char parameters[64];
+    char note[64];
+    (void)snprintf(parameters, sizeof parameters, "lift, %u keys", keys);
+    (void)snprintf(note, sizeof note, "%.3f partials/event",
+                   (double)t->partials / (double)t->events);
+    bench_line("aggregate", parameters, &t->lift, "event", note, t->hash);
+    (void)snprintf(parameters, sizeof parameters, "merge, %u keys", keys);
+    (void)snprintf(note, sizeof note, "%.1f bytes/group",
+                   (double)t->bytes_most / (double)t->groups_most);
+    bench_line("aggregate", parameters, &t->merge, "partial", note, t->hash);
+    if (t->fire.count > 0) { /* with few events no window ends */
+        (void)snprintf(parameters, sizeof parameters, "fire, %u keys", keys);
+        bench_line("aggregate", parameters, &t->fire, "pane", "", t->hash);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -309,13 +319,7 @@ int main(int argc, char **argv) {
         }
     }
     t.hash ^= mr_combine_state_hash_scan(combine);
-    printf("events=%llu keys=%u lift_ns_per_event=%.1f lift_ns_per_event_best=%.1f "
-           "merge_ns_per_partial=%.1f fire_ns_per_pane=%.1f "
-           "partials_per_event=%.3f bytes_per_group=%.1f hash=%016llx\n",
-           (unsigned long long)t.events, keys, t.lift_ns / (double)t.events,
-           t.lift_best_ns / BUNDLE, t.merge_ns / (double)t.partials,
-           t.panes == 0 ? 0 : t.fire_ns / (double)t.panes, (double)t.partials / (double)t.events,
-           (double)t.bytes_most / (double)t.groups_most, (unsigned long long)t.hash);
+    print_totals(&t, keys);
     mr_combine_close(combine);
     mr_lift_close(lift);
     mr_buf_finish(&s->batch.body);

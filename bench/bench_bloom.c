@@ -4,17 +4,11 @@
  *
  *     bench_bloom [IDS [ERROR]]       default 100,000 ids, error 1e-3
  *
- * Prints ns an operation (the median over windows of 1,024) and a hash of all bits: the same
- * arguments give the same hash on any machine.
+ * Prints ns an id (over windows of 1,024) and a hash of all bits: the same arguments give the same
+ * hash on any machine.
  */
-#include "base/alloc.h"
-#include "base/check.h"
-#include "base/clock.h"
+#include "bench/measure.h"
 #include "bloom/bloom.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 enum { WINDOW = 1024, AHEAD = 16 };
 
@@ -42,33 +36,24 @@ static uint64_t run(struct mr_bloom *bloom, enum operation operation,
     return found;
 }
 
-static int compare_u64(const void *a, const void *b) {
-    const uint64_t *x = a;
-    const uint64_t *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-/* Ids [from, from + count), in windows; prints the median over the windows. */
+/* Ids [from, from + count), in windows. */
 static void measure(const char *name, struct mr_bloom *bloom, enum operation operation,
                     uint64_t from, uint64_t count, uint64_t ahead) {
-    struct mr_clock *clock = mr_clock_system();
     struct mr_fingerprint fps[WINDOW + AHEAD];
-    uint64_t windows = count / WINDOW;
-    uint64_t *window_ns = mr_alloc_zero(windows, sizeof *window_ns);
-    MR_ASSERT(window_ns != NULL);
+    struct bench_runs runs = {.ns = NULL};
     uint64_t found = 0;
-    for (uint64_t w = 0; w < windows; w++) {
+    for (uint64_t w = 0; w < count / WINDOW; w++) {
         for (uint64_t i = 0; i < WINDOW + AHEAD; i++) {
             fps[i] = fp_of(from + w * WINDOW + i);
         }
-        uint64_t start_ns = mr_clock_mono_ns(clock);
+        uint64_t start_ns = bench_wall_ns();
         found += run(bloom, operation, fps, ahead);
-        window_ns[w] = mr_clock_mono_ns(clock) - start_ns;
+        bench_add(&runs, bench_wall_ns() - start_ns, WINDOW);
     }
-    qsort(window_ns, windows, sizeof window_ns[0], compare_u64);
-    (void)printf("%-28s %7.2f ns/op   found %" PRIu64 "\n", name,
-                 (double)window_ns[windows / 2] / WINDOW, found);
-    mr_free(window_ns);
+    char note[64];
+    (void)snprintf(note, sizeof note, "%.2f bytes/id, found %" PRIu64,
+                   (double)mr_bloom_bytes(bloom) / (double)count, found);
+    bench_line("bloom", name, &runs, "id", note, mr_bloom_hash_scan(bloom));
 }
 
 int main(int argc, char **argv) {
@@ -81,8 +66,6 @@ int main(int argc, char **argv) {
         return 2;
     }
     mr_bloom_clear(bloom); /* the pages are there before the clock runs */
-    (void)printf("ids %" PRIu64 "  error %g  bytes %" PRIu64 "  (%.2f an id)\n", ids, error,
-                 mr_bloom_bytes(bloom), (double)mr_bloom_bytes(bloom) / (double)ids);
     uint64_t other = UINT64_C(1) << 48;
     measure("test_and_set, new", bloom, TEST_AND_SET, 0, ids, AHEAD);
     measure("test_and_set, seen", bloom, TEST_AND_SET, 0, ids, AHEAD);
@@ -93,8 +76,9 @@ int main(int argc, char **argv) {
     mr_bloom_use_portable(bloom);
     measure("test, new, portable", bloom, TEST, other, ids, AHEAD);
     measure("test_and_set, portable", bloom, TEST_AND_SET, 0, ids, AHEAD);
-    (void)printf("hash %016" PRIx64 "  fill %.4f  error estimate %.3g\n", hash,
-                 mr_bloom_fill(bloom), mr_bloom_error_estimate(bloom));
+    (void)printf("bloom       %" PRIu64 " ids, %.1f MB: fill %.4f, error estimate %.3g of %g\n",
+                 ids, (double)mr_bloom_bytes(bloom) / 1e6, mr_bloom_fill(bloom),
+                 mr_bloom_error_estimate(bloom), error);
     bool same = hash == mr_bloom_hash_scan(bloom);
     mr_bloom_close(bloom);
     return same ? 0 : 1;

@@ -3,35 +3,22 @@
  * Measures the decoder: bench_decode [events] [portable|avx2|auto] [nopredict].
  *
  * Bodies of 1,000 events such as
- *     {"id":"<32
- * hex>","ts":1700000000123,"key":"/page/17","country":"DE","value":12.345,"user":"u41"} with id,
- * ts, key and value wanted, hashing included. Prints nanoseconds of this thread's CPU per event,
- * the best of the rounds, and a hash of the decoded columns, which must not depend on path and
- * prediction.
+ *     {"id":"<32 hex>","ts":1700000000123,"key":"/page/17","country":"DE","value":12.345,…}
+ * with id, ts, key and value wanted, hashing included. Prints nanoseconds of this thread's CPU per event
+ * and a hash of the decoded columns, which must not depend on path and prediction.
  */
-#include "base/alloc.h"
-#include "base/check.h"
+#include "bench/measure.h"
 #include "event/decode.h"
 
-#include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 enum { BODY_EVENTS = 1000, ROUNDS = 7 };
-
-static uint64_t next_random(uint64_t *state) {
-    *state += UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t z = *state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
 
 static void fill_body(struct mr_buf *body, uint64_t *random) {
     static const char *const countries[] = {"DE", "FR", "US", "BR"};
     for (int i = 0; i < BODY_EVENTS; i++) {
-        uint64_t a = next_random(random);
-        uint64_t b = next_random(random);
+        uint64_t a = bench_random(random);
+        uint64_t b = bench_random(random);
         mr_buf_printf(
             body,
             "{\"id\":\"%016llx%016llx\",\"ts\":%llu,\"key\":\"/page/%u\",\"country\":\"%s\","
@@ -82,32 +69,26 @@ static uint64_t hash_batch(const struct mr_batch *batch) {
     return mr_checksum(mr_bytes_of(parts, sizeof parts));
 }
 
-static double cpu_ns(void) {
-    struct timespec t;
-    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t); /* cannot fail for the own thread */
-    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 /* Decodes the same body `times` times; the hash of the last batch. */
 static uint64_t round_of(struct mr_decoder *decoder, const struct mr_schema *schema,
-                         struct mr_buf *body, long times, double *ret_ns) {
+                         struct mr_buf *body, long times, uint64_t *ret_ns) {
     uint64_t hash = 0;
-    double begin = cpu_ns();
-    double hashing = 0;
+    uint64_t begin = bench_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    uint64_t hashing = 0;
     for (long i = 0; i < times; i++) {
         struct mr_batch *batch = NULL;
         enum mr_status status = mr_decode(decoder, schema, MR_FORMAT_NDJSON, body, &batch, NULL);
         MR_ASSERT(status == MR_OK && batch->count == BODY_EVENTS);
         if (i + 1 == times) {
-            double before = cpu_ns();
+            uint64_t before = bench_clock_ns(CLOCK_THREAD_CPUTIME_ID);
             hash = hash_batch(batch);
-            hashing = cpu_ns() - before;
+            hashing = bench_clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
         }
         *body = batch->body; /* takes the body back, to decode it again */
         mr_buf_init(&batch->body, 0);
         mr_batch_close(batch);
     }
-    *ret_ns = cpu_ns() - begin - hashing;
+    *ret_ns = bench_clock_ns(CLOCK_THREAD_CPUTIME_ID) - begin - hashing;
     return hash;
 }
 
@@ -129,16 +110,19 @@ int main(int argc, char **argv) {
     uint64_t random = 1;
     mr_buf_init(&body, 1 << 20);
     fill_body(&body, &random);
-    double best = 0;
+    struct bench_runs runs = {.ns = NULL};
     uint64_t hash = 0;
     for (int i = 0; i < ROUNDS; i++) {
-        double ns;
+        uint64_t ns;
         hash = round_of(decoder, schema, &body, times, &ns);
-        best = i == 0 || ns < best ? ns : best;
+        bench_add(&runs, ns, (uint64_t)times * BODY_EVENTS);
     }
-    printf("path=%s predict=%d bytes_per_event=%.1f ns_per_event=%.1f hash=%016llx\n", name,
-           argc <= 3, (double)body.len / BODY_EVENTS, best / (double)(times * BODY_EVENTS),
-           (unsigned long long)hash);
+    char parameters[64];
+    char note[64];
+    (void)snprintf(parameters, sizeof parameters, "%s, %s", name,
+                   argc <= 3 ? "predicted" : "not predicted");
+    (void)snprintf(note, sizeof note, "%.1f bytes/event", (double)body.len / BODY_EVENTS);
+    bench_line("decode", parameters, &runs, "event", note, hash);
     mr_buf_finish(&body);
     mr_schema_close(schema);
     mr_decoder_close(decoder);

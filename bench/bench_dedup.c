@@ -6,17 +6,12 @@
  *
  * fill: IDS_MAX new ids in 1.1 horizons. seen: the same ids again. steady: as many new ids at the
  * same rate, so that as many expire and the sweep works. burst: as many at one moment, so that the
- * oldest are evicted. Prints ns an id (the median over the batches, which other programs on the
- * machine disturb little, and the mean), bytes an id of IDS_MAX and the state hash after each part.
+ * oldest are evicted. Prints ns an id (over the batches, and their mean), bytes an id of IDS_MAX,
+ * duplicates, and the state hash after each part.
  */
-#include "base/alloc.h"
-#include "base/check.h"
-#include "base/clock.h"
+#include "bench/measure.h"
 #include "dedup/dedup.h"
 
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { BATCH = 4096, HORIZON_MS = 16000 };
@@ -32,27 +27,22 @@ static struct mr_fingerprint fp_of(uint64_t n) {
 struct bench {
     struct mr_dedup *dedup;
     uint64_t ids_max;
+    double bytes_an_id;
+    const char *mode;
 };
 
-static int compare_u64(const void *a, const void *b) {
-    const uint64_t *x = a;
-    const uint64_t *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
-static void print_part(const struct bench *bench, const char *name, uint64_t *batch_ns,
-                       uint64_t batches, uint64_t duplicates) {
-    uint64_t sum_ns = 0;
-    for (uint64_t i = 0; i < batches; i++) {
-        sum_ns += batch_ns[i];
+static void print_part(const struct bench *bench, const char *name, struct bench_runs *runs,
+                       uint64_t duplicates) {
+    double sum_ns = 0;
+    for (uint64_t i = 0; i < runs->count; i++) {
+        sum_ns += runs->ns[i];
     }
-    qsort(batch_ns, batches, sizeof batch_ns[0], compare_u64);
-    const struct mr_dedup_stats *stats = mr_dedup_stats(bench->dedup);
-    (void)printf(
-        "%-8s %7.2f ns/id  mean %7.2f  duplicates %" PRIu64 "  fill %.3f  hash %016" PRIx64 "\n",
-        name, (double)batch_ns[batches / 2] / BATCH, (double)sum_ns / (double)(batches * BATCH),
-        duplicates, (double)mr_counter_read(&stats->fill_ppm) / 1e6,
-        mr_dedup_state_hash_scan(bench->dedup));
+    char parameters[64];
+    char note[80];
+    (void)snprintf(parameters, sizeof parameters, "%s, %" PRIu64 " ids", name, bench->ids_max);
+    (void)snprintf(note, sizeof note, "mean %.2f, %.2f bytes/id, dup %" PRIu64,
+                   sum_ns / (double)runs->count, bench->bytes_an_id, duplicates);
+    bench_line(bench->mode, parameters, runs, "id", note, mr_dedup_state_hash_scan(bench->dedup));
 }
 
 /* Judges the ids of batches [from, from + batches). */
@@ -61,9 +51,7 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
     static struct mr_fingerprint fps[BATCH];
     static uint32_t order[BATCH];
     static uint8_t duplicate[BATCH];
-    struct mr_clock *clock = mr_clock_system();
-    uint64_t *batch_ns = mr_alloc_zero(batches, sizeof *batch_ns);
-    MR_ASSERT(batch_ns != NULL);
+    struct bench_runs runs = {.ns = NULL};
     uint64_t duplicates = 0;
     for (uint64_t b = 0; b < batches; b++) {
         uint64_t base = (from + b) * BATCH;
@@ -72,18 +60,17 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
             order[i] = i;
         }
         double now_ms = (double)base / (double)bench->ids_max * HORIZON_MS * 1.1;
-        uint64_t start_ns = mr_clock_mono_ns(clock);
+        uint64_t start_ns = bench_wall_ns();
         if (moves) {
             mr_dedup_advance(bench->dedup, (int64_t)now_ms);
         }
         mr_dedup_judge(bench->dedup, fps, order, BATCH, duplicate);
-        batch_ns[b] = mr_clock_mono_ns(clock) - start_ns;
+        bench_add(&runs, bench_wall_ns() - start_ns, BATCH);
         for (uint32_t i = 0; i < BATCH; i++) {
             duplicates += duplicate[i];
         }
     }
-    print_part(bench, name, batch_ns, batches, duplicates);
-    mr_free(batch_ns);
+    print_part(bench, name, &runs, duplicates);
 }
 
 int main(int argc, char **argv) {
@@ -97,14 +84,16 @@ int main(int argc, char **argv) {
         .ids_max = ids,
         .error = argc > 3 ? strtod(argv[3], NULL) : 1e-4,
     };
-    struct bench bench = {.ids_max = ids};
+    struct bench bench = {
+        .ids_max = ids,
+        .bytes_an_id = (double)mr_dedup_bytes_planned(&options) / (double)ids,
+        .mode = bloom ? "bloom ids" : "exact",
+    };
     struct mr_error error;
     if (mr_dedup_open(&options, &bench.dedup, &error) != MR_OK) {
         (void)fprintf(stderr, "bench_dedup: %s\n", error.text);
         return 2;
     }
-    (void)printf("ids_max %" PRIu64 "  %.2f bytes an id\n", ids,
-                 (double)mr_dedup_bytes_planned(&options) / (double)ids);
     uint64_t batches = ids / BATCH;
     run(&bench, "fill", 0, batches, true);
     run(&bench, "seen", 0, batches, false);

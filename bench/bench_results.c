@@ -12,12 +12,8 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/key.h"
+#include "bench/measure.h"
 #include "sink/results.h"
-
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 enum { METRICS = 3, SIZE_MS = 10000 };
 
@@ -130,16 +126,6 @@ static void run(struct bench *b) {
     (void)printf("hash %016" PRIx64 "\n", b->hash);
 }
 
-static void clean_up(const char *dir, const char *path) {
-    static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        char file[300];
-        (void)snprintf(file, sizeof file, "%s%s", path, ends[i]);
-        (void)unlink(file); /* most are gone */
-    }
-    (void)rmdir(dir);
-}
-
 int main(int argc, char **argv) {
     uint64_t args[5] = {4, 500, 1, 0, 50000};
     for (int i = 1; i < argc && i <= 5; i++) {
@@ -151,14 +137,9 @@ int main(int argc, char **argv) {
         {(const uint8_t *)"views", 5}, {(const uint8_t *)"spend", 5}, {(const uint8_t *)"avg", 3}};
     const struct mr_results_rule rule = {
         {(const uint8_t *)"ad_views", 8}, keys, 2, metrics, METRICS, SIZE_MS, 0};
-    const char *parent = getenv("TMPDIR");
-    char dir[200];
-    char path[240];
-    (void)snprintf(dir, sizeof dir, "%.150s/bench-results-XXXXXX", parent == NULL ? "." : parent);
-    if (mkdtemp(dir) == NULL) {
-        (void)fprintf(stderr, "bench_results: no directory %s\n", dir);
-        return 1;
-    }
+    char dir[BENCH_PATH_MAX];
+    char path[BENCH_PATH_MAX + 16];
+    bench_make_directory(dir);
     (void)snprintf(path, sizeof path, "%s/results.db", dir);
     const struct mr_results_sqlite_options options = {
         .path = path,
@@ -177,12 +158,12 @@ int main(int argc, char **argv) {
     enum mr_status status = mr_results_sqlite_open(&options, &b.results, &error);
     if (status != MR_OK) {
         (void)fprintf(stderr, "bench_results: %s\n", error.text);
-        clean_up(dir, path);
+        bench_remove(dir);
         return 1;
     }
     run(&b);
     mr_results_close(b.results);
     mr_buf_finish(&b.key);
-    clean_up(dir, path);
+    bench_remove(dir);
     return 0;
 }
