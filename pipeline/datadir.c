@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-static const char format_text[] = "millrace data, format 2\n";
+static const char format_text[] = "millrace data, format 3\n";
 
 static void join(char *ret, size_t cap, const char *dir, const char *name) {
     int len = snprintf(ret, cap, "%s/%s", dir, name);

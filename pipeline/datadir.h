@@ -7,7 +7,7 @@
  *       LOCK         locked while a process runs
  *       KEY          32 random bytes, or what cluster.secret says; 0600: fingerprints depend on it; losing it loses the
  *                    dedup horizon
- *       FORMAT       "millrace data, format 2" and a hash of KEY, so that another key is noticed
+ *       FORMAT       "millrace data, format 3" and a hash of KEY, so that another key is noticed
  *       EPOCH-<store> of the shared store that claims were made in (dedup/watch.h)
  *       SINK-<sink>  how far results have arrived there (pipeline/sinks.h)
  *       SHARDS       how many shards the results were made with
