@@ -6,9 +6,11 @@
  *                                                    │ kept in memory until the commit
  *                                                    ▼ a failure rolls back; all of it is put again a second later
  *
- * A parcel is taken only when every shard is done with its bundle, so that the order is a function of the log and
- * a commit at seq has everything up to seq. A commit is made when there is nothing more to take and 100 ms have
- * passed, or 16 MiB are waiting, or a question asks for it.
+ * A parcel is taken when every shard is done with its bundle, so that the order is a function of the log and
+ * a commit at seq has everything up to seq, and nothing of the next. A commit is made when there is nothing more to take and
+ * 100 ms have passed, or 16 MiB are waiting, or a question asks for it. A bundle that closes large windows has more
+ * parcels than fit a ring: those of it that are next in any case are taken as it goes, and kept until it is whole (as
+ * many bytes as its groups have at most).
  */
 #include "base/alloc.h"
 #include "base/bug.h"
@@ -39,23 +41,41 @@ static uint64_t complete_seq(const struct mr_flusher *f) {
     return least;
 }
 
-/* The next parcel by (seq, shard) that is complete; NULL: none. */
+/* A bundle that closes large windows has more parcels than a ring has room for: its shard waits until some are taken. */
+static bool is_stuck(const struct mr_flusher *f) {
+    for (uint32_t i = 0; i < f->pipeline->plan->shards; i++) {
+        if (mr_ring_full(f->pipeline->shards[i].out)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The next parcel by (seq, shard) that is complete, or, when a shard is stuck, before which none can come; NULL: none. */
 static struct mr_flush *take_parcel(struct mr_flusher *f, uint64_t target) {
     uint32_t shards = f->pipeline->plan->shards;
     uint32_t best = shards;
+    uint64_t settled = UINT64_MAX; /* who has no parcel here is done with everything up to this bundle */
     for (uint32_t i = 0; i < shards; i++) {
         if (f->held[i] == NULL) {
+            /* acquire: pairs with finish_bundle (shard.c); before the pop, so that what it speaks of is on the ring */
+            uint64_t done = atomic_load_explicit(&f->pipeline->shards[i].done_seq, memory_order_acquire);
             f->held[i] = mr_ring_pop(f->pipeline->shards[i].out);
             if (f->held[i] != NULL) {
                 mr_event_count_signal_blocked(&f->pipeline->shards[i].wake);
+            } else {
+                settled = done < settled ? done : settled;
             }
         }
-        if (f->held[i] != NULL && f->held[i]->seq <= target &&
-            (best == shards || f->held[i]->seq < f->held[best]->seq)) {
+        if (f->held[i] != NULL && (best == shards || f->held[i]->seq < f->held[best]->seq)) {
             best = i;
         }
     }
     if (best == shards) {
+        return NULL;
+    }
+    uint64_t seq = f->held[best]->seq;
+    if (seq > target && (seq > settled || !is_stuck(f))) {
         return NULL;
     }
     struct mr_flush *flush = f->held[best];
@@ -293,7 +313,8 @@ enum mr_step mr_flusher_step(struct mr_flusher *f) {
         atomic_store_explicit(&f->confirmed_seq, f->complete_seq, memory_order_release);
         return MR_STEP_IDLE;
     }
-    if (!commit_needed(f)) {
+    bool whole = f->last->seq <= f->complete_seq; /* no bundle is in the transaction in part */
+    if (!whole || !commit_needed(f)) {
         return taken > 0 ? MR_STEP_WORKED : MR_STEP_IDLE;
     }
     return commit(f) == MR_OK ? MR_STEP_WORKED : MR_STEP_IDLE;

@@ -50,6 +50,20 @@ def test_one_process_a_directory():
         accepted(s.post(E, events({"id": "2", "t": BASE})), 1)
 
 
+def test_a_window_of_more_groups_than_fit_on_the_way_to_the_store():
+    """64 slices of 1,024 a shard are on their way at most; the shard and the store go on until all are there."""
+    groups = 150000
+    config = CONFIG.replace("ids: 100000", "ids: 300000").replace("allowed_lateness: 1m", "allowed_lateness: 0s")
+    for shards in (1, 2):
+        with server(config + f"node: {{ shards: {shards}, data_dir: \"@DIR@/data\" }}\n") as s:
+            for first in range(0, groups, 10000):
+                accepted(s.post(E, events(*({"id": str(i), "t": BASE, "k": f"k{i}", "v": 1}
+                                            for i in range(first, first + 10000)))), 10000)
+            accepted(s.post(E, events({"id": "last", "t": BASE + 1000, "k": "a", "v": 1})), 1)  # closes it
+            until("all rows in the store", lambda: s.metric("millrace_panes_total", rule="r") >= groups)
+            accepted(s.post(E, events({"id": "after", "t": BASE + 1000, "k": "a", "v": 1})), 1)
+
+
 def test_another_id_or_format_is_refused():
     with server(CONFIG) as s:
         accepted(s.post(E, events({"id": "1", "t": BASE, "k": "a", "v": 1})), 1)
