@@ -83,7 +83,7 @@ enum mr_claim_outcome {
     MR_CLAIM_WON,   /* it was nobody's, and is this record's now */
     MR_CLAIM_MINE,  /* it was this record's already */
     MR_CLAIM_TAKEN, /* another record's, here or elsewhere: a duplicate */
-    MR_CLAIM_OWN,   /* assertions: it was another record's of this node */
+    MR_CLAIM_OWN,   /* assertions, `once`: it was another record's of this node */
 };
 
 /* The ids of one record, or some of them. The caller's memory, which stays until next or withdraw gives it back. */
@@ -95,6 +95,7 @@ struct mr_claim {
     const uint32_t *order; /* ids[order[0]], … are claimed, in this order */
     uint32_t count;
     bool again;        /* an assertion: sent in LOST and SUSPECT, and the canary may be missing */
+    bool once;         /* and this node counts no id of the stream twice: another record's of its own is none */
     uint8_t *outcomes; /* by k of order; enum mr_claim_outcome */
     void *ctx;
 
@@ -164,7 +165,7 @@ struct mr_claims_stats {
     uint64_t repaired; /* assertions: it was nobody's */
     uint64_t kept;     /* assertions: it was there, as this node's */
     uint64_t
-        counted_twice; /* assertions: another node's token was there: both have counted it, or (key) the other has not yet */
+        counted_twice; /* assertions: another record's token was there: both have counted it, or (key) the other has not yet */
     uint64_t waiting; /* claims put and not decided */
     struct mr_watch_stats watch;
     struct mr_redis_stats redis;

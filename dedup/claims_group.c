@@ -116,7 +116,7 @@ static void take_members(struct mr_claims *claims, struct mr_claims_queue *queue
         claim->wave = number;
         claim->member = wave->member_count;
         wave->members[wave->member_count++] =
-            (struct mr_claims_member){claim, claim->lsn, claim->stream};
+            (struct mr_claims_member){claim, claim->lsn, claim->stream, claim->once};
     }
     queue->fresh = claim;
 }

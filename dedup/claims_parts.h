@@ -53,6 +53,7 @@ struct mr_claims_member {
     struct mr_claim *claim; /* NULL: withdrawn */
     uint64_t lsn;
     uint32_t stream;
+    bool once;
 };
 
 struct mr_claims_command {
@@ -229,11 +230,11 @@ struct mr_bytes mr_claims_key_name(const struct mr_claims_own_stream *stream,
 
 /* What a token that was found makes of the record's claim. */
 static inline enum mr_claim_outcome mr_claims_compare(const uint8_t own[MR_CLAIMS_TOKEN_LEN],
-                                                      const uint8_t owner[MR_CLAIMS_TOKEN_LEN], bool again) {
+                                                      const uint8_t owner[MR_CLAIMS_TOKEN_LEN], bool once) {
     if (memcmp(own, owner, MR_CLAIMS_TOKEN_LEN) == 0) {
         return MR_CLAIM_MINE;
     }
-    return again && memcmp(own, owner, MR_CLAIMS_TOKEN_NODE) == 0 ? MR_CLAIM_OWN : MR_CLAIM_TAKEN;
+    return once && memcmp(own, owner, MR_CLAIMS_TOKEN_NODE) == 0 ? MR_CLAIM_OWN : MR_CLAIM_TAKEN;
 }
 
 /* Another's token or the record's own: the mark; the owner stays in the entry. */
@@ -242,7 +243,7 @@ static inline void mr_claims_mark_owner(const struct mr_claims *claims, struct m
     struct mr_claims_entry *e = &wave->entries[entry];
     uint8_t own[MR_CLAIMS_TOKEN_LEN];
     mr_claims_token(claims, &wave->members[e->member], own);
-    wave->marks[entry] = (uint8_t)mr_claims_compare(own, owner, wave->again);
+    wave->marks[entry] = (uint8_t)mr_claims_compare(own, owner, wave->members[e->member].once);
     memcpy(&e->fp, owner, sizeof own);
 }
 

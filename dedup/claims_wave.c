@@ -321,7 +321,7 @@ static uint8_t outcome_of_repeat(const struct mr_claims *claims, const struct mr
     uint32_t first_member = wave->entries[first].member;
     MR_ASSERT(mark != MR_CLAIMS_REPEATS);
     if (mark == MR_CLAIM_NONE || first_member == e->member) {
-        bool counted_here = wave->again; /* all of them are, or are copies of what is */
+        bool counted_here = wave->members[e->member].once; /* all of them are, or are copies of what is */
         return mark == MR_CLAIM_NONE ? MR_CLAIM_NONE : counted_here ? MR_CLAIM_OWN : MR_CLAIM_TAKEN;
     }
     uint8_t own[MR_CLAIMS_TOKEN_LEN];
@@ -332,7 +332,7 @@ static uint8_t outcome_of_repeat(const struct mr_claims *claims, const struct mr
     } else {
         memcpy(owner, &wave->entries[first].fp, sizeof owner);
     }
-    return (uint8_t)mr_claims_compare(own, owner, wave->again);
+    return (uint8_t)mr_claims_compare(own, owner, wave->members[e->member].once);
 }
 
 static void decide(struct mr_claims *claims, struct mr_claims_wave *wave) {

@@ -189,6 +189,7 @@ static enum mr_status next_work(struct mr_claimer *c, uint32_t store, struct mr_
         return MR_NO_MEMORY;
     }
     a->stuck->claim.stream = c->streams[batch->stream].claimed_as;
+    a->stuck->claim.once = stream->local;
     return MR_OK;
 }
 
