@@ -4,6 +4,8 @@
  * Probes of the cluster's simulation: what goes wrong, and what must have been seen to happen. As in probes.h each has
  * a counter of how often it had its effect.
  */
+#include "tests/sim/campaign.h"
+
 #include <stdint.h>
 
 /* Faults; each seed chooses some. Those from LOST_ALL on lose claims, and belong to seeds of their own. */
@@ -79,5 +81,4 @@ enum cluster_fault {
 };
 
 const char *cluster_probe_name(enum cluster_probe probe);
-/* Prints the table; returns how many were never hit. */
-uint32_t cluster_probes_print(const uint64_t hits[CLUSTER_PROBE_COUNT]);
+extern const struct sim_probe_row cluster_probe_rows[CLUSTER_PROBE_COUNT];

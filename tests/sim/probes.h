@@ -6,6 +6,8 @@
  * Idea        A fault that never strikes tests nothing. So each has a counter of how often it had its effect (not: was
  *             asked for), and `sim --probes` prints the sums and fails when one stayed at zero.
  */
+#include "tests/sim/campaign.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -108,5 +110,4 @@ enum sim_fault {
 };
 
 const char *sim_probe_name(enum sim_probe probe);
-/* Prints the table; returns how many were never hit. */
-uint32_t sim_probes_print(const uint64_t hits[SIM_PROBE_COUNT]);
+extern const struct sim_probe_row sim_probe_rows[SIM_PROBE_COUNT];
