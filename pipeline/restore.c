@@ -68,41 +68,57 @@ static void map_names(struct loading *l) {
     }
 }
 
+/* What the sequencer's part has of a stream (mr_sequencer_seal). */
+struct sealed_stream {
+    struct mr_watermark watermark;
+    uint64_t received;
+    uint64_t rejected;
+    uint64_t first_lsn; /* of what is undecided */
+    uint64_t last_lsn;
+    uint64_t pending;
+    struct mr_local local;
+};
+
+/* false: not one; the rest cannot be read either. */
+static bool unpack_stream(struct mr_unpack *u, struct sealed_stream *ret) {
+    ret->watermark.watermark_ms = mr_unpack_i64(u);
+    ret->watermark.time_max_ms = mr_unpack_i64(u);
+    ret->watermark.last_event_recorded_ms = mr_unpack_i64(u);
+    ret->received = mr_unpack_u64(u);
+    ret->rejected = mr_unpack_u64(u);
+    ret->first_lsn = mr_unpack_u64(u);
+    ret->last_lsn = mr_unpack_u64(u);
+    ret->pending = mr_unpack_u64(u);
+    return mr_local_load(&ret->local, u);
+}
+
 static enum mr_status load_sequencer(struct loading *l) {
     struct mr_sequencer *s = &l->pipeline->sequencer;
     struct mr_unpack u = unpack_blob(l, MR_BLOB_SEQUENCER, 0);
     mr_counter_set(&s->bundles, mr_unpack_u64(&u));
     mr_counter_set(&s->batches, mr_unpack_u64(&u));
     for (uint32_t i = 0; i < l->old_streams; i++) {
-        struct mr_watermark w;
-        w.watermark_ms = mr_unpack_i64(&u) - (MR_BUG(WATERMARK_BACK) ? 1500 : 0);
-        w.time_max_ms = mr_unpack_i64(&u);
-        w.last_event_recorded_ms = mr_unpack_i64(&u);
-        uint64_t received = mr_unpack_u64(&u);
-        uint64_t rejected = mr_unpack_u64(&u);
-        uint64_t first_lsn = mr_unpack_u64(&u); /* of what is undecided */
-        uint64_t last_lsn = mr_unpack_u64(&u);
-        uint64_t pending = mr_unpack_u64(&u);
-        struct mr_local local = {.count = 0};
-        if (!mr_local_load(&local, &u)) {
+        struct sealed_stream sealed;
+        if (!unpack_stream(&u, &sealed)) {
             return unreadable(l, "the sequencer's part");
         }
+        sealed.watermark.watermark_ms -= MR_BUG(WATERMARK_BACK) ? 1500 : 0;
         uint32_t now = l->stream_now[i];
-        if (first_lsn != 0 && (now == UINT32_MAX || !l->pipeline->plan->streams[now].claimed)) {
+        if (sealed.first_lsn != 0 && (now == UINT32_MAX || !l->pipeline->plan->streams[now].claimed)) {
             return mr_error_set(l->error, MR_MISMATCH,
                                 "a stream that leaves dedup mode redis still has events whose ids are not decided (log record "
                                 "%llu on): start with the configuration before until they are",
-                                (unsigned long long)first_lsn);
+                                (unsigned long long)sealed.first_lsn);
         }
         if (now != UINT32_MAX) {
-            s->undecided[now].first_lsn = first_lsn;
-            s->undecided[now].last_lsn = last_lsn;
-            mr_counter_set(&s->undecided[now].events, pending);
-            s->locals[now] = local;
-            s->watermarks[now] = w;
-            atomic_store_explicit(&s->watermark_ms[now], w.watermark_ms, memory_order_relaxed);
-            mr_counter_set(&s->received[now], received);
-            mr_counter_set(&s->rejected[now], rejected);
+            s->undecided[now].first_lsn = sealed.first_lsn;
+            s->undecided[now].last_lsn = sealed.last_lsn;
+            mr_counter_set(&s->undecided[now].events, sealed.pending);
+            s->locals[now] = sealed.local;
+            s->watermarks[now] = sealed.watermark;
+            atomic_store_explicit(&s->watermark_ms[now], sealed.watermark.watermark_ms, memory_order_relaxed);
+            mr_counter_set(&s->received[now], sealed.received);
+            mr_counter_set(&s->rejected[now], sealed.rejected);
         }
     }
     s->seq = l->manifest->seq;
@@ -516,14 +532,11 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
     (void)mr_unpack_u64(&w); /* bundles */
     (void)mr_unpack_u64(&w); /* batches */
     for (uint32_t i = 0; i < before->stream_count; i++) {
-        watermarks_ms[i] = mr_unpack_i64(&w);
-        for (uint32_t k = 0; k < 7; k++) {
-            (void)mr_unpack_u64(&w); /* what load_sequencer takes */
-        }
-        struct mr_local local;
-        if (!mr_local_load(&local, &w)) {
+        struct sealed_stream sealed;
+        if (!unpack_stream(&w, &sealed)) {
             break; /* w says so */
         }
+        watermarks_ms[i] = sealed.watermark.watermark_ms;
     }
     if (!mr_unpack_end(&u) || !mr_unpack_end(&w)) {
         return mr_error_set(error, MR_CORRUPT, "%s: the rules' part cannot be read", restored->dir);
