@@ -64,7 +64,7 @@ def test_verifies_zipf_with_everything():
         for more in (("--seed", 8, "--rate", "max", "--threads", 2, "--connections", 8), ("--format", "json"),
                      ("--compress", "gzip"), ("--compress", "zstd"), ("--compress", "deflate", "--batch", 37)):
             r = s.json("zipf", "--events", 200000, "--verify", *ALL, *more)
-            assert r["verified"] and r["events"] == 200000 and r["accepted"] > 0, r
+            assert r["verified"] and r["events"] >= 200000 and r["accepted"] > 0, r  # whole requests
 
 
 def test_verifies_other_workloads():
