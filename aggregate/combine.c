@@ -20,7 +20,7 @@ enum {
 #define WAITING_BYTES_MAX (SIZE_MAX / 2)
 
 static void init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, uint32_t shard) {
-    MR_ASSERT(rule->state_len % 8 == 0 && rule->window_size_ms > 0);
+    MR_ASSERT(rule->state_len % 8 == 0 && rule->input_count > 0);
     cr->rule = rule;
     mr_timeline_init(&cr->windows);
     cr->other_key[0] = MR_KEY_OTHER;
@@ -51,7 +51,7 @@ enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
     }
     combine->rule_count = rule_count;
     for (uint32_t r = 0; r < rule_count; r++) {
-        MR_ASSERT(rules[r].index == r && rules[r].stream < stream_count);
+        MR_ASSERT(rules[r].index == r && rules[r].inputs[0].stream < stream_count);
         init_rule(&combine->rules[r], &rules[r], shard);
     }
     for (uint32_t s = 0; s < stream_count; s++) {
@@ -153,14 +153,14 @@ static bool is_full(const struct mr_combine_rule *cr, size_t key_len) {
 static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine_rule *cr,
                                    const struct mr_partial *p) {
     const struct mr_rule *rule = cr->rule;
-    size_t at = mr_dead_begin(&combine->dead, rule->stream, MR_DEAD_GROUPS);
+    size_t at = mr_dead_begin(&combine->dead, rule->inputs[0].stream, MR_DEAD_GROUPS);
     struct mr_json json;
     mr_json_init(&json, &combine->dead);
     mr_json_object_begin(&json);
     mr_json_key(&json, "reason");
     mr_json_text(&json, mr_dead_reason_text(MR_DEAD_GROUPS));
     mr_json_key(&json, "stream");
-    mr_json_string(&json, combine->stream_names[rule->stream]);
+    mr_json_string(&json, combine->stream_names[rule->inputs[0].stream]);
     mr_json_key(&json, "seq");
     mr_json_uint(&json, combine->merging_seq);
     mr_dead_letter_time(&json, "window_start", p->window_start_ms);
@@ -208,7 +208,7 @@ struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_comb
     return group;
 }
 
-static void merge_into(struct mr_combine *combine, struct mr_combine_window *window,
+static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_window *window,
                        struct mr_group *group, uint32_t ref, struct mr_partial *p) {
     struct mr_combine_rule *cr = window->owner;
     bool added = group->events == 0;
@@ -218,8 +218,12 @@ static void merge_into(struct mr_combine *combine, struct mr_combine_window *win
     if (added) {
         memcpy(mr_group_state(group), mr_partial_state(p), p->state_len);
     } else {
-        mr_metric_merge(cr->rule->metrics, cr->rule->metric_count, mr_group_state(group),
-                        mr_partial_state(p));
+        enum mr_status status =
+            mr_metric_merge(cr->rule->metrics, cr->rule->metric_count, mr_group_state(group),
+                            mr_bytes_of(mr_partial_state(p), p->state_len));
+        if (status != MR_OK) {
+            return status;
+        }
     }
     if (window->state == MR_WINDOW_CLOSED && (added || group->revision != combine->merging_seq)) {
         MR_ASSERT(cr->dirty_count < cr->dirty_cap);
@@ -229,6 +233,7 @@ static void merge_into(struct mr_combine *combine, struct mr_combine_window *win
     group->events += p->events;
     group->revision = combine->merging_seq;
     mr_counter_add(&cr->stats.applied, p->events);
+    return MR_OK;
 }
 
 static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p) {
@@ -260,11 +265,11 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
             return MR_NO_MEMORY;
         }
     }
-    merge_into(combine, window, group, ref, p);
-    if (overflow) {
+    enum mr_status status = merge_into(combine, window, group, ref, p);
+    if (status == MR_OK && overflow) {
         mr_counter_add(&cr->stats.overflow, p->events);
     }
-    return MR_OK;
+    return status;
 }
 
 void mr_combine_set_gauges(struct mr_combine *combine) {

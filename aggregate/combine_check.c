@@ -47,7 +47,7 @@ static uint32_t hash_of_key(struct mr_bytes key, uint64_t seed) {
 
 static void check_window(const struct mr_combine *combine, const struct mr_combine_window *window) {
     const struct mr_rule *rule = window->owner->rule;
-    int64_t watermark = combine->watermarks_ms[rule->stream];
+    int64_t watermark = mr_rule_watermark(rule, combine->watermarks_ms);
     bool closed = mr_window_closed(rule, window->start_ms, watermark);
     bool final = mr_window_final(rule, window->start_ms, watermark);
     MR_ASSERT(closed == (window->state != MR_WINDOW_OPEN));

@@ -118,7 +118,7 @@ static inline uint64_t mr_combine_window_bytes(const struct mr_combine_window *w
 
 static inline int64_t mr_combine_watermark(const struct mr_combine *combine,
                                            const struct mr_combine_rule *rule) {
-    return combine->watermarks_ms[rule->rule->stream];
+    return mr_rule_watermark(rule->rule, combine->watermarks_ms);
 }
 
 /* What a group looks like from outside. A group not changed since its window closed fired in that

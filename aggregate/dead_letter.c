@@ -66,6 +66,7 @@ void mr_dead_letter_key(struct mr_json *json, const struct mr_rule *rule, struct
             break;
         case MR_KEY_NULL:
         case MR_KEY_OTHER:
+        case MR_KEY_PANE:
             mr_json_null(json);
             break;
         }

@@ -107,11 +107,10 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
     combine->fire_rule = 0;
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         struct mr_combine_rule *cr = &combine->rules[r];
-        uint32_t stream = cr->rule->stream;
-        MR_ASSERT(watermarks_ms[stream] >= combine->watermarks_ms[stream]); /* I2 */
-        advance_rule(combine, cr, combine->watermarks_ms[stream], watermarks_ms[stream]);
+        advance_rule(combine, cr, mr_combine_watermark(combine, cr), mr_rule_watermark(cr->rule, watermarks_ms));
     }
     for (uint32_t s = 0; s < combine->stream_count; s++) {
+        MR_ASSERT(watermarks_ms[s] >= combine->watermarks_ms[s]); /* I2 */
         combine->watermarks_ms[s] = watermarks_ms[s];
     }
 }
@@ -119,14 +118,6 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
 static void append_pane(const struct mr_combine_rule *cr, const struct mr_row *of,
                         enum mr_timing timing, struct mr_flush *flush) {
     struct mr_row row = *of;
-    struct mr_number numbers[MR_RULE_METRICS_MAX];
-    uint32_t count = cr->rule->metric_count;
-    memset(numbers, 0, count * sizeof numbers[0]); /* padding too: panes are stored and hashed */
-    for (uint32_t m = 0; m < count; m++) {
-        struct mr_number number = mr_metric_finish(&cr->rule->metrics[m], row.state.ptr);
-        numbers[m].kind = number.kind;
-        numbers[m].i = number.i; /* or the bits of d */
-    }
     struct mr_pane pane = {
         .rule = cr->rule->index,
         .timing = timing,
@@ -137,8 +128,6 @@ static void append_pane(const struct mr_combine_rule *cr, const struct mr_row *o
         .events = row.events,
         .key = row.key,
         .state = row.state,
-        .numbers = numbers,
-        .number_count = count,
     };
     mr_pane_append(&flush->panes, &pane);
     flush->pane_count++;

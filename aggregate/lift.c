@@ -75,7 +75,7 @@ static void sort_rules(struct mr_lift *lift, const struct mr_rule *rules) {
     for (uint32_t s = 0; s < lift->stream_count; s++) {
         lift->stream_first[s] = at;
         for (uint32_t r = 0; r < lift->rule_count; r++) {
-            if (rules[r].stream == s) {
+            if (rules[r].inputs[0].stream == s) {
                 lift->rules[at++].rule = &rules[r];
             }
         }
@@ -226,7 +226,7 @@ static uint32_t encode_key(const struct mr_rule *rule, const struct mr_batch *ba
                            uint8_t *at) {
     uint32_t len = 0;
     for (uint32_t c = 0; c < rule->key_count; c++) {
-        const struct mr_column *column = &batch->column[rule->key_columns[c]];
+        const struct mr_column *column = &batch->column[rule->inputs[0].key_columns[c]];
         if (c > 0 && column->kinds[e] >= MR_VALUE_STRING) {
             MR_ASSERT(len + KEY_HEADER + column->values[e].text.len <= KEY_BYTES_MAX);
         }
@@ -309,9 +309,12 @@ static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, con
         }
         for (uint32_t m = 0; m < rule->metric_count; m++) {
             const struct mr_metric *metric = &rule->metrics[m];
-            const struct mr_column *column =
-                metric->column == MR_METRIC_NO_COLUMN ? NULL : &job->batch->column[metric->column];
-            mr_metric_add(metric, column, lift->events, lift->states, n);
+            uint32_t of = rule->inputs[0].metric_columns[m];
+            const struct mr_column *column = of == MR_NO_COLUMN ? NULL : &job->batch->column[of];
+            status = mr_metric_add(metric, job->batch, column, lift->events, lift->states, n);
+            if (status != MR_OK) {
+                return status;
+            }
         }
     }
     return MR_OK;

@@ -59,8 +59,9 @@ static uint32_t state_size(enum mr_metric_kind kind) {
     MR_UNREACHABLE();
 }
 
-uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count) {
-    uint32_t offset = 0;
+uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count, uint32_t prefix) {
+    MR_ASSERT(count > 0 && prefix % 8 == 0);
+    uint32_t offset = prefix;
     for (uint32_t m = 0; m < count; m++) {
         metrics[m].offset = offset;
         offset += state_size(metrics[m].kind);
@@ -69,12 +70,14 @@ uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count) {
     return offset;
 }
 
-/* All-zero bytes are the neutral element of every metric: 0, 0.0, NULL. */
-void mr_metric_init(const struct mr_metric *metrics, uint32_t count, uint8_t *state) {
-    if (count > 0) {
-        const struct mr_metric *last = &metrics[count - 1];
-        memset(state, 0, last->offset + state_size(last->kind));
-    }
+static uint32_t block_len(const struct mr_metric *metrics, uint32_t count) {
+    return metrics[count - 1].offset + state_size(metrics[count - 1].kind);
+}
+
+bool mr_metrics_grow(const struct mr_metric *metrics, uint32_t count) {
+    (void)metrics;
+    (void)count;
+    return false;
 }
 
 static void add_int(struct sum_state *s, __int128_t value) {
@@ -188,21 +191,23 @@ static void extreme_column(const struct mr_metric *metric, const struct mr_colum
     }
 }
 
-void mr_metric_add(const struct mr_metric *metric, const struct mr_column *column,
-                   const uint32_t *events, uint8_t *const *states, uint32_t n) {
+enum mr_status mr_metric_add(const struct mr_metric *metric, const struct mr_batch *batch,
+                             const struct mr_column *column, const uint32_t *events,
+                             uint8_t *const *states, uint32_t n) {
+    (void)batch;
     MR_ASSERT((column == NULL) == (metric->kind == MR_METRIC_COUNT));
     switch (metric->kind) {
     case MR_METRIC_COUNT:
         count_column(metric, states, n);
-        return;
+        return MR_OK;
     case MR_METRIC_SUM:
     case MR_METRIC_AVG:
         sum_column(metric, column, events, states, n);
-        return;
+        return MR_OK;
     case MR_METRIC_MIN:
     case MR_METRIC_MAX:
         extreme_column(metric, column, events, states, n);
-        return;
+        return MR_OK;
     }
     MR_UNREACHABLE();
 }
@@ -217,11 +222,12 @@ static void merge_sums(struct sum_state *into, const struct sum_state *from) {
     into->values = values | ((into->values | from->values) & HAS_DOUBLES);
 }
 
-void mr_metric_merge(const struct mr_metric *metrics, uint32_t count, uint8_t *into,
-                     const uint8_t *from) {
+enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, uint8_t *into,
+                               struct mr_bytes from) {
+    MR_ASSERT(from.len >= block_len(metrics, count) && (uintptr_t)from.ptr % 8 == 0);
     for (uint32_t m = 0; m < count; m++) {
         void *to = into + metrics[m].offset;
-        const void *add = from + metrics[m].offset;
+        const void *add = from.ptr + metrics[m].offset;
         switch (metrics[m].kind) {
         case MR_METRIC_COUNT:
             ((struct count_state *)to)->events += ((const struct count_state *)add)->events;
@@ -236,6 +242,31 @@ void mr_metric_merge(const struct mr_metric *metrics, uint32_t count, uint8_t *i
             break;
         }
     }
+    return MR_OK;
+}
+
+uint32_t mr_metric_encoded_len(const struct mr_metric *metrics, uint32_t count, const uint8_t *state) {
+    (void)state;
+    return block_len(metrics, count);
+}
+
+void mr_metric_encode(const struct mr_metric *metrics, uint32_t count, const uint8_t *state, uint8_t *ret) {
+    memcpy(ret, state, block_len(metrics, count));
+}
+
+enum mr_status mr_metric_check(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded) {
+    return encoded.len == block_len(metrics, count) ? MR_OK : MR_CORRUPT;
+}
+
+size_t mr_metric_heap(const struct mr_metric *metrics, uint32_t count, const uint8_t *state) {
+    (void)metrics;
+    (void)count;
+    (void)state;
+    return 0;
+}
+
+void mr_metric_release(const struct mr_metric *metrics, uint32_t count, uint8_t *state) {
+    memset(state + metrics[0].offset, 0, block_len(metrics, count) - metrics[0].offset);
 }
 
 static struct mr_number number_of_double(double d) {
@@ -281,13 +312,17 @@ static struct mr_number finish_avg(const struct sum_state *s) {
 }
 
 /* Copies first: states in rows of the store are not aligned. */
-struct mr_number mr_metric_finish(const struct mr_metric *metric, const uint8_t *state) {
+struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t index,
+                                  struct mr_bytes encoded, struct mr_arena *scratch) {
+    (void)scratch;
+    const struct mr_metric *metric = &metrics[index];
     union {
         struct count_state count;
         struct sum_state sum;
         struct extreme_state extreme;
     } s;
-    memcpy(&s, state + metric->offset, state_size(metric->kind));
+    MR_ASSERT(encoded.len >= metric->offset + state_size(metric->kind));
+    memcpy(&s, encoded.ptr + metric->offset, state_size(metric->kind));
     switch (metric->kind) {
     case MR_METRIC_COUNT:
         return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)s.count.events};
@@ -311,6 +346,13 @@ static int rank(struct mr_number n) {
         return 0;
     }
     return n.kind != MR_NUMBER_INT && isnan(n.d) ? 1 : 2;
+}
+
+void mr_metrics_finish(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded,
+                       struct mr_arena *scratch, struct mr_number *ret) {
+    for (uint32_t m = 0; m < count; m++) {
+        ret[m] = mr_metric_finish(metrics, m, encoded, scratch);
+    }
 }
 
 int mr_number_compare(struct mr_number a, struct mr_number b) {

@@ -86,7 +86,7 @@ static struct mr_partial_entry *new_entry(struct mr_partial_table *table,
         .size = (uint32_t)size,
     };
     uint8_t *state = mr_partial_state(&entry->partial);
-    mr_metric_init(rule->metrics, rule->metric_count, state);
+    memset(state, 0, rule->state_len);
     if (probe->key.len > 0) {
         memcpy(state + rule->state_len, probe->key.ptr, probe->key.len);
     }

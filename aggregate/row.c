@@ -84,9 +84,9 @@ int mr_scan_compare(const struct mr_scan *scan, const struct mr_rule *rule, cons
         return scan->descending ? -order : order;
     }
     MR_ASSERT(scan->order >= 0 && (uint32_t)scan->order < rule->metric_count);
-    const struct mr_metric *metric = &rule->metrics[scan->order];
-    int order = mr_number_compare(mr_metric_finish(metric, a->state.ptr),
-                                  mr_metric_finish(metric, b->state.ptr));
+    uint32_t metric = (uint32_t)scan->order;
+    int order = mr_number_compare(mr_metric_finish(rule->metrics, metric, a->state, NULL),
+                                  mr_metric_finish(rule->metrics, metric, b->state, NULL));
     if (order == 0) {
         return compare_place(a, b);
     }
@@ -106,6 +106,8 @@ static bool value_matches(const struct mr_key_value *value, struct mr_bytes text
         return mr_bytes_equal(text, value->text);
     case MR_KEY_OTHER:
         return mr_bytes_equal(text, MR_BYTES(MR_KEY_OTHER_TEXT));
+    case MR_KEY_PANE:
+        break; /* behind the columns: no filter names it */
     }
     MR_UNREACHABLE();
 }

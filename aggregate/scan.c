@@ -180,7 +180,8 @@ static bool collect_group(const struct slice *s, struct mr_group *group) {
     struct entry entry = {.window = window, .group = group};
     if (scan->order != MR_SCAN_ORDER_WINDOW) {
         entry.number =
-            mr_metric_finish(&s->rule->rule->metrics[scan->order], mr_group_state(group));
+            mr_metric_finish(s->rule->rule->metrics, (uint32_t)scan->order,
+                             mr_bytes_of(mr_group_state(group), s->rule->rule->state_len), NULL);
     }
     return keep(s, &entry);
 }

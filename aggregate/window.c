@@ -18,17 +18,17 @@ static __int128_t floor_to(__int128_t value, int64_t size) {
 
 /* On the path of events: 64-bit division only. */
 int64_t mr_window_start(const struct mr_rule *rule, int64_t time_ms) {
-    MR_ASSERT(rule->window_size_ms > 0);
-    int64_t rest = time_ms % rule->window_size_ms;
-    int64_t back = rest < 0 ? rest + rule->window_size_ms : rest;
+    MR_ASSERT(rule->window.size_ms > 0);
+    int64_t rest = time_ms % rule->window.size_ms;
+    int64_t back = rest < 0 ? rest + rule->window.size_ms : rest;
     int64_t start;
     return __builtin_sub_overflow(time_ms, back, &start) ? INT64_MIN : start;
 }
 
 /* Floors again, because the start of the very first window is cut off at INT64_MIN. */
 int64_t mr_window_end(const struct mr_rule *rule, int64_t start_ms) {
-    MR_ASSERT(rule->window_size_ms > 0);
-    return saturate(floor_to(start_ms, rule->window_size_ms) + rule->window_size_ms);
+    MR_ASSERT(rule->window.size_ms > 0);
+    return saturate(floor_to(start_ms, rule->window.size_ms) + rule->window.size_ms);
 }
 
 bool mr_window_closed(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms) {
@@ -49,12 +49,12 @@ static __int128_t reach_of(const struct mr_rule *rule, int64_t watermark_ms, int
 }
 
 int64_t mr_window_final_end(const struct mr_rule *rule, int64_t watermark_ms) {
-    MR_ASSERT(rule->window_size_ms > 0 && rule->allowed_lateness_ms >= 0);
+    MR_ASSERT(rule->window.size_ms > 0 && rule->allowed_lateness_ms >= 0);
     if (watermark_ms == INT64_MAX || rule->final_floor_ms == INT64_MAX) {
         return INT64_MAX; /* the end of time is the end of the last window, whatever the size */
     }
     __int128_t reach = reach_of(rule, watermark_ms, rule->allowed_lateness_ms);
-    return saturate(floor_to(reach, rule->window_size_ms));
+    return saturate(floor_to(reach, rule->window.size_ms));
 }
 
 /* The least watermark above watermark_ms that is a window end plus `delay`, among the windows
@@ -62,12 +62,12 @@ int64_t mr_window_final_end(const struct mr_rule *rule, int64_t watermark_ms) {
 static int64_t next_step(const struct mr_rule *rule, int64_t watermark_ms, int64_t delay_ms,
                          int64_t last_end) {
     __int128_t reach = reach_of(rule, watermark_ms, delay_ms);
-    __int128_t end = floor_to(reach, rule->window_size_ms) + rule->window_size_ms;
+    __int128_t end = floor_to(reach, rule->window.size_ms) + rule->window.size_ms;
     return end > last_end ? INT64_MAX : saturate(end + delay_ms);
 }
 
 int64_t mr_window_next_due(const struct mr_rule *rule, int64_t watermark_ms, int64_t time_max_ms) {
-    MR_ASSERT(rule->window_size_ms > 0 && rule->allowed_lateness_ms >= 0);
+    MR_ASSERT(rule->window.size_ms > 0 && rule->allowed_lateness_ms >= 0);
     if (time_max_ms == INT64_MIN || watermark_ms == INT64_MAX) {
         return INT64_MAX;
     }

@@ -9,7 +9,7 @@ static bool has_text(enum mr_key_tag tag) {
 
 static bool is_tag(uint8_t byte) {
     return byte == MR_KEY_NULL || byte == MR_KEY_TRUE || byte == MR_KEY_FALSE ||
-           byte == MR_KEY_OTHER || has_text(byte);
+           byte == MR_KEY_OTHER || byte == MR_KEY_PANE || has_text(byte);
 }
 
 static bool take_text(struct mr_bytes *rest, size_t header, size_t len, struct mr_key_value *ret) {
@@ -30,7 +30,7 @@ bool mr_key_next(struct mr_bytes *rest, struct mr_key_value *ret) {
     if (rest->len < header) {
         return false;
     }
-    size_t len = tag == MR_KEY_OTHER ? 1 : 0;
+    size_t len = tag == MR_KEY_OTHER ? 1 : tag == MR_KEY_PANE ? MR_KEY_PANE_LEN - 1 : 0;
     if (has_text(tag)) {
         len = (size_t)rest->ptr[1] << 8 | rest->ptr[2];
     }
@@ -47,10 +47,19 @@ void mr_key_append(struct mr_buf *buf, struct mr_key_value value) {
     uint8_t header[3] = {(uint8_t)value.tag, (uint8_t)(value.text.len >> 8),
                          (uint8_t)value.text.len};
     MR_ASSERT(value.tag != MR_KEY_OTHER || value.text.len == 1);
+    MR_ASSERT(value.tag != MR_KEY_PANE || value.text.len == MR_KEY_PANE_LEN - 1);
     mr_buf_append(buf, header, has_text(value.tag) ? 3 : 1);
     mr_buf_append_bytes(buf, value.text);
 }
 
 bool mr_key_is_other(struct mr_bytes key) {
-    return key.len == 2 && key.ptr[0] == MR_KEY_OTHER;
+    size_t rest = key.len - 2; /* wraps for shorter ones */
+    return key.len > 0 && key.ptr[0] == MR_KEY_OTHER && (rest == 0 || rest == MR_KEY_PANE_LEN);
+}
+
+void mr_key_write_pane(uint8_t *at, uint32_t index) {
+    at[0] = MR_KEY_PANE;
+    for (uint32_t i = 0; i < 4; i++) {
+        at[1 + i] = (uint8_t)(index >> (24 - 8 * i));
+    }
 }

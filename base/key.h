@@ -10,6 +10,8 @@
  *                 'n' len16 text           number, its JSON text as sent ("17")
  *                 's' len16 text           string, after unescaping
  *                 'o' shard                instead of all columns: the overflow group of a combine shard
+ *                 'p' index32              behind all columns, in keys of rows and panes: the pane's index, where
+ *                                          each pane is a row of its own (panes: discarding)
  *
  *             len16 is big-endian, so that keys of equal lengths sort by text. The overflow group sorts
  *             between numbers and strings.
@@ -25,11 +27,12 @@ enum mr_key_tag {
     MR_KEY_NUMBER = 'n',
     MR_KEY_STRING = 's',
     MR_KEY_OTHER = 'o',
+    MR_KEY_PANE = 'p',
 };
 
 struct mr_key_value {
     enum mr_key_tag tag;
-    struct mr_bytes text; /* NUMBER and STRING; for OTHER the one shard byte */
+    struct mr_bytes text; /* NUMBER and STRING; for OTHER the one shard byte; for PANE four bytes, big-endian */
 };
 
 /* What a person sees instead of the columns' values of the overflow group. */
@@ -39,4 +42,12 @@ struct mr_key_value {
 bool mr_key_next(struct mr_bytes *rest, struct mr_key_value *ret);
 /* Appends one value; text.len <= UINT16_MAX (asserted). */
 void mr_key_append(struct mr_buf *buf, struct mr_key_value value);
+/* Of the overflow group, with a pane's index or without. */
 bool mr_key_is_other(struct mr_bytes key);
+/* Writes a value with tag 'p'. */
+#define MR_KEY_PANE_LEN 5
+void mr_key_write_pane(uint8_t *at, uint32_t index);
+/* The index in the text of a value with tag 'p'. */
+static inline uint32_t mr_key_read_pane(struct mr_bytes text) {
+    return (uint32_t)text.ptr[0] << 24 | (uint32_t)text.ptr[1] << 16 | (uint32_t)text.ptr[2] << 8 | text.ptr[3];
+}

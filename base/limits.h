@@ -12,6 +12,7 @@
 #define MR_STORE_NODES_MAX 32
 #define MR_RULE_METRICS_MAX 64
 #define MR_RULE_KEYS_MAX 8
+#define MR_RULE_INPUTS_MAX 8     /* streams of one rule */
 #define MR_ID_PARTS_MAX 4
 #define MR_FIELDS_MAX 128       /* projected fields of one stream */
 #define MR_PATH_DEPTH_MAX 8     /* data.order.id has 3 */

@@ -4,27 +4,28 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
-/* A pane as it lies in a parcel, followed by numbers, state and key, padded to 8. */
+/* A pane as it lies in a parcel, followed by state and key, padded to 8. */
 struct packed {
     uint32_t rule;
     uint8_t timing;
     uint8_t final;
-    uint16_t number_count;
+    uint8_t retraction;
+    uint8_t zero;
+    uint32_t index;
+    uint32_t state_len;
     int64_t window_start_ms;
     int64_t window_end_ms;
     uint64_t revision;
     uint64_t events;
-    uint32_t state_len;
-    uint32_t key_len;
+    uint64_t key_len;
 };
 
-static_assert(sizeof(struct packed) == 48, "no padding inside");
-static_assert(sizeof(struct mr_number) == 16, "numbers lie in parcels as they are");
+static_assert(sizeof(struct packed) == 56, "no padding inside");
 
 enum { FLUSH_BYTES_MAX = 1 << 30 };
 
 static size_t packed_size(const struct packed *p) {
-    size_t size = sizeof *p + p->number_count * sizeof(struct mr_number) + p->state_len + p->key_len;
+    size_t size = sizeof *p + p->state_len + p->key_len;
     return (size + 7) & ~(size_t)7;
 }
 
@@ -50,24 +51,23 @@ void mr_flush_close(struct mr_flush *flush) {
 }
 
 void mr_pane_append(struct mr_buf *buf, const struct mr_pane *pane) {
-    MR_ASSERT(pane->number_count <= UINT16_MAX);
     MR_ASSERT(pane->window_start_ms <= pane->window_end_ms);
     struct packed p = {
         .rule = pane->rule,
         .timing = (uint8_t)pane->timing,
         .final = pane->final,
-        .number_count = (uint16_t)pane->number_count,
+        .retraction = pane->retraction,
+        .index = pane->index,
         .window_start_ms = pane->window_start_ms,
         .window_end_ms = pane->window_end_ms,
         .revision = pane->revision,
         .events = pane->events,
         .state_len = (uint32_t)pane->state.len,
-        .key_len = (uint32_t)pane->key.len,
+        .key_len = pane->key.len,
     };
-    size_t used = sizeof p + p.number_count * sizeof(struct mr_number) + p.state_len + p.key_len;
+    size_t used = sizeof p + p.state_len + p.key_len;
     static const uint8_t zeros[8];
     mr_buf_append(buf, &p, sizeof p);
-    mr_buf_append(buf, pane->numbers, p.number_count * sizeof(struct mr_number));
     mr_buf_append_bytes(buf, pane->state);
     mr_buf_append_bytes(buf, pane->key);
     mr_buf_append(buf, zeros, packed_size(&p) - used);
@@ -83,7 +83,6 @@ bool mr_pane_next(struct mr_bytes *rest, struct mr_pane *ret) {
     size_t size = packed_size(&p);
     MR_ASSERT(rest->len >= size);
     const uint8_t *at = rest->ptr + sizeof p;
-    size_t numbers = p.number_count * sizeof(struct mr_number);
     *ret = (struct mr_pane){
         .rule = p.rule,
         .timing = p.timing,
@@ -92,10 +91,10 @@ bool mr_pane_next(struct mr_bytes *rest, struct mr_pane *ret) {
         .window_end_ms = p.window_end_ms,
         .revision = p.revision,
         .events = p.events,
-        .numbers = (const struct mr_number *)(const void *)at,
-        .number_count = p.number_count,
-        .state = mr_bytes_of(at + numbers, p.state_len),
-        .key = mr_bytes_of(at + numbers + p.state_len, p.key_len),
+        .retraction = p.retraction != 0,
+        .index = p.index,
+        .state = mr_bytes_of(at, p.state_len),
+        .key = mr_bytes_of(at + p.state_len, p.key_len),
     };
     *rest = mr_bytes_of(rest->ptr + size, rest->len - size);
     return true;

@@ -4,7 +4,8 @@
  * Pane: one firing of a (rule, window, key), as it goes to the results store and to sinks.
  *
  * Idea        A pane carries the whole value and a revision, so writing it twice changes nothing (L6).
- * Shape       The numbers of all metrics in the rule's order; the mergeable state beside them.
+ * Shape       The mergeable state, and the numbers of all metrics in the rule's order, which are made from it where
+ *             they are wanted: a pane in a parcel has none.
  * Units       Times: event time in ms. revision: the seq of the bundle that fired it; it grows with log
  *             order, and one (rule, window, key) fires at most once a bundle.
  * Owner       Borrows key, state and numbers from whoever hands it over, for the length of the call.
@@ -18,13 +19,18 @@ enum mr_number_kind {
     MR_NUMBER_INT,
     MR_NUMBER_DOUBLE,
     MR_NUMBER_OVERFLOW, /* an int64 sum that left its range; d holds the value as a double */
+    MR_NUMBER_BOOL,
+    MR_NUMBER_TEXT, /* UTF-8 */
+    MR_NUMBER_JSON, /* an object or array, as JSON text: quantiles, top, histogram, collect */
 };
 
 struct mr_number {
     enum mr_number_kind kind;
+    uint32_t len; /* TEXT, JSON */
     union {
-        int64_t i;
+        int64_t i; /* BOOL: 0 or 1 */
         double d;
+        const uint8_t *text;
     };
 };
 
@@ -32,13 +38,17 @@ struct mr_pane {
     uint32_t rule; /* index in the plan */
     enum mr_timing timing;
     bool final; /* nothing can change it any more */
+    /* Takes back what was said of (window_start, key): nothing replaces it. A session that another one swallowed. No
+     * numbers and no state. */
+    bool retraction;
+    uint32_t index; /* of this firing among those of its (rule, window, key), from 0 */
     int64_t window_start_ms;
     int64_t window_end_ms; /* exclusive */
     uint64_t revision;
     uint64_t events;
-    struct mr_bytes key;   /* encoded: base/key.h */
+    struct mr_bytes key;   /* encoded: base/key.h; DISCARDING: with the pane's index at its end */
     struct mr_bytes state; /* encoded: aggregate/metric.h */
-    const struct mr_number *numbers;
+    const struct mr_number *numbers; /* NULL: not made */
     uint32_t number_count;
 };
 

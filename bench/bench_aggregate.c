@@ -79,15 +79,18 @@ static struct mr_rule make_rule(void) {
         .key_seed = 42,
         .key_count = 1,
         .key_names = {MR_BYTES("page")},
-        .window_size_ms = 10000,
+        .window.size_ms = 10000,
         .metric_count = 2,
-        .metrics = {{.kind = MR_METRIC_COUNT, .column = MR_METRIC_NO_COLUMN},
-                    {.kind = MR_METRIC_SUM, .column = 1}},
+        .inputs = {{.where = MR_NO_COLUMN, .metric_columns = {MR_NO_COLUMN, 1},
+                    .metric_where = {MR_NO_COLUMN, MR_NO_COLUMN}}},
+        .input_count = 1,
+        .metrics = {{.kind = MR_METRIC_COUNT}, {.kind = MR_METRIC_SUM}},
+        .trigger = {.late = true},
         .groups_max = UINT64_MAX,
         .groups_bytes = UINT64_MAX / 2,
         .final_floor_ms = INT64_MIN,
     };
-    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count);
+    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, 0);
     return rule;
 }
 
@@ -182,7 +185,6 @@ static void touch_groups(struct mr_combine *combine, const struct mr_rule *rule,
             MR_ASSERT(at != NULL);
             memset(at, 0, p.size);
             memcpy(at, &p, sizeof p);
-            mr_metric_init(rule->metrics, rule->metric_count, at + sizeof p);
             memcpy(at + sizeof p + rule->state_len, key.ptr, key.len);
             parcel->bytes.len += p.size;
             parcel->count++;

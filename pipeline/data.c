@@ -24,7 +24,7 @@ struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
             .key_count = rule->key_count,
             .metric_names = name,
             .metric_count = rule->metric_count,
-            .window_size_ms = rule->window_size_ms,
+            .window_size_ms = rule->window.size_ms,
             .generation = plan->generations[i],
         };
         for (uint32_t k = 0; k < rule->metric_count; k++) {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/data_results.h"
 
+#include "pipeline/panes.h"
+
 #include "aggregate/window.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
@@ -65,20 +67,12 @@ enum mr_status mr_data_say_finals(struct mr_data *data, struct mr_error *error) 
     return MR_OK;
 }
 
-static enum mr_status put_panes(struct mr_results *results, const struct mr_flush *flush) {
-    struct mr_bytes rest = mr_buf_bytes(&flush->panes);
-    struct mr_pane pane;
-    enum mr_status status = flush->panes.failed ? MR_NO_MEMORY : MR_OK;
-    while (status == MR_OK && mr_pane_next(&rest, &pane)) {
-        status = mr_results_put(results, &pane);
-    }
-    return status;
-}
-
 /* What closed windows had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
  * and has gone with that; no bundle behind the checkpoint fires it again. */
 static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline *pipeline) {
     const struct mr_plan *plan = data->plan;
+    struct mr_arena scratch;
+    mr_arena_init(&scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; i < plan->shards * plan->rule_count; i++) {
         struct mr_combine *combine = pipeline->shards[i % plan->shards].combine;
@@ -86,13 +80,16 @@ static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline 
         for (bool more = true; more && status == MR_OK;) {
             struct mr_flush *flush = mr_flush_open(data->restored.newest.seq);
             if (flush == NULL) {
-                return MR_NO_MEMORY;
+                status = MR_NO_MEMORY;
+                break;
             }
             more = mr_combine_fire_again(combine, i / plan->shards, &start_ms, flush);
-            status = put_panes(data->results, flush);
+            status = flush->panes.failed ? MR_NO_MEMORY
+                                         : mr_panes_put(data->results, plan, flush, &scratch);
             mr_flush_close(flush);
         }
     }
+    mr_arena_finish(&scratch);
     return status;
 }
 
@@ -102,7 +99,7 @@ static enum mr_status put_finals(struct mr_data *data, const struct mr_pipeline 
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; status == MR_OK && i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
-        int64_t watermark_ms = pipeline->sequencer.watermarks[rule->stream].watermark_ms;
+        int64_t watermark_ms = pipeline->sequencer.watermarks[rule->inputs[0].stream].watermark_ms;
         int64_t end_ms = mr_window_final_end(rule, watermark_ms);
         if (end_ms != INT64_MIN) {
             status = mr_results_finalize(data->results, i, end_ms);

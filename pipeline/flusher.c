@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/dead.h"
 #include "base/report.h"
+#include "pipeline/panes.h"
 #include "pipeline/stations.h"
 
 enum {
@@ -88,22 +89,11 @@ static enum mr_status put_panes(struct mr_flusher *f, const struct mr_flush *flu
     if (flush->seq <= mr_results_flushed_seq(results) + MR_BUG(FLUSH_SKIPS_BUNDLE)) {
         return MR_OK; /* a replay of what the store has already */
     }
-    struct mr_bytes rest = mr_buf_bytes(&flush->panes);
-    struct mr_pane pane;
-    while (mr_pane_next(&rest, &pane)) {
-        enum mr_status status = mr_results_put(results, &pane);
-        if (status != MR_OK) {
-            return status;
-        }
+    enum mr_status status = mr_panes_put(results, f->pipeline->plan, flush, &f->scratch);
+    for (uint32_t i = 0; status == MR_OK && i < flush->final_count; i++) {
+        status = mr_results_finalize(results, flush->finals[i].rule, flush->finals[i].end_ms);
     }
-    for (uint32_t i = 0; i < flush->final_count; i++) {
-        enum mr_status status = mr_results_finalize(results, flush->finals[i].rule,
-                                                    flush->finals[i].end_ms);
-        if (status != MR_OK) {
-            return status;
-        }
-    }
-    return MR_OK;
+    return status;
 }
 
 static enum mr_status begin(struct mr_flusher *f) {
@@ -335,6 +325,7 @@ enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
     f->dead_seq = dead_seq;
     f->dead_record = pipeline->dead == NULL ? 0 : mr_log_last_seq(pipeline->dead);
     mr_event_count_init(&f->wake);
+    mr_arena_init(&f->scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
     mr_buf_init(&f->dead, DEAD_BYTES + (16 << 20)); /* one entry may stick out */
     f->held = mr_alloc_zero(pipeline->plan->shards, sizeof(struct mr_flush *));
     if (f->held == NULL) {
@@ -374,5 +365,6 @@ void mr_flusher_close(struct mr_flusher *f) {
         }
     }
     mr_buf_finish(&f->dead);
+    mr_arena_finish(&f->scratch);
     mr_free(f->held);
 }

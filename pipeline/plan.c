@@ -50,16 +50,18 @@ static enum mr_status plan_metrics(struct mr_rule *rule, const struct mr_config_
         struct mr_metric *metric = &rule->metrics[i];
         metric->name = config->metrics[i].name;
         metric->kind = metric_kind(config->metrics[i].kind);
-        metric->column = MR_METRIC_NO_COLUMN;
+        rule->inputs[0].metric_columns[i] = MR_NO_COLUMN;
+        rule->inputs[0].metric_where[i] = MR_NO_COLUMN;
         if (metric->kind != MR_METRIC_COUNT) {
             enum mr_status status = add_field(fields, config->metrics[i].field, MR_FIELD_NUMBER,
-                                              &metric->column, error);
+                                              &rule->inputs[0].metric_columns[i], error);
             if (status != MR_OK) {
                 return status;
             }
         }
     }
-    rule->state_len = mr_metric_layout(rule->metrics, rule->metric_count);
+    rule->state_len = mr_metric_layout(rule->metrics, rule->metric_count, 0);
+    rule->grows = mr_metrics_grow(rule->metrics, rule->metric_count);
     return MR_OK;
 }
 
@@ -75,10 +77,12 @@ static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
     *rule = (struct mr_rule){
         .name = config->name,
         .index = index,
-        .stream = config->stream,
+        .inputs = {{.stream = config->stream, .where = MR_NO_COLUMN}},
+        .input_count = 1,
         .key_seed = mr_hash_seed(key, config->name),
         .key_count = config->group_by_count,
-        .window_size_ms = config->window_size_ms,
+        .window = {.kind = MR_WINDOW_TUMBLING, .size_ms = config->window_size_ms},
+        .trigger = {.late = true},
         .allowed_lateness_ms = config->allowed_lateness_ms,
         .groups_max = share(config->groups.max, plan->shards),
         .groups_bytes = share(config->groups.bytes, plan->shards),
@@ -88,7 +92,7 @@ static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
     for (uint32_t i = 0; i < config->group_by_count; i++) {
         rule->key_names[i] = config->group_by[i];
         enum mr_status status = add_field(fields, config->group_by[i], MR_FIELD_KEY,
-                                          &rule->key_columns[i], error);
+                                          &rule->inputs[0].key_columns[i], error);
         if (status != MR_OK) {
             return status;
         }

@@ -509,7 +509,7 @@ struct mr_bytes mr_restored_config(const struct mr_restored *restored) {
 
 /* Windows that were final under the settings before stay final. */
 static int64_t floor_of(const struct mr_config_rule *before, int64_t floor_ms, int64_t watermark_ms) {
-    struct mr_rule rule = {.window_size_ms = before->window_size_ms,
+    struct mr_rule rule = {.window = {.size_ms = before->window_size_ms},
                            .allowed_lateness_ms = before->allowed_lateness_ms,
                            .final_floor_ms = floor_ms};
     int64_t end_ms = mr_window_final_end(&rule, watermark_ms);

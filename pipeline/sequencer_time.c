@@ -82,8 +82,8 @@ static int64_t floor_of(const struct mr_plan *plan, uint32_t stream, int64_t wat
     int64_t reach_ms = 0;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
-        int64_t rules_ms = rule->window_size_ms + rule->allowed_lateness_ms;
-        reach_ms = rule->stream == stream && rules_ms > reach_ms ? rules_ms : reach_ms;
+        int64_t rules_ms = rule->window.size_ms + rule->allowed_lateness_ms;
+        reach_ms = mr_rule_reads(rule, stream) && rules_ms > reach_ms ? rules_ms : reach_ms;
     }
     return watermark_ms < INT64_MIN + reach_ms ? INT64_MIN : watermark_ms - reach_ms;
 }
@@ -114,7 +114,7 @@ bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now
     }
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
-        if (rule->stream == stream &&
+        if (mr_rule_reads(rule, stream) &&
             mr_window_next_due(rule, w->watermark_ms, w->time_max_ms) <= target_ms) {
             return true;
         }

@@ -42,10 +42,9 @@ static bool put_row(struct reading *reading, struct mr_sink_rule *served, const 
     struct mr_number numbers[MR_RULE_METRICS_MAX];
     struct mr_pane pane = *stored;
     enum mr_status status = MR_CORRUPT;
-    if (stored->state.len == rule->state_len) {
-        for (uint32_t i = 0; i < rule->metric_count; i++) {
-            numbers[i] = mr_metric_finish(&rule->metrics[i], stored->state.ptr);
-        }
+    if (mr_metric_check(rule->metrics, rule->metric_count, stored->state) == MR_OK) {
+        mr_arena_reset(&w->scratch);
+        mr_metrics_finish(rule->metrics, rule->metric_count, stored->state, &w->scratch, numbers);
         pane.numbers = numbers;
         pane.number_count = rule->metric_count;
         status = mr_redis_sink_put(w->redis, &w->sinks->options.results_rules[served->rule], w->store.epoch, &pane);

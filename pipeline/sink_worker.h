@@ -35,6 +35,7 @@ struct mr_sink_worker {
     struct mr_sinks *sinks;
     const struct mr_config_sink *sink;
     struct mr_redis_sink *redis;
+    struct mr_arena scratch; /* of one row's numbers */
     struct mr_results_reader *reader;
     struct mr_sink_rule *rules;
     uint32_t rule_count;

@@ -220,6 +220,7 @@ struct mr_flusher {
     uint64_t complete_seq;   /* the open list holds everything up to here */
     bool open;
     uint32_t asks;           /* questions in the open list */
+    struct mr_arena scratch; /* of one pane's numbers */
     struct mr_buf dead;
     uint64_t dead_seq;       /* bundles up to this one have their dead letters in the log */
     uint64_t dead_record;    /* seq of the dead-letter log itself */

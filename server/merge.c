@@ -136,9 +136,10 @@ enum mr_status mr_merge_run(struct mr_merge *merge, struct mr_merge_source *sour
     } else {
         run_folded(&work);
     }
+    bool failed = work.fold.failed;
     mr_rows_fold_finish(&work.fold);
     MR_ASSERT(merge->count <= merge->limit);
-    return MR_OK;
+    return failed ? MR_NO_MEMORY : MR_OK;
 }
 
 struct mr_bytes mr_merge_place(const struct mr_scan *scan, struct mr_bytes key) {

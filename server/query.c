@@ -381,7 +381,7 @@ static void answer(struct query *q) {
             .others = true,
         };
     }
-    mr_pipeline_local(q->request->server->pipeline, q->windows.view.rule->stream, &q->local);
+    mr_pipeline_local(q->request->server->pipeline, q->windows.view.rule->inputs[0].stream, &q->local);
     q->windows.view.local = &q->local;
     begin_answer(q);
     struct mr_merge m = {

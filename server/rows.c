@@ -8,9 +8,11 @@
 
 #include <math.h>
 
+/* Of the arena for texts among the numbers of a row. */
+enum { SCRATCH_FIRST = 4096, SCRATCH_MAX = 1 << 20 };
 
 bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row) {
-    if (row->state.len != rule->state_len) {
+    if (mr_metric_check(rule->metrics, rule->metric_count, row->state) != MR_OK) {
         return false;
     }
     struct mr_bytes key = row->key;
@@ -77,6 +79,7 @@ static void json_key_value(struct mr_json *json, const struct mr_key_value *valu
         mr_json_string(json, value->text);
         return;
     case MR_KEY_OTHER:
+    case MR_KEY_PANE:
         break;
     }
     MR_UNREACHABLE();
@@ -94,6 +97,15 @@ static void json_number(struct mr_json *json, const struct mr_number *number) {
     case MR_NUMBER_OVERFLOW:
         mr_json_double(json, number->d); /* null when not finite */
         return;
+    case MR_NUMBER_BOOL:
+        mr_json_bool(json, number->i != 0);
+        return;
+    case MR_NUMBER_TEXT:
+        mr_json_string(json, mr_bytes_of(number->text, number->len));
+        return;
+    case MR_NUMBER_JSON:
+        mr_json_raw(json, mr_bytes_of(number->text, number->len));
+        return;
     }
     MR_UNREACHABLE();
 }
@@ -102,19 +114,21 @@ static void json_number(struct mr_json *json, const struct mr_number *number) {
 static uint64_t json_metrics(struct mr_json *json, const struct mr_rows_view *view,
                              const struct mr_row *row) {
     uint64_t overflow = 0;
+    struct mr_arena scratch;
+    mr_arena_init(&scratch, SCRATCH_FIRST, SCRATCH_MAX);
     mr_json_key(json, "metrics");
     mr_json_object_begin(json);
     for (uint32_t m = 0; m < view->rule->metric_count; m++) {
         if (!is_shown(view, m)) {
             continue;
         }
-        const struct mr_metric *metric = &view->rule->metrics[m];
-        struct mr_number number = mr_metric_finish(metric, row->state.ptr);
-        mr_json_key_bytes(json, metric->name);
+        struct mr_number number = mr_metric_finish(view->rule->metrics, m, row->state, &scratch);
+        mr_json_key_bytes(json, view->rule->metrics[m].name);
         json_number(json, &number);
         overflow |= (uint64_t)(number.kind == MR_NUMBER_OVERFLOW) << m;
     }
     mr_json_object_end(json);
+    mr_arena_finish(&scratch);
     return overflow;
 }
 
@@ -216,6 +230,7 @@ static void csv_key_value(struct mr_buf *buf, const struct mr_key_value *value) 
         csv_text(buf, value->text);
         return;
     case MR_KEY_OTHER:
+    case MR_KEY_PANE:
         break;
     }
     MR_UNREACHABLE();
@@ -234,6 +249,13 @@ static void csv_number(struct mr_buf *buf, const struct mr_number *number) {
         if (isfinite(number->d)) {
             mr_buf_append(buf, text, mr_double_text(number->d, text));
         }
+        return;
+    case MR_NUMBER_BOOL:
+        mr_buf_append_text(buf, number->i != 0 ? "true" : "false");
+        return;
+    case MR_NUMBER_TEXT:
+    case MR_NUMBER_JSON:
+        csv_text(buf, mr_bytes_of(number->text, number->len));
         return;
     }
     MR_UNREACHABLE();
@@ -260,6 +282,8 @@ void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const stru
     MR_ASSERT(mr_rows_fits(rule, row));
     csv_time(buf, row->window_start_ms);
     csv_time(buf, row->window_end_ms);
+    struct mr_arena scratch;
+    mr_arena_init(&scratch, SCRATCH_FIRST, SCRATCH_MAX);
     struct mr_bytes key = row->key;
     for (uint32_t i = 0; i < rule->key_count; i++) {
         struct mr_key_value value = next_value(&key);
@@ -268,13 +292,14 @@ void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const stru
     }
     for (uint32_t m = 0; m < rule->metric_count; m++) {
         if (is_shown(view, m)) {
-            struct mr_number number = mr_metric_finish(&rule->metrics[m], row->state.ptr);
+            struct mr_number number = mr_metric_finish(rule->metrics, m, row->state, &scratch);
             csv_number(buf, &number);
             mr_buf_append_char(buf, ',');
         }
     }
     mr_buf_printf(buf, "%llu,%llu,%s\r\n", (unsigned long long)row->events,
                   (unsigned long long)row->revision, row->final ? "true" : "false");
+    mr_arena_finish(&scratch);
 }
 
 /* Fold */
@@ -282,13 +307,11 @@ void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const stru
 enum mr_status mr_rows_fold_init(struct mr_rows_fold *fold, const struct mr_rule *rule,
                                  bool (*visit)(void *ctx, const struct mr_row *row), void *ctx) {
     *fold = (struct mr_rows_fold){.rule = rule, .visit = visit, .ctx = ctx};
-    fold->states = mr_alloc(2 * (size_t)rule->state_len + 1); /* one more: never a size of 0 */
-    return fold->states == NULL ? MR_NO_MEMORY : MR_OK;
+    return mr_merged_init(&fold->merged, rule);
 }
 
 void mr_rows_fold_finish(struct mr_rows_fold *fold) {
-    mr_free(fold->states);
-    fold->states = NULL;
+    mr_merged_finish(&fold->merged);
     fold->has_other = false;
 }
 
@@ -297,52 +320,53 @@ static bool give_other(struct mr_rows_fold *fold) {
         return true;
     }
     fold->has_other = false;
-    return fold->visit(fold->ctx, &fold->other);
+    fold->other.state = mr_merged_state(&fold->merged);
+    fold->failed = fold->other.state.ptr == NULL;
+    return !fold->failed && fold->visit(fold->ctx, &fold->other);
 }
 
-/* States from a file are not aligned, and merging reads them in place: copy first. */
-static void copy_state(uint8_t *into, struct mr_bytes state) {
-    if (state.len > 0) {
-        memcpy(into, state.ptr, state.len);
-    }
+static void set_key(struct mr_rows_fold *fold, struct mr_bytes key) {
+    MR_ASSERT(key.len <= sizeof fold->key);
+    memcpy(fold->key, key.ptr, key.len);
+    fold->other.key = mr_bytes_of(fold->key, key.len);
 }
 
-static void keep_other(struct mr_rows_fold *fold, const struct mr_row *row) {
+static bool keep_other(struct mr_rows_fold *fold, const struct mr_row *row) {
     fold->has_other = true;
     fold->other = *row;
-    memcpy(fold->key, row->key.ptr, sizeof fold->key);
-    copy_state(fold->states, row->state);
-    fold->other.key = mr_bytes_of(fold->key, sizeof fold->key);
-    fold->other.state = mr_bytes_of(fold->states, row->state.len);
+    set_key(fold, row->key);
+    mr_merged_reset(&fold->merged);
+    fold->failed = mr_merged_add(&fold->merged, row->state) != MR_OK;
+    return !fold->failed;
 }
 
-static void merge_other(struct mr_rows_fold *fold, const struct mr_row *row) {
+static bool merge_other(struct mr_rows_fold *fold, const struct mr_row *row) {
     struct mr_row *other = &fold->other;
-    uint8_t *from = fold->states + fold->rule->state_len;
-    copy_state(from, row->state);
-    mr_metric_merge(fold->rule->metrics, fold->rule->metric_count, fold->states, from);
-    memcpy(fold->key, row->key.ptr, sizeof fold->key);
+    set_key(fold, row->key);
     other->events += row->events;
     other->revision = row->revision > other->revision ? row->revision : other->revision;
     other->final = other->final && row->final;
+    fold->failed = mr_merged_add(&fold->merged, row->state) != MR_OK;
+    return !fold->failed;
+}
+
+/* Of the same window, and of the same pane where panes are rows. */
+static bool same_other(const struct mr_row *a, const struct mr_row *b) {
+    enum { SHARD = 2 }; /* the tag and the shard's number */
+    return a->window_start_ms == b->window_start_ms && a->key.len == b->key.len &&
+           memcmp(a->key.ptr + SHARD, b->key.ptr + SHARD, a->key.len - SHARD) == 0;
 }
 
 bool mr_rows_fold_push(struct mr_rows_fold *fold, const struct mr_row *row) {
-    MR_ASSERT(fold->states != NULL);
     MR_ASSERT(mr_rows_fits(fold->rule, row));
     bool is_other = mr_key_is_other(row->key);
-    if (is_other && fold->has_other && row->window_start_ms == fold->other.window_start_ms) {
-        merge_other(fold, row);
-        return true;
+    if (is_other && fold->has_other && same_other(row, &fold->other)) {
+        return merge_other(fold, row);
     }
     if (!give_other(fold)) {
         return false;
     }
-    if (is_other) {
-        keep_other(fold, row);
-        return true;
-    }
-    return fold->visit(fold->ctx, row);
+    return is_other ? keep_other(fold, row) : fold->visit(fold->ctx, row);
 }
 
 void mr_rows_fold_end(struct mr_rows_fold *fold) {

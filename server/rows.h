@@ -21,7 +21,9 @@
  * Errors      Rows must fit their rule (asserted): ask mr_rows_fits about those that come from a file.
  */
 #include "aggregate/combine.h"
+#include "aggregate/merged.h"
 #include "base/json.h"
+#include "base/key.h"
 #include "pipeline/local.h"
 
 /* What is shown of a rule's rows. */
@@ -71,14 +73,15 @@ struct mr_rows_fold {
     void *ctx;
     bool has_other; /* `other` waits for more of its window */
     struct mr_row other;
-    uint8_t key[2];
-    uint8_t *states; /* two of the rule's, aligned: other's, and the one being merged */
+    uint8_t key[2 + MR_KEY_PANE_LEN];
+    struct mr_merged merged;
+    bool failed; /* out of memory: what was given out is not all */
 };
 
 enum mr_status mr_rows_fold_init(struct mr_rows_fold *fold, const struct mr_rule *rule,
                                  bool (*visit)(void *ctx, const struct mr_row *row),
                                  void *ctx) MR_MUST_CHECK;
-/* false: visit said so, nothing more is to come. Borrows the row for the call. */
+/* false: visit said so, or failed; nothing more is to come. Borrows the row for the call. */
 bool mr_rows_fold_push(struct mr_rows_fold *fold, const struct mr_row *row);
 /* The end: gives out what waits, unless visit has said false before. */
 void mr_rows_fold_end(struct mr_rows_fold *fold);

@@ -465,6 +465,9 @@ static enum mr_status print_rule(struct run *run, struct mr_results_reader *read
         flush_out(&p);
         p.broken = p.broken || fflush(stdout) != 0;
     }
+    if (status == MR_OK && p.fold.failed) {
+        status = mr_error_set(&run->error, MR_NO_MEMORY, "out of memory printing results");
+    }
     if (status == MR_OK && (p.broken || p.out.failed)) {
         status = mr_error_set(&run->error, MR_IO, "cannot write to standard output");
     }

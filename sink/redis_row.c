@@ -86,6 +86,7 @@ static void append_key_value(struct mr_buf *buf, const struct mr_key_value *valu
         append_string(buf, value->text);
         return;
     case MR_KEY_OTHER:
+    case MR_KEY_PANE:
         break;
     }
     MR_UNREACHABLE();
@@ -168,16 +169,30 @@ static void put_group(struct mr_redis_row *row, const struct mr_results_rule *ru
 
 static void put_number(struct mr_redis_row *row, struct mr_bytes name, const struct mr_number *number) {
     char text[NUMBER_TEXT];
-    size_t len = 0;
-    if (number->kind == MR_NUMBER_INT) {
-        len = (size_t)snprintf(text, sizeof text, "%lld", (long long)number->i);
-    } else if (number->kind != MR_NUMBER_NULL && isfinite(number->d)) {
-        len = mr_double_text(number->d, text);
+    struct mr_bytes value = mr_bytes_of(text, 0);
+    switch (number->kind) {
+    case MR_NUMBER_NULL:
+        return;
+    case MR_NUMBER_INT:
+        value.len = (size_t)snprintf(text, sizeof text, "%lld", (long long)number->i);
+        break;
+    case MR_NUMBER_DOUBLE:
+    case MR_NUMBER_OVERFLOW:
+        if (!isfinite(number->d)) {
+            return;
+        }
+        value.len = mr_double_text(number->d, text);
+        break;
+    case MR_NUMBER_BOOL:
+        value = number->i != 0 ? MR_BYTES("true") : MR_BYTES("false");
+        break;
+    case MR_NUMBER_TEXT:
+    case MR_NUMBER_JSON:
+        value = mr_bytes_of(number->text, number->len);
+        break;
     }
-    if (len > 0) {
-        put_argument(row, name);
-        put_argument(row, mr_bytes_of(text, len));
-    }
+    put_argument(row, name);
+    put_argument(row, value);
 }
 
 static void put_overflow(struct mr_redis_row *row, const struct mr_results_rule *rule,

@@ -128,6 +128,8 @@ static void bind_key_value(struct mr_sqlite_stmt *stmt, const struct mr_key_valu
     case MR_KEY_OTHER:
         mr_sqlite_bind_text(stmt, MR_BYTES(MR_KEY_OTHER_TEXT));
         return;
+    case MR_KEY_PANE:
+        break;
     }
     MR_UNREACHABLE();
 }
@@ -140,7 +142,7 @@ static void bind_key(struct mr_sqlite_stmt *stmt, struct mr_bytes key, uint32_t 
         MR_ASSERT(more);
         bind_key_value(stmt, &value);
     }
-    MR_ASSERT(other || key.len == 0);
+    MR_ASSERT(other || key.len == 0 || key.ptr[0] == MR_KEY_PANE);
 }
 
 static void bind_number(struct mr_sqlite_stmt *stmt, const struct mr_number *number) {
@@ -154,6 +156,13 @@ static void bind_number(struct mr_sqlite_stmt *stmt, const struct mr_number *num
     case MR_NUMBER_DOUBLE:
     case MR_NUMBER_OVERFLOW:
         mr_sqlite_bind_double(stmt, number->d);
+        return;
+    case MR_NUMBER_BOOL:
+        mr_sqlite_bind_int(stmt, number->i);
+        return;
+    case MR_NUMBER_TEXT:
+    case MR_NUMBER_JSON:
+        mr_sqlite_bind_text(stmt, mr_bytes_of(number->text, number->len));
         return;
     }
     MR_UNREACHABLE();

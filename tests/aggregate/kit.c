@@ -29,12 +29,13 @@ struct mr_rule kit_rule(uint32_t index, uint32_t stream, uint32_t key_count, int
     struct mr_rule rule = {
         .name = mr_bytes_text(names[index % 4]),
         .index = index,
-        .stream = stream,
+        .inputs = {{.stream = stream, .where = MR_NO_COLUMN, .key_columns = {0, 2}}},
+        .input_count = 1,
+        .trigger = {.late = true},
         .key_seed = 77 + index,
         .key_count = key_count,
-        .key_columns = {0, 2},
         .key_names = {MR_BYTES("country"), MR_BYTES("size")},
-        .window_size_ms = size_ms,
+        .window.size_ms = size_ms,
         .allowed_lateness_ms = lateness_ms,
         .metric_count = KIT_METRICS,
         .groups_max = UINT64_MAX,
@@ -43,10 +44,11 @@ struct mr_rule kit_rule(uint32_t index, uint32_t stream, uint32_t key_count, int
     };
     for (uint32_t m = 0; m < KIT_METRICS; m++) {
         rule.metrics[m].kind = (enum mr_metric_kind)m;
-        rule.metrics[m].column = m == MR_METRIC_COUNT ? MR_METRIC_NO_COLUMN : 1;
+        rule.inputs[0].metric_columns[m] = m == MR_METRIC_COUNT ? MR_NO_COLUMN : 1;
+        rule.inputs[0].metric_where[m] = MR_NO_COLUMN;
         rule.metrics[m].name = mr_bytes_text(mr_metric_kind_name((enum mr_metric_kind)m));
     }
-    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count);
+    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, 0);
     return rule;
 }
 
@@ -75,10 +77,11 @@ static void make_state(const struct mr_rule *rule, const int64_t *values, uint32
         states[i] = state;
     }
     struct mr_column column = {column_values, kinds};
-    mr_metric_init(rule->metrics, rule->metric_count, state);
+    memset(state, 0, rule->state_len);
     for (uint32_t m = 0; m < rule->metric_count; m++) {
         bool counts = rule->metrics[m].kind == MR_METRIC_COUNT;
-        mr_metric_add(&rule->metrics[m], counts ? NULL : &column, events, states, count);
+        enum mr_status status = mr_metric_add(&rule->metrics[m], NULL, counts ? NULL : &column, events, states, count);
+        assert_int_equal(status, MR_OK);
     }
 }
 
@@ -196,7 +199,7 @@ static struct model_window *model_window(struct model *model, uint32_t rule, int
     memset(w, 0, sizeof *w);
     w->rule = rule;
     w->start_ms = start_ms;
-    w->closed = model->watermark_ms >= start_ms + model->rules[rule].window_size_ms;
+    w->closed = model->watermark_ms >= start_ms + model->rules[rule].window.size_ms;
     return w;
 }
 
@@ -229,7 +232,7 @@ void model_advance(struct model *model, uint64_t seq, int64_t watermark_ms, mode
     for (uint32_t i = 0; i < model->window_count; i++) {
         struct model_window *w = &model->windows[i];
         const struct mr_rule *rule = &model->rules[w->rule];
-        int64_t end = w->start_ms + rule->window_size_ms;
+        int64_t end = w->start_ms + rule->window.size_ms;
         bool closes = !w->closed && watermark_ms >= end;
         bool was_closed = w->closed;
         if (!w->final && watermark_ms >= end + rule->allowed_lateness_ms) {
@@ -262,7 +265,7 @@ void model_expect_state(const struct mr_rule *rule, const struct model_group *gr
                         const uint8_t *state) {
     struct mr_number n[KIT_METRICS];
     for (uint32_t m = 0; m < KIT_METRICS; m++) {
-        n[m] = mr_metric_finish(&rule->metrics[m], state);
+        n[m] = mr_metric_finish(rule->metrics, m, mr_bytes_of(state, rule->state_len), NULL);
         assert_int_equal(n[m].kind, m == MR_METRIC_AVG ? MR_NUMBER_DOUBLE : MR_NUMBER_INT);
     }
     assert_int_equal(n[MR_METRIC_COUNT].i, group->events);

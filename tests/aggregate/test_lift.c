@@ -145,15 +145,15 @@ struct oracle {
 };
 
 static bool is_late(const struct mr_rule *rule, int64_t time, int64_t watermark) {
-    int64_t start = time - time % rule->window_size_ms;
-    int64_t end = start + rule->window_size_ms;
+    int64_t start = time - time % rule->window.size_ms;
+    int64_t end = start + rule->window.size_ms;
     return end <= rule->final_floor_ms ||
            (watermark != INT64_MIN && end + rule->allowed_lateness_ms <= watermark);
 }
 
 static void apply(struct oracle *o, const struct mr_rule *rule, const struct event *e) {
     uint32_t r = rule->index;
-    int64_t start = e->time_ms - e->time_ms % rule->window_size_ms;
+    int64_t start = e->time_ms - e->time_ms % rule->window.size_ms;
     uint32_t i = 0;
     while (i < o->window_count[r] && o->windows[r][i].start_ms != start) {
         i++;
@@ -189,7 +189,7 @@ static char judge(struct world *w, struct oracle *o, const struct batch *b, cons
     uint32_t takes = 0;
     uint32_t late = 0;
     for (uint32_t r = 0; r < RULES; r++) {
-        if (w->rules[r].stream == stream) {
+        if (w->rules[r].inputs[0].stream == stream) {
             takes++;
             late += is_late(&w->rules[r], e->time_ms, b->watermark_ms);
         }
@@ -206,7 +206,7 @@ static char judge(struct world *w, struct oracle *o, const struct batch *b, cons
     }
     o->counts[stream].accepted++;
     for (uint32_t r = 0; r < RULES; r++) {
-        if (w->rules[r].stream == stream) {
+        if (w->rules[r].inputs[0].stream == stream) {
             if (is_late(&w->rules[r], e->time_ms, b->watermark_ms)) {
                 o->rules[r].late++;
             } else {

@@ -33,7 +33,7 @@ static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint6
     struct mr_parcel *parcel = mr_parcel_open(seq, 0);
     for (uint32_t k = 0; k < partials; k++) {
         uint32_t r = kit_below(&random, RULES);
-        int64_t start = (int64_t)kit_below(&random, 4) * rules[r].window_size_ms;
+        int64_t start = (int64_t)kit_below(&random, 4) * rules[r].window.size_ms;
         uint32_t key = rules[r].key_count == 0 ? 0 : kit_below(&random, KEYS);
         const int64_t value = (int64_t)kit_below(&random, 100);
         kit_partial(parcel, &rules[r], start, key, &value, 1);
@@ -237,7 +237,7 @@ static struct mr_buf made_slice(const struct mr_rule *rules, struct mr_bytes key
     for (uint32_t k = 0; k < 2; k++) {
         size_t end = slice.len + (size_t)size;
         uint64_t state[64];
-        mr_metric_init(rules[0].metrics, rules[0].metric_count, (uint8_t *)state);
+        memset(state, 0, sizeof state);
         mr_buf_append(&slice, &group, sizeof group);
         mr_buf_append(&slice, state, run.state_len);
         mr_buf_append_bytes(&slice, key);

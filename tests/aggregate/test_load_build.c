@@ -36,7 +36,7 @@ static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint6
     struct mr_parcel *parcel = mr_parcel_open(seq, 0);
     for (uint32_t k = 0; k < partials; k++) {
         uint32_t r = kit_below(&random, RULES);
-        int64_t start = (int64_t)kit_below(&random, 4) * rules[r].window_size_ms;
+        int64_t start = (int64_t)kit_below(&random, 4) * rules[r].window.size_ms;
         uint32_t key = rules[r].key_count == 0 ? 0 : kit_below(&random, KEYS);
         const int64_t value = (int64_t)kit_below(&random, 100);
         if (kit_owner(&rules[r], key, shards) == shard) {

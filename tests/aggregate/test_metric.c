@@ -52,8 +52,13 @@ static void add_all(const struct mr_metric *metrics, uint32_t count, const struc
     struct mr_column column = {column_values, kinds};
     for (uint32_t m = 0; m < count; m++) {
         bool counts = metrics[m].kind == MR_METRIC_COUNT;
-        mr_metric_add(&metrics[m], counts ? NULL : &column, events, at, n);
+        assert_int_equal(mr_metric_add(&metrics[m], NULL, counts ? NULL : &column, events, at, n),
+                         MR_OK);
     }
+}
+
+static struct mr_number finish(const struct mr_metric *metrics, uint32_t index, const uint8_t *state) {
+    return mr_metric_finish(metrics, index, mr_bytes_of(state, STATE_MAX * sizeof(uint64_t)), NULL);
 }
 
 static struct mr_number result_of(enum mr_metric_kind kind, const struct value *values,
@@ -61,10 +66,10 @@ static struct mr_number result_of(enum mr_metric_kind kind, const struct value *
     struct mr_metric metric = {.kind = kind};
     uint64_t state[1][STATE_MAX];
     uint32_t owner[VALUES_MAX] = {0};
-    mr_metric_layout(&metric, 1);
-    mr_metric_init(&metric, 1, (uint8_t *)state[0]);
+    mr_metric_layout(&metric, 1, 0);
+    memset(state, 0, sizeof state);
     add_all(&metric, 1, values, n, state, owner);
-    return mr_metric_finish(&metric, (uint8_t *)state[0]);
+    return finish(&metric, 0, (uint8_t *)state[0]);
 }
 
 static void expect(enum mr_metric_kind kind, struct value a, struct value b,
@@ -181,8 +186,8 @@ static void expect_exact(const struct mr_metric *metrics, const uint8_t *state,
             count++;
         }
     }
-    assert_int_equal(mr_metric_finish(&metrics[MR_METRIC_COUNT], state).i, n);
-    struct mr_number total = mr_metric_finish(&metrics[MR_METRIC_SUM], state);
+    assert_int_equal(finish(metrics, MR_METRIC_COUNT, state).i, n);
+    struct mr_number total = finish(metrics, MR_METRIC_SUM, state);
     __int128_t whole = sum / (1 << 20);
     bool fits = whole >= INT64_MIN && whole <= INT64_MAX;
     if (doubles) {
@@ -195,9 +200,9 @@ static void expect_exact(const struct mr_metric *metrics, const uint8_t *state,
         assert_int_equal(total.kind, MR_NUMBER_OVERFLOW);
         assert_true(total.d == (double)whole);
     }
-    struct mr_number low = mr_metric_finish(&metrics[MR_METRIC_MIN], state);
-    struct mr_number high = mr_metric_finish(&metrics[MR_METRIC_MAX], state);
-    struct mr_number mean = mr_metric_finish(&metrics[MR_METRIC_AVG], state);
+    struct mr_number low = finish(metrics, MR_METRIC_MIN, state);
+    struct mr_number high = finish(metrics, MR_METRIC_MAX, state);
+    struct mr_number mean = finish(metrics, MR_METRIC_AVG, state);
     if (count == 0) {
         assert_int_equal(low.kind + high.kind + mean.kind, 3 * MR_NUMBER_NULL);
         return;
@@ -227,16 +232,16 @@ static void any_grouping_gives_the_same_bytes(void **state) {
             values[k] = random_value(&random);
             owner[k] = kit_below(&random, ACCUMULATORS);
         }
-        mr_metric_init(rule.metrics, KIT_METRICS, (uint8_t *)plain[0]);
+        memset(plain, 0, sizeof plain);
+        memset(states, 0, sizeof states);
         add_all(rule.metrics, KIT_METRICS, values, n, plain, alone);
-        for (uint32_t a = 0; a < ACCUMULATORS; a++) {
-            mr_metric_init(rule.metrics, KIT_METRICS, (uint8_t *)states[a]);
-        }
         add_all(rule.metrics, KIT_METRICS, values, n, states, owner);
         for (uint32_t left = ACCUMULATORS; left > 1; left--) {
             uint32_t into = kit_below(&random, left - 1);
-            mr_metric_merge(rule.metrics, KIT_METRICS, (uint8_t *)states[into],
-                            (uint8_t *)states[left - 1]);
+            enum mr_status status =
+                mr_metric_merge(rule.metrics, KIT_METRICS, (uint8_t *)states[into],
+                                mr_bytes_of(states[left - 1], rule.state_len));
+            assert_int_equal(status, MR_OK);
         }
         assert_memory_equal(plain[0], states[0], rule.state_len);
         expect_exact(rule.metrics, (uint8_t *)states[0], values, n);

@@ -65,7 +65,7 @@ static void make_rules(struct world *w) {
 static int64_t random_start(struct world *w, const struct mr_rule *rule, int64_t watermark) {
     int64_t newest = watermark == INT64_MIN ? -50 : watermark;
     int64_t time = newest + (int64_t)kit_below(&w->random, 160) - 110;
-    int64_t size = rule->window_size_ms;
+    int64_t size = rule->window.size_ms;
     int64_t start = time - ((time % size) + size) % size;
     while (watermark != INT64_MIN && start + size + rule->allowed_lateness_ms <= watermark) {
         start += size;
@@ -81,7 +81,7 @@ static void fill_parcels(struct world *w, struct bundle *b, uint32_t from,
     uint32_t partials = kit_below(&w->random, 40);
     for (uint32_t k = 0; k < partials; k++) {
         const struct mr_rule *rule = &w->rules[kit_below(&w->random, RULES)];
-        int64_t start = random_start(w, rule, watermarks[rule->stream]);
+        int64_t start = random_start(w, rule, watermarks[rule->inputs[0].stream]);
         uint32_t key = rule->key_count == 0 ? 0 : kit_below(&w->random, KEYS);
         int64_t values[4];
         uint32_t count = 1 + kit_below(&w->random, 4);

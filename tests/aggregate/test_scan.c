@@ -67,7 +67,7 @@ static void fill_world(struct world *w, uint64_t seed) {
         struct mr_parcel *parcel = mr_parcel_open(seq, 0);
         for (uint32_t k = 0; k < 120; k++) {
             uint32_t r = kit_below(&w->random, RULES);
-            int64_t size = w->rules[r].window_size_ms;
+            int64_t size = w->rules[r].window.size_ms;
             int64_t start = (kit_below(&w->random, 200) + watermark + 30) / size * size;
             uint32_t key = kit_below(&w->random, 30);
             int64_t value = (int64_t)kit_below(&w->random, 12) - 6; /* equal numbers are common */
@@ -191,7 +191,7 @@ static void run(struct world *w, const struct mr_scan *scan, struct mr_scan_resu
 static void expect_row(const struct world *w, const struct mr_row *row, const struct want *want) {
     const struct mr_rule *rule = &w->rules[want->window->rule];
     assert_int_equal(row->window_start_ms, want->window->start_ms);
-    assert_int_equal(row->window_end_ms, want->window->start_ms + rule->window_size_ms);
+    assert_int_equal(row->window_end_ms, want->window->start_ms + rule->window.size_ms);
     assert_true(mr_bytes_equal(row->key, mr_buf_bytes(&want->key)));
     assert_int_equal(row->events, want->group->events);
     assert_int_equal(row->final, want->window->final);
@@ -371,7 +371,7 @@ static struct mr_combine *one_large_window(struct mr_rule *rule, uint32_t groups
     struct mr_combine *combine;
     *rule = kit_rule(0, 0, 1, 10, 0);
     rule->metric_count = 1;
-    rule->state_len = mr_metric_layout(rule->metrics, 1);
+    rule->state_len = mr_metric_layout(rule->metrics, 1, 0);
     assert_int_equal(mr_combine_open(rule, 1, 1, stream_names, 0, &combine), MR_OK);
     struct mr_parcel *parcel = mr_parcel_open(1, 0);
     for (uint32_t key = 0; key < groups; key++) {

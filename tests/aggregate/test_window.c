@@ -26,11 +26,11 @@ static int64_t naive_start(int64_t time, int64_t size) {
 }
 
 static int64_t naive_due(const struct mr_rule *rule, int64_t watermark, int64_t time_max) {
-    int64_t last = naive_start(time_max, rule->window_size_ms);
-    for (int64_t w = watermark + 1; w <= last + rule->window_size_ms + rule->allowed_lateness_ms;
+    int64_t last = naive_start(time_max, rule->window.size_ms);
+    for (int64_t w = watermark + 1; w <= last + rule->window.size_ms + rule->allowed_lateness_ms;
          w++) {
-        for (int64_t start = last; start > last - 60; start -= rule->window_size_ms) {
-            int64_t end = start + rule->window_size_ms;
+        for (int64_t start = last; start > last - 60; start -= rule->window.size_ms) {
+            int64_t end = start + rule->window.size_ms;
             if (end <= rule->final_floor_ms) {
                 break;
             }
@@ -43,7 +43,7 @@ static int64_t naive_due(const struct mr_rule *rule, int64_t watermark, int64_t 
 }
 
 static void check_small(const struct mr_rule *rule, int64_t time, int64_t watermark) {
-    int64_t size = rule->window_size_ms;
+    int64_t size = rule->window.size_ms;
     int64_t lateness = rule->allowed_lateness_ms;
     int64_t start = naive_start(time, size);
     assert_int_equal(mr_window_start(rule, time), start);

@@ -37,7 +37,7 @@ static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint6
         const struct mr_rule *rule = &rules[i % RULES];
         const int64_t values[] = {(int64_t)(seq * 10 + i), -7};
         int64_t start_ms =
-            (int64_t)(seq + i / 4) * 10 / rule->window_size_ms * rule->window_size_ms;
+            (int64_t)(seq + i / 4) * 10 / rule->window.size_ms * rule->window.size_ms;
         kit_partial(parcel, rule, start_ms, (uint32_t)seq + i, values, 2);
     }
     enum mr_status status = mr_combine_merge(combine, parcel);

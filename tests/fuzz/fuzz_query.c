@@ -25,13 +25,13 @@ static struct mr_rule make_rule(void) {
     struct mr_rule rule = {.name = MR_BYTES("r"),
                            .key_count = 2,
                            .metric_count = 2,
-                           .window_size_ms = 1000,
+                           .window.size_ms = 1000,
                            .final_floor_ms = INT64_MIN};
     rule.key_names[0] = MR_BYTES("country");
     rule.key_names[1] = MR_BYTES("data.kind");
     rule.metrics[0] = (struct mr_metric){.name = MR_BYTES("views"), .kind = MR_METRIC_COUNT};
     rule.metrics[1] = (struct mr_metric){.name = MR_BYTES("spend"), .kind = MR_METRIC_SUM};
-    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count);
+    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, 0);
     return rule;
 }
 

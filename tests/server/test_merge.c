@@ -82,15 +82,15 @@ static void init(struct world *w, uint64_t seed) {
     w->rule.key_count = 1;
     w->rule.final_floor_ms = INT64_MIN;
     w->rule.metrics[0] = (struct mr_metric){
-        .name = MR_BYTES("n"), .kind = MR_METRIC_COUNT, .column = MR_METRIC_NO_COLUMN};
+        .name = MR_BYTES("n"), .kind = MR_METRIC_COUNT};
     w->rule.metric_count = 1;
-    w->rule.state_len = mr_metric_layout(w->rule.metrics, 1);
+    w->rule.state_len = mr_metric_layout(w->rule.metrics, 1, 0);
     assert_int_equal(w->rule.state_len, sizeof(uint64_t));
     uint64_t probe;
     const uint32_t event = 0;
     uint8_t *at = (uint8_t *)&probe;
-    mr_metric_init(w->rule.metrics, 1, at);
-    mr_metric_add(&w->rule.metrics[0], NULL, &event, &at, 1);
+    memset(at, 0, w->rule.state_len);
+    assert_int_equal(mr_metric_add(&w->rule.metrics[0], NULL, NULL, &event, &at, 1), MR_OK);
     assert_int_equal(probe, 1);
 }
 
@@ -220,7 +220,7 @@ static bool visit(void *ctx, const struct mr_row *row) {
     assert_int_equal(mr_key_is_other(row->key), mr_key_is_other(truth->row.key));
     assert_true(mr_key_is_other(row->key) || mr_bytes_equal(row->key, truth->row.key));
     assert_int_equal(row->events, truth->row.events);
-    assert_int_equal(mr_metric_finish(&r->w->rule.metrics[0], row->state.ptr).i, truth->state);
+    assert_int_equal(mr_metric_finish(r->w->rule.metrics, 0, row->state, NULL).i, truth->state);
     r->last_start_ms = row->window_start_ms;
     r->last_len = row->key.len;
     memcpy(r->last_key, row->key.ptr, row->key.len);

@@ -34,7 +34,6 @@ static void add_metric(struct mr_rule *rule, const char *name, enum mr_metric_ki
     rule->metrics[rule->metric_count++] = (struct mr_metric){
         .name = mr_bytes_text(name),
         .kind = kind,
-        .column = kind == MR_METRIC_COUNT ? MR_METRIC_NO_COLUMN : 0,
     };
 }
 
@@ -48,12 +47,12 @@ static void fixture_init(struct fixture *f) {
     add_metric(&f->rule, "lowest", MR_METRIC_MIN);
     add_metric(&f->rule, "highest", MR_METRIC_MAX);
     add_metric(&f->rule, "mean", MR_METRIC_AVG);
-    f->rule.state_len = mr_metric_layout(f->rule.metrics, f->rule.metric_count);
+    f->rule.state_len = mr_metric_layout(f->rule.metrics, f->rule.metric_count, 0);
     mr_buf_init(&f->key, 4096);
     mr_buf_init(&f->out, 1 << 20);
     f->state = mr_alloc(f->rule.state_len);
     assert_non_null(f->state);
-    mr_metric_init(f->rule.metrics, f->rule.metric_count, f->state);
+    memset(f->state, 0, f->rule.state_len);
 }
 
 static void fixture_finish(struct fixture *f) {
@@ -67,8 +66,8 @@ static void add_value(struct fixture *f, union mr_value value, uint8_t kind) {
     const uint32_t event = 0;
     for (uint32_t m = 0; m < f->rule.metric_count; m++) {
         const struct mr_metric *metric = &f->rule.metrics[m];
-        mr_metric_add(metric, metric->kind == MR_METRIC_COUNT ? NULL : &column, &event, &f->state,
-                      1);
+        const struct mr_column *of = metric->kind == MR_METRIC_COUNT ? NULL : &column;
+        assert_int_equal(mr_metric_add(metric, NULL, of, &event, &f->state, 1), MR_OK);
     }
 }
 
@@ -334,8 +333,8 @@ static bool keep_plain(void *ctx, const struct mr_row *row) {
         .final = row->final,
         .other = mr_key_is_other(row->key),
         .shard = row->key.ptr[1],
-        .spend = mr_metric_finish(&list->rule->metrics[1], row->state.ptr).i,
-        .highest = mr_metric_finish(&list->rule->metrics[3], row->state.ptr).i,
+        .spend = mr_metric_finish(list->rule->metrics, 1, row->state, NULL).i,
+        .highest = mr_metric_finish(list->rule->metrics, 3, row->state, NULL).i,
     };
     return list->count < list->stop;
 }
@@ -364,7 +363,7 @@ static void push_random(struct fixture *f, uint64_t *seed, struct mr_rows_fold *
                         int64_t window, struct mr_key_value first, struct plain_rows *want,
                         bool *more) {
     int64_t value = (int64_t)(next_random(seed) % 1000) - 500;
-    mr_metric_init(f->rule.metrics, f->rule.metric_count, f->state);
+    memset(f->state, 0, f->rule.state_len);
     add_int(f, value);
     mr_buf_clear(&f->key);
     mr_key_append(&f->key, first);

@@ -72,7 +72,7 @@ struct seen_row {
 static void compare_row(struct compare *c, const struct seen_row *row, const char *where) {
     uint32_t key = key_number(row->key);
     struct sim_cell *cell = sim_model_cell(c->model, c->rule, row->window_ms, key);
-    struct mr_number sum = mr_metric_finish(&c->plan->rules[c->rule].metrics[1], row->state.ptr);
+    struct mr_number sum = mr_metric_finish(c->plan->rules[c->rule].metrics, 1, row->state, NULL);
     if (cell == NULL || cell->events != row->events || sum.kind != MR_NUMBER_INT || sum.i != cell->sum) {
         SIM_FAILS("%s: rule %u window %" PRId64 " key %u: %" PRIu64 " events, sum %" PRId64
                   "; model: %" PRIu64 ", %" PRId64,
@@ -226,7 +226,7 @@ static bool is_fired(const struct sums *sums, int64_t window_ms) {
 static void add_row(struct sums *sums, const struct seen_row *row) {
     struct sim_world *w = sums->model->world;
     struct window_sum *sum = sum_of(sums, row->window_ms);
-    struct mr_number total = mr_metric_finish(&sums->plan->rules[sums->rule].metrics[1], row->state.ptr);
+    struct mr_number total = mr_metric_finish(sums->plan->rules[sums->rule].metrics, 1, row->state, NULL);
     sum->events += row->events;
     sum->sum += total.i;
     sums->events += row->events;

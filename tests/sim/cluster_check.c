@@ -241,7 +241,7 @@ static bool check_row(void *ctx, const struct mr_pane *row) {
     const struct mr_plan *plan = m->world->nodes[m->node].data.plan;
     uint32_t key = key_number(row->key);
     struct cluster_cell *cell = cluster_model_cell(m, row->rule, row->window_start_ms, key);
-    struct mr_number sum = mr_metric_finish(&plan->rules[row->rule].metrics[1], row->state.ptr);
+    struct mr_number sum = mr_metric_finish(plan->rules[row->rule].metrics, 1, row->state, NULL);
     if (cell == NULL || cell->events != row->events || sum.kind != MR_NUMBER_INT || sum.i != cell->sum || !row->final) {
         CLUSTER_FAILS("n%u: rule %u window %" PRId64 " key %u: %" PRIu64 " events, sum %" PRId64
                       "%s; its log says %" PRIu64 ", %" PRId64,

@@ -120,11 +120,11 @@ static void put(struct world *w, uint32_t rule, int64_t window, uint64_t key, ui
     uint8_t *states[] = {state};
     char text[24];
     assert_true(r->state_len <= sizeof state);
-    mr_metric_init(r->metrics, r->metric_count, state);
+    memset(state, 0, r->state_len);
     for (uint64_t i = 0; i < count; i++) {
-        mr_metric_add(&r->metrics[0], NULL, &event, states, 1);
+        assert_int_equal(mr_metric_add(&r->metrics[0], NULL, NULL, &event, states, 1), MR_OK);
     }
-    struct mr_number number = mr_metric_finish(&r->metrics[0], state);
+    struct mr_number number = mr_metric_finish(r->metrics, 0, mr_bytes_of(state, r->state_len), NULL);
     struct mr_buf encoded;
     mr_buf_init(&encoded, 256);
     int len = snprintf(text, sizeof text, "k%llu", (unsigned long long)key);
