@@ -448,6 +448,8 @@ static enum mr_status settle_dead(struct mr_data *data, struct mr_error *error) 
     return status == MR_OK ? mr_log_sync(data->dead, error) : status;
 }
 
+/* The checkpoint's word counts only while nothing is written behind it: it is ahead of the checkpoint's own bundle when
+ * one commit took several, and a start that found the others lost has written a lower one. */
 static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *options,
                                 struct mr_error *error) {
     const struct mr_restored *r = &data->restored;
@@ -456,10 +458,9 @@ static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *opt
     options->from_lsn = r->dead_lsn + 1;
     enum mr_status status = mr_log_open(options, &data->dead, error);
     if (status == MR_OK) {
-        status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, r->dead_lsn + 1,
+        status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, r->dead_lsn + 1, r->dead_seq,
                                                &data->dead_seq, error);
     }
-    data->dead_seq = data->dead_seq > r->dead_seq ? data->dead_seq : r->dead_seq;
     return status == MR_OK ? settle_dead(data, error) : status;
 }
 

@@ -74,22 +74,26 @@ enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struc
 }
 
 enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir,
-                                             uint64_t from_lsn, uint64_t *ret,
+                                             uint64_t from_lsn, uint64_t known_seq, uint64_t *ret_seq,
                                              struct mr_error *error) {
     struct mr_log_reader *reader = NULL;
     enum mr_status status = mr_log_reader_open(disk, dir, 1, &reader, error);
     if (status == MR_OK && from_lsn > 1) {
         status = mr_log_reader_seek(reader, from_lsn, error);
     }
-    *ret = 0;
+    uint64_t last_seq = known_seq;
     while (status == MR_OK) {
         struct mr_record record;
         status = mr_log_reader_next(reader, &record, error);
         uint64_t seq;
         if (status == MR_OK && record.type == MR_RECORD_DEAD && take_seq(&record.payload, &seq)) {
-            *ret = seq; /* the last one says: a start that finds it too high writes a lower one behind it */
+            last_seq = seq; /* also a lower one: a start writes it when the log has lost the bundles above */
         }
     }
     mr_log_reader_close(reader);
-    return status == MR_END ? MR_OK : status;
+    if (status != MR_END) {
+        return status;
+    }
+    *ret_seq = last_seq;
+    return MR_OK;
 }

@@ -31,7 +31,8 @@ struct mr_dead_page {
 enum mr_status mr_dead_letters_read(struct mr_disk *disk, const char *dir, struct mr_dead_page *page,
                                     struct mr_error *error) MR_MUST_CHECK;
 
-/* The seq of the newest bundle whose dead letters are in the log from this record on; 0: none. O(what it reads). */
+/* Up to which bundle the log has all dead letters, as its last record says, which may be less than one before it said;
+ * known_seq: the same of the records before from_lsn, for a log that has none from there on. O(what it reads). */
 enum mr_status mr_dead_letters_last_seq_scan(struct mr_disk *disk, const char *dir,
-                                             uint64_t from_lsn, uint64_t *ret,
+                                             uint64_t from_lsn, uint64_t known_seq, uint64_t *ret_seq,
                                              struct mr_error *error) MR_MUST_CHECK;

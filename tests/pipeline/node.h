@@ -40,6 +40,7 @@ struct node {
     struct mr_decoder *decoder;
     struct mr_data data;
     struct mr_pipeline *pipeline; /* NULL: stopped */
+    bool flusher_stands;          /* work piles up before it */
     struct node_answer answer;
 };
 
@@ -51,7 +52,7 @@ struct mr_results *node_open_results(const struct node *node);
 enum mr_status node_start(struct node *node, struct mr_error *error);
 void node_stop(struct node *node); /* fine when stopped */
 bool node_failed(const struct node *node);
-/* One step of each station; the clock goes on by 7 ms. */
+/* One step of each station but a flusher that stands; the clock goes on by 7 ms. */
 void node_step(struct node *node);
 bool node_become_live(struct node *node);
 
