@@ -12,6 +12,7 @@
 enum {
     DEAD_BYTES_MAX = 1 << 30,
     DIRTY_FIRST = 64,
+    TIMERS_FIRST = 64,
     SLOT_AHEAD = 8, /* partials: index slots are prefetched this far ahead, groups half as far */
     GROUP_AHEAD = 4,
 };
@@ -43,6 +44,7 @@ enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
     combine->shard = shard;
     mr_buf_init(&combine->dead, DEAD_BYTES_MAX);
     mr_buf_init(&combine->save.waiting, WAITING_BYTES_MAX);
+    mr_buf_init(&combine->scratch, WAITING_BYTES_MAX);
     combine->rules = mr_alloc_zero(rule_count + 1, sizeof *combine->rules);
     combine->watermarks_ms = mr_alloc((stream_count + 1) * sizeof *combine->watermarks_ms);
     if (combine->rules == NULL || combine->watermarks_ms == NULL) {
@@ -65,6 +67,16 @@ static uint32_t recent_slot(int64_t start_ms) {
     return (uint32_t)((uint64_t)start_ms * UINT64_C(0x9E3779B97F4A7C15) >> 61);
 }
 
+/* Frees what the groups hold besides the blocks. */
+static void release_groups(struct mr_combine_window *window) {
+    const struct mr_rule *rule = window->owner->rule;
+    uint32_t ref = 0;
+    struct mr_group *group;
+    while (rule->grows && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
+        mr_metric_release(rule->metrics, rule->metric_count, mr_group_state(group));
+    }
+}
+
 static void close_window(struct mr_combine_window *window) {
     struct mr_combine_rule *cr = window->owner;
     struct mr_combine_window **recent = &cr->recent[recent_slot(window->start_ms)];
@@ -72,6 +84,7 @@ static void close_window(struct mr_combine_window *window) {
         *recent = NULL;
     }
     mr_timeline_remove(&cr->windows, window->start_ms);
+    release_groups(window);
     mr_groups_finish(&window->groups);
     mr_free(window);
 }
@@ -88,16 +101,18 @@ void mr_combine_close(struct mr_combine *combine) {
         }
         mr_timeline_finish(&cr->windows);
         mr_free(cr->dirty);
+        mr_free(cr->timers.items);
     }
     mr_combine_save_stop(combine);
     mr_combine_load_stop(combine);
     mr_buf_finish(&combine->dead);
+    mr_buf_finish(&combine->scratch);
     mr_free(combine->watermarks_ms);
     mr_free(combine->rules);
     mr_free(combine);
 }
 
-static struct mr_combine_window *find_window(struct mr_combine_rule *cr, int64_t start_ms) {
+struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int64_t start_ms) {
     struct mr_combine_window **recent = &cr->recent[recent_slot(start_ms)];
     if (*recent == NULL || (*recent)->start_ms != start_ms) {
         struct mr_combine_window *window = mr_timeline_find(&cr->windows, start_ms);
@@ -151,7 +166,7 @@ static bool is_full(const struct mr_combine_rule *cr, size_t key_len) {
 }
 
 static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine_rule *cr,
-                                   const struct mr_partial *p) {
+                                   const struct mr_partial *p, int64_t start_ms) {
     const struct mr_rule *rule = cr->rule;
     size_t at = mr_dead_begin(&combine->dead, rule->inputs[0].stream, MR_DEAD_GROUPS);
     struct mr_json json;
@@ -163,8 +178,8 @@ static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine
     mr_json_string(&json, combine->stream_names[rule->inputs[0].stream]);
     mr_json_key(&json, "seq");
     mr_json_uint(&json, combine->merging_seq);
-    mr_dead_letter_time(&json, "window_start", p->window_start_ms);
-    mr_dead_letter_time(&json, "window_end", mr_window_end(rule, p->window_start_ms));
+    mr_dead_letter_time(&json, "window_start", start_ms);
+    mr_dead_letter_time(&json, "window_end", mr_window_end(rule, start_ms));
     mr_dead_letter_time(&json, "watermark", mr_combine_watermark(combine, cr));
     mr_json_key(&json, "rules");
     mr_json_array_begin(&json);
@@ -180,7 +195,6 @@ static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine
         return MR_NO_MEMORY;
     }
     combine->dead_count++;
-    mr_counter_add(&cr->stats.dropped, p->events);
     return MR_OK;
 }
 
@@ -208,48 +222,74 @@ struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_comb
     return group;
 }
 
-static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_window *window,
-                       struct mr_group *group, uint32_t ref, struct mr_partial *p) {
+/* Into the group's live state; an encoded state of a rule without sketches is a live one. */
+static enum mr_status merge_state(struct mr_combine_window *window, struct mr_group *group, bool added,
+                                  const struct mr_partial *p, const uint8_t *from) {
+    const struct mr_rule *rule = window->owner->rule;
+    uint8_t *state = mr_group_state(group);
+    if (added && !rule->grows) {
+        memcpy(state, from, p->state_len);
+        return MR_OK;
+    }
+    if (!rule->grows) {
+        return mr_metric_merge(rule->metrics, rule->metric_count, state, mr_bytes_of(from, p->state_len));
+    }
+    size_t before = mr_metric_heap(rule->metrics, rule->metric_count, state);
+    enum mr_status status =
+        mr_metric_merge(rule->metrics, rule->metric_count, state, mr_bytes_of(from, p->state_len));
+    size_t grown = mr_metric_heap(rule->metrics, rule->metric_count, state) - before; /* may wrap: a sketch shrank */
+    window->heap += grown;
+    window->owner->bytes += grown;
+    return status;
+}
+
+/* Whether it fires, or may, at the end of the bundle. */
+static void note_change(struct mr_combine *combine, struct mr_combine_window *window, const struct mr_group *group,
+                        uint32_t ref, bool added) {
     struct mr_combine_rule *cr = window->owner;
-    bool added = group->events == 0;
-    if (!MR_BUG(CHECKPOINT_AFTER_IMAGE) && combine->save.under_way && !added && group->revision <= combine->save.seq) {
-        mr_combine_save_group(combine, window, group, ref);
-    }
-    if (added) {
-        memcpy(mr_group_state(group), mr_partial_state(p), p->state_len);
-    } else {
-        enum mr_status status =
-            mr_metric_merge(cr->rule->metrics, cr->rule->metric_count, mr_group_state(group),
-                            mr_bytes_of(mr_partial_state(p), p->state_len));
-        if (status != MR_OK) {
-            return status;
-        }
-    }
-    if (window->state == MR_WINDOW_CLOSED && (added || group->revision != combine->merging_seq)) {
+    bool closed = window->state == MR_WINDOW_CLOSED;
+    if (closed && !cr->rule->trigger.late) {
+        window->unsaid = true;
+    } else if ((closed || mr_combine_fires_early(cr->rule)) && (added || group->revision != combine->merging_seq)) {
         MR_ASSERT(cr->dirty_count < cr->dirty_cap);
         cr->dirty[cr->dirty_count++] =
             (struct mr_combine_dirty){.start_ms = window->start_ms, .window = window, .ref = ref};
     }
-    group->events += p->events;
-    group->revision = combine->merging_seq;
-    mr_counter_add(&cr->stats.applied, p->events);
-    return MR_OK;
 }
 
-static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p) {
-    MR_ASSERT(p->rule < combine->rule_count && p->events > 0);
-    struct mr_combine_rule *cr = &combine->rules[p->rule];
-    MR_ASSERT(p->state_len == cr->rule->state_len);
+static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_window *window,
+                                 struct mr_group *group, uint32_t ref, bool added, struct mr_partial *p) {
+    if (!MR_BUG(CHECKPOINT_AFTER_IMAGE) && combine->save.under_way && !added && group->revision <= combine->save.seq) {
+        mr_combine_save_group(combine, window, group, ref);
+    }
+    enum mr_status status = merge_state(window, group, added, p, mr_partial_state(p));
+    note_change(combine, window, group, ref, added);
+    if (added && window->state == MR_WINDOW_CLOSED) {
+        group->panes = MR_GROUP_BORN_LATE;
+    }
+    group->events += p->events;
+    group->revision = combine->merging_seq;
+    return status;
+}
+
+/* What became of a partial in one window, or in all of them. */
+struct merged {
+    bool applied;
+    bool overflow;
+};
+
+static enum mr_status merge_window(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                   int64_t start_ms, struct merged *ret) {
     struct mr_bytes key = mr_partial_key(p);
     uint32_t hash = mr_group_hash(p->key_hash);
     uint32_t ref = 0;
-    struct mr_combine_window *window = find_window(cr, p->window_start_ms);
+    struct mr_combine_window *window = mr_combine_find_window(cr, start_ms);
     MR_ASSERT(window == NULL || window->state != MR_WINDOW_FINAL);
     struct mr_group *group =
         window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
     bool overflow = group == NULL && is_full(cr, key.len);
     if (overflow && cr->rule->when_full == MR_GROUPS_DROP) {
-        return drop_partial(combine, cr, p);
+        return drop_partial(combine, cr, p, start_ms);
     }
     if (!reserve_dirty(cr)) {
         return MR_NO_MEMORY;
@@ -259,14 +299,44 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
         hash = cr->other_hash;
         group = window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
     }
-    if (group == NULL) {
-        group = mr_combine_add_group(combine, cr, &window, p->window_start_ms, hash, key, &ref);
+    bool added = group == NULL;
+    if (added) {
+        group = mr_combine_add_group(combine, cr, &window, start_ms, hash, key, &ref);
         if (group == NULL) {
             return MR_NO_MEMORY;
         }
     }
-    enum mr_status status = merge_into(combine, window, group, ref, p);
-    if (status == MR_OK && overflow) {
+    ret->applied = true;
+    ret->overflow = ret->overflow || overflow;
+    return merge_into(combine, window, group, ref, added, p);
+}
+
+/* All windows over the slice that take it, the latest first. */
+static enum mr_status merge_slice(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                  struct merged *ret) {
+    const struct mr_rule *rule = cr->rule;
+    int64_t watermark_ms = mr_combine_watermark(combine, cr);
+    int64_t start_ms = mr_window_start(rule, p->window_start_ms);
+    for (; mr_window_end(rule, start_ms) > p->window_start_ms && !mr_window_final(rule, start_ms, watermark_ms);
+         start_ms -= rule->window.every_ms) {
+        enum mr_status status = merge_window(combine, cr, p, start_ms, ret);
+        if (status != MR_OK) {
+            return status;
+        }
+    }
+    return MR_OK;
+}
+
+static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p) {
+    MR_ASSERT(p->rule < combine->rule_count && p->events > 0);
+    struct mr_combine_rule *cr = &combine->rules[p->rule];
+    MR_ASSERT(cr->rule->grows ? p->state_len >= cr->rule->state_len : p->state_len == cr->rule->state_len);
+    struct merged merged = {false, false};
+    enum mr_status status = cr->rule->window.kind == MR_WINDOW_SLIDING
+                                ? merge_slice(combine, cr, p, &merged)
+                                : merge_window(combine, cr, p, p->window_start_ms, &merged);
+    mr_counter_add(merged.applied ? &cr->stats.applied : &cr->stats.dropped, p->events);
+    if (merged.overflow) {
         mr_counter_add(&cr->stats.overflow, p->events);
     }
     return status;
@@ -372,7 +442,14 @@ const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *co
     return &combine->rules[rule].stats;
 }
 
-struct mr_row mr_combine_row(const struct mr_combine_window *window, struct mr_group *group) {
+uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const struct mr_group *group,
+                               enum mr_timing timing) {
+    uint32_t fired = group->panes & ~MR_GROUP_BORN_LATE;
+    bool fired_on_time = window->state != MR_WINDOW_OPEN && (group->panes & MR_GROUP_BORN_LATE) == 0;
+    return fired + (fired_on_time && timing != MR_TIMING_ON_TIME);
+}
+
+struct mr_row mr_combine_place(const struct mr_combine_window *window, struct mr_group *group) {
     const struct mr_rule *rule = window->owner->rule;
     return (struct mr_row){
         .window_start_ms = window->start_ms,
@@ -381,6 +458,61 @@ struct mr_row mr_combine_row(const struct mr_combine_window *window, struct mr_g
         .revision = group->revision > window->closed_seq ? group->revision : window->closed_seq,
         .final = window->state == MR_WINDOW_FINAL,
         .key = mr_group_key(group, rule->state_len),
-        .state = mr_bytes_of(mr_group_state(group), rule->state_len),
     };
+}
+
+struct mr_row mr_combine_row(struct mr_combine *combine, const struct mr_combine_window *window,
+                             struct mr_group *group, enum mr_timing timing) {
+    const struct mr_rule *rule = window->owner->rule;
+    struct mr_row row = mr_combine_place(window, group);
+    row.state = mr_bytes_of(mr_group_state(group), rule->state_len);
+    bool discards = rule->trigger.panes == MR_DISCARDING;
+    if (!rule->grows && !discards) {
+        return row;
+    }
+    uint32_t len = mr_metric_encoded_len(rule->metrics, rule->metric_count, row.state.ptr);
+    mr_buf_clear(&combine->scratch);
+    uint8_t *at = mr_buf_reserve(&combine->scratch, len + row.key.len + MR_KEY_PANE_LEN);
+    if (at == NULL) {
+        mr_buf_finish(&combine->scratch); /* it may be better next time */
+        mr_buf_init(&combine->scratch, WAITING_BYTES_MAX);
+        row.state = mr_bytes_of(NULL, 0);
+        return row;
+    }
+    mr_metric_encode(rule->metrics, rule->metric_count, row.state.ptr, at);
+    row.state = mr_bytes_of(at, len);
+    if (discards) {
+        if (row.key.len > 0) {
+            memcpy(at + len, row.key.ptr, row.key.len);
+        }
+        mr_key_write_pane(at + len + row.key.len, mr_combine_pane_index(window, group, timing));
+        row.key = mr_bytes_of(at + len, row.key.len + MR_KEY_PANE_LEN);
+    }
+    return row;
+}
+
+bool mr_combine_add_timer(struct mr_combine_timers *timers, struct mr_combine_timer timer) {
+    if (timers->count == timers->cap) {
+        uint32_t cap = timers->cap == 0 ? TIMERS_FIRST : timers->cap * 2;
+        struct mr_combine_timer *items = mr_alloc(cap * sizeof *items);
+        if (items == NULL) {
+            return false;
+        }
+        for (uint32_t i = 0; i < timers->count; i++) {
+            items[i] = timers->items[(timers->first + i) & (timers->cap - 1)];
+        }
+        mr_free(timers->items);
+        *timers = (struct mr_combine_timers){.items = items, .count = timers->count, .cap = cap};
+    }
+    timers->items[(timers->first + timers->count) & (timers->cap - 1)] = timer;
+    timers->count++;
+    return true;
+}
+
+void mr_combine_touch(struct mr_combine *combine, const struct mr_combine_window *window,
+                      struct mr_group *group, uint32_t ref) {
+    if (combine->save.under_way && group->revision <= combine->save.seq) {
+        mr_combine_save_group(combine, window, group, ref);
+    }
+    group->revision = combine->seq;
 }

@@ -21,6 +21,10 @@
  *             (key tag 'o', this shard's number; it may exceed the bound by one group a window), or
  *             is dropped: counted, and a dead letter (reason groups) with rule, window, key and
  *             count.
+ * Sliding     A partial is of one slice, and is merged into each window over it that is not final; applied or
+ *             dropped once, as a whole: dropped when no window took it.
+ * Panes       A group's panes are numbered. Where panes discard, a group begins anew after each, its key in rows and
+ *             panes ends with the pane's number, and it shows no row while nothing has come.
  * Units       Times in ms of event time; budgets in groups.
  * Owner       One shard thread. mr_combine_stats may be read from any thread.
  * Errors      MR_NO_MEMORY: state is unchanged by the failing partial, the caller stops the
@@ -56,10 +60,11 @@ void mr_combine_close(struct mr_combine *combine);
  * the bundle's flush. */
 enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *parcel) MR_MUST_CHECK;
 
-/* Ends bundle seq: event time moves to watermarks[stream]; what is due is queued for firing: late
- * panes of changed groups in closed windows, then windows that close, in order of (rule, window
- * start, then groups in order of first appearance). */
-void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms);
+/* Ends bundle seq, of this recorded time: event time moves to watermarks[stream]; what is due is queued for firing, rule
+ * by rule: late panes of changed groups in closed windows and early ones by count, in order of (window start, group);
+ * early ones by time; windows that close; with trigger.late off, changed groups of windows that are final now. */
+void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms,
+                        int64_t recorded_ms);
 
 /* Fires up to budget groups of the current bundle into flush (panes, dead letters, and finals: only
  * shard 0 says those, once per bundle and rule whose final boundary moved). *ret_done: nothing is
@@ -155,7 +160,7 @@ bool mr_combine_scan(struct mr_combine *combine, const struct mr_scan *scan,
 void mr_combine_scan_stop(struct mr_combine *combine, struct mr_scan_cursor *cursor);
 
 /* A hash of all state, independent of memory layout: for tests and replay comparison. O(n). */
-uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine);
+uint64_t mr_combine_state_hash_scan(struct mr_combine *combine);
 void mr_combine_check_scan(const struct mr_combine *combine);
 
 /*

@@ -7,22 +7,31 @@ static uint64_t hash_more(uint64_t hash, const void *ptr, size_t len) {
     return mr_hash64(mr_bytes_of(ptr, len), hash);
 }
 
-static uint64_t hash_window(uint64_t hash, const struct mr_combine_window *window) {
+/* The state as it is saved: what is on the heap lies anywhere. */
+static uint64_t hash_group(struct mr_combine *combine, uint64_t hash, const struct mr_combine_window *window,
+                           struct mr_group *group) {
+    hash = hash_more(hash, group, sizeof *group);
+    struct mr_row row = mr_combine_row(combine, window, group, MR_TIMING_LATE);
+    MR_ASSERT(row.state.ptr != NULL);
+    hash = mr_hash64(row.state, hash);
+    return mr_hash64(row.key, hash);
+}
+
+static uint64_t hash_window(struct mr_combine *combine, uint64_t hash, const struct mr_combine_window *window) {
     uint64_t head[4] = {(uint64_t)window->start_ms, window->state, window->closed_seq,
                         window->groups.count};
     hash = hash_more(hash, head, sizeof head);
     uint32_t ref = 0;
     struct mr_group *group;
     while ((group = mr_groups_next(&window->groups, &ref)) != NULL) {
-        uint32_t state_len = window->groups.state_len;
-        hash = hash_more(hash, group, sizeof *group + state_len + group->key_len);
+        hash = hash_group(combine, hash, window, group);
     }
     return hash;
 }
 
 /* Without FINAL windows: how long those stay depends on the flusher, not on the log; and without the seq, which is a
  * START's after a checkpoint and that of the last bundle after a replay. */
-uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine) {
+uint64_t mr_combine_state_hash_scan(struct mr_combine *combine) {
     uint64_t hash = hash_more(0, combine->watermarks_ms,
                               combine->stream_count * sizeof *combine->watermarks_ms);
     for (uint32_t r = 0; r < combine->rule_count; r++) {
@@ -31,7 +40,7 @@ uint64_t mr_combine_state_hash_scan(const struct mr_combine *combine) {
         while (window != NULL) {
             if (window->state != MR_WINDOW_FINAL) {
                 hash = hash_more(hash, &r, sizeof r);
-                hash = hash_window(hash, window);
+                hash = hash_window(combine, hash, window);
             }
             window = window->start_ms == INT64_MAX
                          ? NULL
@@ -45,6 +54,17 @@ static uint32_t hash_of_key(struct mr_bytes key, uint64_t seed) {
     return mr_group_hash(mr_hash64(key, seed));
 }
 
+static size_t heap_of(const struct mr_combine_window *window) {
+    const struct mr_rule *rule = window->owner->rule;
+    size_t heap = 0;
+    uint32_t ref = 0;
+    struct mr_group *group;
+    while (rule->grows && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
+        heap += mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
+    }
+    return heap;
+}
+
 static void check_window(const struct mr_combine *combine, const struct mr_combine_window *window) {
     const struct mr_rule *rule = window->owner->rule;
     int64_t watermark = mr_rule_watermark(rule, combine->watermarks_ms);
@@ -53,6 +73,7 @@ static void check_window(const struct mr_combine *combine, const struct mr_combi
     MR_ASSERT(closed == (window->state != MR_WINDOW_OPEN));
     MR_ASSERT(final == (window->state == MR_WINDOW_FINAL));
     MR_ASSERT(window->groups.count > 0);
+    MR_ASSERT(window->heap == heap_of(window));
     MR_ASSERT(mr_window_start(rule, window->start_ms) == window->start_ms);
     mr_groups_check_scan(&window->groups, hash_of_key, rule->key_seed);
 }

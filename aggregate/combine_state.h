@@ -22,18 +22,39 @@ struct mr_combine_window {
     int64_t start_ms;
     struct mr_combine_rule *owner;
     enum mr_window_state state;
+    bool unsaid;         /* CLOSED: groups have changed that fire when it is final */
     uint64_t closed_seq; /* of the bundle that closed it, the least revision of panes; 0: none */
     uint64_t final_seq;
     struct mr_combine_window *next_closing;
+    struct mr_combine_window *next_expired;
     struct mr_combine_window *next_final;
+    size_t heap; /* of the groups' sketches */
     struct mr_groups groups;
 };
 
-/* A group of a CLOSED window that the bundle changed. */
+/* mr_group.panes: how many a group has fired, but for the one of its window's end; and whether it was not there then. */
+#define MR_GROUP_BORN_LATE UINT32_C(0x80000000)
+
+/* A group of a CLOSED window that the bundle changed; of an OPEN one where there are early panes. */
 struct mr_combine_dirty {
     int64_t start_ms;
     struct mr_combine_window *window;
     uint32_t ref;
+};
+
+/* A group fires early, early_ms after this; unless it has fired since. */
+struct mr_combine_timer {
+    int64_t waiting_ms; /* recorded time */
+    int64_t start_ms;
+    uint32_t ref;
+};
+
+/* In order of waiting_ms, for recorded time does not go back. */
+struct mr_combine_timers {
+    struct mr_combine_timer *items; /* a ring */
+    uint32_t first;
+    uint32_t count;
+    uint32_t cap; /* 0, or a power of two */
 };
 
 enum { MR_COMBINE_RECENT = 8 };
@@ -58,6 +79,10 @@ struct mr_combine_rule {
     struct mr_combine_window *closing;
     struct mr_combine_window *closing_last;
     uint32_t closing_ref; /* the next group of *closing */
+    struct mr_combine_window *expired; /* final now, with groups that have not been said */
+    struct mr_combine_window *expired_last;
+    uint32_t expired_ref;
+    struct mr_combine_timers timers;
     int64_t said_final_end_ms;
 
     struct mr_combine_rule_stats stats;
@@ -94,6 +119,7 @@ struct mr_combine {
     const struct mr_bytes *stream_names;
     uint32_t shard;
     uint64_t seq;         /* of the last advance */
+    int64_t recorded_ms;  /* of the last advance */
     uint64_t merging_seq; /* of the parcels merged since */
     bool merging;
     bool advanced; /* seq is set */
@@ -102,6 +128,7 @@ struct mr_combine {
     struct mr_combine_window *final_first;
     struct mr_combine_window *final_last;
     uint32_t scans; /* under way: they hold pointers to groups */
+    struct mr_buf scratch; /* of mr_combine_row */
     struct mr_buf dead;
     uint32_t dead_count;
     struct mr_combine_save save;
@@ -113,7 +140,7 @@ static inline struct mr_bytes mr_combine_other_key(const struct mr_combine_rule 
 }
 
 static inline uint64_t mr_combine_window_bytes(const struct mr_combine_window *window) {
-    return sizeof *window + window->groups.bytes;
+    return sizeof *window + window->groups.bytes + window->heap;
 }
 
 static inline int64_t mr_combine_watermark(const struct mr_combine *combine,
@@ -121,9 +148,33 @@ static inline int64_t mr_combine_watermark(const struct mr_combine *combine,
     return mr_rule_watermark(rule->rule, combine->watermarks_ms);
 }
 
-/* What a group looks like from outside. A group not changed since its window closed fired in that
- * bundle. */
-struct mr_row mr_combine_row(const struct mr_combine_window *window, struct mr_group *group);
+/* Where a group stands: a row without its state, its key without a pane's index. A group not changed since its window
+ * closed fired in that bundle. */
+struct mr_row mr_combine_place(const struct mr_combine_window *window, struct mr_group *group);
+/* What it looks like from outside, as the pane it fires with this timing; valid until the next call. state.ptr NULL: out
+ * of memory. */
+struct mr_row mr_combine_row(struct mr_combine *combine, const struct mr_combine_window *window,
+                             struct mr_group *group, enum mr_timing timing);
+/* The index of the pane that it fires with this timing. */
+uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const struct mr_group *group,
+                               enum mr_timing timing);
+/* NULL: no such window is there. */
+struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int64_t start_ms);
+
+/* What the state of a group begins with; only where there are early panes. */
+static inline struct mr_group_firing *mr_combine_firing(struct mr_group *group) {
+    return (struct mr_group_firing *)(void *)mr_group_state(group);
+}
+
+static inline bool mr_combine_fires_early(const struct mr_rule *rule) {
+    return rule->trigger.early_ms > 0 || rule->trigger.early_count > 0;
+}
+
+/* false: out of memory. */
+bool mr_combine_add_timer(struct mr_combine_timers *timers, struct mr_combine_timer timer);
+/* A group is about to change outside of merge: it is saved as it is, if need be. */
+void mr_combine_touch(struct mr_combine *combine, const struct mr_combine_window *window,
+                      struct mr_group *group, uint32_t ref);
 
 /* A new group of this key in this window, which is opened if it is NULL; the caller gives it its
  * first value. NULL: out of memory, nothing has changed. */

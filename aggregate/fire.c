@@ -44,15 +44,15 @@ static struct mr_combine_window *next_window(const struct mr_combine_rule *cr,
                                          : mr_timeline_ceil(&cr->windows, window->start_ms + 1);
 }
 
-/* Windows ending at or before `before` are closed already: they begin before it. */
+/* Windows ending at or before `before` are closed already. */
 static void close_windows(struct mr_combine_rule *cr, uint64_t seq, int64_t before_ms,
                           int64_t watermark_ms) {
     struct mr_combine_window *window =
-        mr_timeline_ceil(&cr->windows, mr_window_start(cr->rule, before_ms));
+        mr_timeline_ceil(&cr->windows, mr_window_first_after(cr->rule, before_ms));
     for (; window != NULL && mr_window_closed(cr->rule, window->start_ms, watermark_ms);
          window = next_window(cr, window)) {
         if (window->state != MR_WINDOW_OPEN) {
-            continue; /* the end of the first one is `before` or less */
+            continue; /* below the rule's floor */
         }
         window->state = MR_WINDOW_CLOSED;
         window->closed_seq = seq;
@@ -74,6 +74,17 @@ static void make_final(struct mr_combine *combine, struct mr_combine_rule *cr,
     cr->window_count--;
     cr->groups -= window->groups.count;
     cr->bytes -= mr_combine_window_bytes(window);
+    if (window->unsaid) {
+        window->next_expired = NULL;
+        *(cr->expired == NULL ? &cr->expired : &cr->expired_last->next_expired) = window;
+        cr->expired_last = window;
+    }
+}
+
+/* The start of the first window that was not final at this watermark. */
+static int64_t first_not_final(const struct mr_rule *rule, int64_t watermark_ms) {
+    int64_t end_ms = mr_window_final_end(rule, watermark_ms);
+    return end_ms == INT64_MIN ? INT64_MIN : mr_window_first_after(rule, end_ms);
 }
 
 static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr, int64_t before_ms,
@@ -82,8 +93,7 @@ static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr,
     sort_dirty(cr->dirty, cr->dirty_count);
     if (watermark_ms > before_ms) {
         close_windows(cr, combine->seq, before_ms, watermark_ms);
-        int64_t final_before = mr_window_final_end(cr->rule, before_ms);
-        struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, final_before);
+        struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, first_not_final(cr->rule, before_ms));
         for (; window != NULL && mr_window_final(cr->rule, window->start_ms, watermark_ms);
              window = next_window(cr, window)) {
             make_final(combine, cr, window);
@@ -94,13 +104,15 @@ static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr,
     mr_counter_set(&cr->stats.bytes, cr->bytes);
 }
 
-void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms) {
+void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms,
+                        int64_t recorded_ms) {
     MR_ASSERT(!combine->firing && combine->scans == 0);
     MR_ASSERT(!combine->advanced || seq > combine->seq);
     MR_ASSERT(!combine->merging || seq == combine->merging_seq);
     MR_ASSERT(!combine->save.under_way || seq > combine->save.seq);
     MR_ASSERT(combine->loading == NULL);
     combine->seq = seq;
+    combine->recorded_ms = recorded_ms;
     combine->advanced = true;
     combine->merging = false;
     combine->firing = true;
@@ -115,13 +127,17 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
     }
 }
 
-static void append_pane(const struct mr_combine_rule *cr, const struct mr_row *of,
+static bool append_pane(struct mr_combine *combine, const struct mr_combine_window *window, struct mr_group *group,
                         enum mr_timing timing, struct mr_flush *flush) {
-    struct mr_row row = *of;
+    struct mr_row row = mr_combine_row(combine, window, group, timing);
+    if (row.state.ptr == NULL) {
+        return false;
+    }
     struct mr_pane pane = {
-        .rule = cr->rule->index,
+        .rule = window->owner->rule->index,
         .timing = timing,
         .final = row.final,
+        .index = mr_combine_pane_index(window, group, timing),
         .window_start_ms = row.window_start_ms,
         .window_end_ms = row.window_end_ms,
         .revision = MR_BUG(REVISION_NOT_STORED) ? 1 : row.revision,
@@ -131,15 +147,41 @@ static void append_pane(const struct mr_combine_rule *cr, const struct mr_row *o
     };
     mr_pane_append(&flush->panes, &pane);
     flush->pane_count++;
+    return !flush->panes.failed;
 }
 
-static void fire_group(struct mr_combine *combine, struct mr_combine_rule *cr,
-                       const struct mr_combine_window *window, struct mr_group *group,
-                       enum mr_timing timing, struct mr_flush *flush) {
-    struct mr_row row = mr_combine_row(window, group);
-    MR_ASSERT(row.revision == combine->seq); /* I1 */
-    append_pane(cr, &row, timing, flush);
+/* What a group remembers of having fired. */
+static void note_fired(struct mr_combine_window *window, struct mr_group *group, enum mr_timing timing) {
+    const struct mr_rule *rule = window->owner->rule;
+    group->panes += timing != MR_TIMING_ON_TIME;
+    if (rule->trigger.panes == MR_DISCARDING) {
+        size_t heap = mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
+        mr_metric_release(rule->metrics, rule->metric_count, mr_group_state(group));
+        group->events = 0;
+        window->heap -= heap;
+        window->owner->bytes -= window->state == MR_WINDOW_FINAL ? 0 : heap;
+    }
+    if (mr_combine_fires_early(rule)) {
+        *mr_combine_firing(group) = (struct mr_group_firing){.fired_events = group->events};
+    }
+}
+
+/* A window that closes is only read: every group in it fires, and that its end has fired says the window. */
+static enum mr_status fire_group(struct mr_combine *combine, struct mr_combine_window *window, struct mr_group *group,
+                                 uint32_t ref, enum mr_timing timing, struct mr_flush *flush) {
+    struct mr_combine_rule *cr = window->owner;
+    bool changes = timing != MR_TIMING_ON_TIME || cr->rule->trigger.panes == MR_DISCARDING;
+    if (changes) {
+        mr_combine_touch(combine, window, group, ref);
+    }
+    if (!append_pane(combine, window, group, timing, flush)) {
+        return MR_NO_MEMORY;
+    }
+    if (changes) {
+        note_fired(window, group, timing);
+    }
     mr_counter_add(&cr->stats.panes, 1);
+    return MR_OK;
 }
 
 bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *start_ms,
@@ -156,39 +198,110 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
     *start_ms = window->start_ms == INT64_MAX ? INT64_MAX : window->start_ms + 1;
     uint32_t ref = 0;
     struct mr_group *group;
-    while ((group = mr_groups_next(&window->groups, &ref)) != NULL) {
-        struct mr_row row = mr_combine_row(window, group);
-        append_pane(cr, &row, MR_TIMING_LATE, flush);
+    bool discards = cr->rule->trigger.panes == MR_DISCARDING; /* each pane is a row that nothing has replaced */
+    while (!discards && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
+        if (!append_pane(combine, window, group, MR_TIMING_LATE, flush)) {
+            flush->panes.failed = true;
+            break;
+        }
     }
     return true;
 }
 
+/* A group that the bundle changed: in an open window it fires by count, or begins to wait. */
+static enum mr_status fire_dirty(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                 const struct mr_combine_dirty *dirty, struct mr_flush *flush) {
+    const struct mr_trigger *trigger = &cr->rule->trigger;
+    struct mr_combine_window *window = dirty->window;
+    struct mr_group *group = mr_groups_at(&window->groups, dirty->ref);
+    if (window->state != MR_WINDOW_OPEN) {
+        bool closes_now = window->closed_seq == combine->seq;
+        return closes_now ? MR_OK : fire_group(combine, window, group, dirty->ref, MR_TIMING_LATE, flush);
+    }
+    struct mr_group_firing *firing = mr_combine_firing(group);
+    if (trigger->early_count > 0 && group->events - firing->fired_events >= trigger->early_count) {
+        return fire_group(combine, window, group, dirty->ref, MR_TIMING_EARLY, flush);
+    }
+    if (trigger->early_ms == 0 || firing->waiting_ms != 0) {
+        return MR_OK;
+    }
+    firing->waiting_ms = combine->recorded_ms;
+    struct mr_combine_timer timer = {combine->recorded_ms, window->start_ms, dirty->ref};
+    return mr_combine_add_timer(&cr->timers, timer) ? MR_OK : MR_NO_MEMORY;
+}
 
-/* What is left of *budget; the rule is done when something is. */
-static uint32_t fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t budget,
-                          struct mr_flush *flush) {
-    for (; cr->dirty_at < cr->dirty_count && budget > 0; budget--) {
-        const struct mr_combine_dirty *dirty = &cr->dirty[cr->dirty_at++];
-        struct mr_group *group = mr_groups_at(&dirty->window->groups, dirty->ref);
-        fire_group(combine, cr, dirty->window, group, MR_TIMING_LATE, flush);
+static enum mr_status fire_timer(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_flush *flush) {
+    struct mr_combine_timers *timers = &cr->timers;
+    struct mr_combine_timer timer = timers->items[timers->first & (timers->cap - 1)];
+    timers->first++;
+    timers->count--;
+    struct mr_combine_window *window = mr_combine_find_window(cr, timer.start_ms);
+    if (window == NULL || window->state != MR_WINDOW_OPEN) {
+        return MR_OK; /* its groups have fired at the end */
     }
-    while (cr->closing != NULL && budget > 0) {
-        struct mr_combine_window *window = cr->closing;
-        struct mr_group *group = mr_groups_next(&window->groups, &cr->closing_ref);
-        if (group == NULL) {
-            cr->closing = window->next_closing;
-            cr->closing_ref = 0;
-            continue;
+    struct mr_group *group = mr_groups_at(&window->groups, timer.ref);
+    if (mr_combine_firing(group)->waiting_ms != timer.waiting_ms) {
+        return MR_OK; /* it has fired since */
+    }
+    return fire_group(combine, window, group, timer.ref, MR_TIMING_EARLY, flush);
+}
+
+static bool timer_is_due(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
+    const struct mr_combine_timers *timers = &cr->timers;
+    return timers->count > 0 && timers->items[timers->first & (timers->cap - 1)].waiting_ms <=
+                                    combine->recorded_ms - cr->rule->trigger.early_ms;
+}
+
+static enum mr_status fire_closing(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_flush *flush) {
+    struct mr_combine_window *window = cr->closing;
+    uint32_t ref = cr->closing_ref;
+    struct mr_group *group = mr_groups_next(&window->groups, &cr->closing_ref);
+    if (group != NULL) {
+        return fire_group(combine, window, group, ref, MR_TIMING_ON_TIME, flush);
+    }
+    cr->closing = window->next_closing;
+    cr->closing_ref = 0;
+    return MR_OK;
+}
+
+/* Of a window that is final now: groups that have changed since its end. */
+static enum mr_status fire_expired(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_flush *flush) {
+    struct mr_combine_window *window = cr->expired;
+    uint32_t ref = cr->expired_ref;
+    struct mr_group *group = mr_groups_next(&window->groups, &cr->expired_ref);
+    if (group == NULL) {
+        cr->expired = window->next_expired;
+        cr->expired_ref = 0;
+        return MR_OK;
+    }
+    bool changed = group->revision > window->closed_seq;
+    return changed ? fire_group(combine, window, group, ref, MR_TIMING_LATE, flush) : MR_OK;
+}
+
+/* One step costs one group, or one window, of the budget. The rule is done when some is left. */
+static enum mr_status fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t *budget,
+                                struct mr_flush *flush) {
+    enum mr_status status = MR_OK;
+    for (; *budget > 0 && status == MR_OK; --*budget) {
+        if (cr->dirty_at < cr->dirty_count) {
+            status = fire_dirty(combine, cr, &cr->dirty[cr->dirty_at++], flush);
+        } else if (timer_is_due(combine, cr)) {
+            status = fire_timer(combine, cr, flush);
+        } else if (cr->closing != NULL) {
+            status = fire_closing(combine, cr, flush);
+        } else if (cr->expired != NULL) {
+            status = fire_expired(combine, cr, flush);
+        } else {
+            break;
         }
-        fire_group(combine, cr, window, group, MR_TIMING_ON_TIME, flush);
-        budget--;
     }
-    return budget;
+    return status;
 }
 
 static void end_rule(struct mr_combine_rule *cr) {
-    MR_ASSERT(cr->closing == NULL && cr->dirty_at == cr->dirty_count);
+    MR_ASSERT(cr->closing == NULL && cr->expired == NULL && cr->dirty_at == cr->dirty_count);
     cr->closing_last = NULL;
+    cr->expired_last = NULL;
     cr->dirty_count = 0;
     cr->dirty_at = 0;
 }
@@ -239,7 +352,10 @@ enum mr_status mr_combine_fire(struct mr_combine *combine, uint32_t budget, stru
     }
     while (combine->fire_rule < combine->rule_count) {
         struct mr_combine_rule *cr = &combine->rules[combine->fire_rule];
-        budget = fire_rule(combine, cr, budget, flush);
+        enum mr_status status = fire_rule(combine, cr, &budget, flush);
+        if (status != MR_OK) {
+            return status;
+        }
         if (budget == 0) {
             break;
         }

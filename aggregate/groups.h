@@ -33,7 +33,7 @@ struct mr_group {
     uint64_t events;
     uint64_t revision; /* seq of the bundle that changed it last */
     uint32_t key_len;
-    uint32_t zero;
+    uint32_t panes; /* aggregate/combine_state.h */
 };
 
 static_assert(sizeof(struct mr_group) == 24, "state begins 8-byte aligned");

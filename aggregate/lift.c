@@ -27,18 +27,20 @@ enum {
 
 static_assert(COPY <= MR_PADDING, "a short text is read with what lies behind it");
 
+/* A rule and one of the streams it reads. */
 struct lift_rule {
     const struct mr_rule *rule;
-    struct mr_partial_entry *first;
+    const struct mr_rule_input *input;
+    struct mr_partial_entry *first; /* those that events of this stream began */
     struct mr_partial_entry *last;
-    int64_t late_before_ms;  /* of this batch: events before it are late */
-    int64_t window_start_ms; /* of the last event: its neighbours are likely in the same one */
-    int64_t window_end_ms;
+    int64_t late_before_ms; /* of this batch: events before it are late */
+    int64_t slice_start_ms; /* of the last event: its neighbours are likely in the same one */
+    int64_t slice_end_ms;
 };
 
 struct mr_lift {
     struct lift_rule *rules; /* sorted by stream, then index */
-    uint32_t rule_count;
+    uint32_t rule_count;     /* of them: a rule is there once for each of its streams */
     uint32_t stream_first[MR_STREAMS_MAX + 1]; /* rules of stream s: from [s] to [s + 1] */
     const struct mr_bytes *stream_names;
     uint32_t stream_count;
@@ -52,6 +54,8 @@ struct mr_lift {
     struct mr_partial_probe probes[LIFT_CHUNK];
     uint32_t events[LIFT_CHUNK];
     uint8_t *states[LIFT_CHUNK];
+    uint32_t some_events[LIFT_CHUNK]; /* those that one metric takes */
+    uint8_t *some_states[LIFT_CHUNK];
     uint8_t keys[KEY_BYTES + COPY];
 };
 
@@ -60,28 +64,30 @@ struct job {
     struct mr_batch *batch;
     struct lift_rule *rules; /* of its stream */
     uint32_t rule_count;
-    int64_t watermark_ms;
+    int64_t watermark_ms; /* of its stream */
     int64_t time_limit_ms;
-    int64_t all_late_ms;  /* before it every rule says late */
-    int64_t some_late_ms; /* before it some rule does */
+    int64_t some_late_ms; /* before it some rule says late */
     struct mr_buf *dead;
     uint32_t *dead_count;
     struct mr_lift_counts *counts;
     struct mr_lift_rule_counts *rule_counts;
 };
 
-static void sort_rules(struct mr_lift *lift, const struct mr_rule *rules) {
+static void sort_rules(struct mr_lift *lift, const struct mr_rule *rules, uint32_t rule_count) {
     uint32_t at = 0;
     for (uint32_t s = 0; s < lift->stream_count; s++) {
         lift->stream_first[s] = at;
-        for (uint32_t r = 0; r < lift->rule_count; r++) {
-            if (rules[r].inputs[0].stream == s) {
-                lift->rules[at++].rule = &rules[r];
+        for (uint32_t r = 0; r < rule_count; r++) {
+            for (uint32_t i = 0; i < rules[r].input_count; i++) {
+                if (rules[r].inputs[i].stream == s) {
+                    lift->rules[at].rule = &rules[r];
+                    lift->rules[at++].input = &rules[r].inputs[i];
+                }
             }
         }
     }
     lift->stream_first[lift->stream_count] = at;
-    MR_ASSERT(at == lift->rule_count); /* every rule names a stream of the plan */
+    MR_ASSERT(at == lift->rule_count); /* every input names a stream of the plan */
 }
 
 enum mr_status mr_lift_open(const struct mr_rule *rules, uint32_t rule_count,
@@ -93,32 +99,50 @@ enum mr_status mr_lift_open(const struct mr_rule *rules, uint32_t rule_count,
     if (lift == NULL) {
         return MR_NO_MEMORY;
     }
-    lift->rule_count = rule_count;
+    for (uint32_t r = 0; r < rule_count; r++) {
+        lift->rule_count += rules[r].input_count;
+    }
     lift->stream_names = stream_names;
     lift->stream_count = stream_count;
     lift->shard = shard;
     lift->shards = shards;
     enum mr_status status = mr_partial_table_init(&lift->table);
-    lift->rules = mr_alloc_zero(rule_count + 1, sizeof *lift->rules);
+    lift->rules = mr_alloc_zero(lift->rule_count + 1, sizeof *lift->rules);
     if (status != MR_OK || lift->rules == NULL) {
         mr_lift_close(lift);
         return MR_NO_MEMORY;
     }
-    sort_rules(lift, rules);
+    sort_rules(lift, rules, rule_count);
     mr_lift_begin(lift, 0);
     *ret = lift;
     return MR_OK;
 }
 
-void mr_lift_close(struct mr_lift *lift) {
-    if (lift != NULL) {
-        mr_partial_table_finish(&lift->table);
-        mr_free(lift->rules);
-        mr_free(lift);
+/* Frees what partials hold besides the table's memory. */
+static void release_partials(struct mr_lift *lift) {
+    for (uint32_t r = 0; r < lift->rule_count; r++) {
+        const struct mr_rule *rule = lift->rules[r].rule;
+        struct mr_partial_entry *e = lift->rules[r].first;
+        for (; e != NULL && rule->grows; e = e->next) {
+            mr_metric_release(rule->metrics, rule->metric_count, mr_partial_state(&e->partial));
+        }
     }
 }
 
+void mr_lift_close(struct mr_lift *lift) {
+    if (lift == NULL) {
+        return;
+    }
+    if (lift->rules != NULL) {
+        release_partials(lift);
+    }
+    mr_partial_table_finish(&lift->table);
+    mr_free(lift->rules);
+    mr_free(lift);
+}
+
 void mr_lift_begin(struct mr_lift *lift, uint64_t seq) {
+    release_partials(lift);
     lift->seq = seq;
     mr_partial_table_reset(&lift->table);
     for (uint32_t r = 0; r < lift->rule_count; r++) {
@@ -127,16 +151,13 @@ void mr_lift_begin(struct mr_lift *lift, uint64_t seq) {
     }
 }
 
+static bool is_true(const struct mr_batch *batch, uint32_t column, uint32_t event) {
+    return column == MR_NO_COLUMN || batch->column[column].kinds[event] == MR_VALUE_TRUE;
+}
+
 static void write_dead_letter(const struct mr_lift *lift, const struct job *job, uint32_t event,
-                              enum mr_dead_reason reason) {
-    const struct mr_rule *late[MR_RULES_MAX];
-    uint32_t late_count = 0;
-    int64_t time = job->batch->times_ms[event];
-    for (uint32_t r = 0; reason == MR_DEAD_LATE && r < job->rule_count; r++) {
-        if (time < job->rules[r].late_before_ms) {
-            late[late_count++] = job->rules[r].rule;
-        }
-    }
+                              enum mr_dead_reason reason, const struct mr_rule *const *late,
+                              uint32_t late_count) {
     struct mr_dead_letter letter = {
         .reason = reason,
         .batch = job->batch,
@@ -148,6 +169,27 @@ static void write_dead_letter(const struct mr_lift *lift, const struct job *job,
     };
     mr_dead_letter_event(job->dead, &letter);
     (*job->dead_count)++;
+}
+
+/* An event that is too late for some rule. Late as a whole when all rules that would take it say so; there must be one. */
+static bool judge_late(const struct mr_lift *lift, const struct job *job, uint32_t event) {
+    const struct mr_rule *late[MR_RULES_MAX];
+    uint32_t late_count = 0;
+    uint32_t takers = 0;
+    int64_t time = job->batch->times_ms[event];
+    for (uint32_t r = 0; r < job->rule_count; r++) {
+        const struct lift_rule *lr = &job->rules[r];
+        if (is_true(job->batch, lr->input->where, event)) {
+            takers++;
+            if (time < lr->late_before_ms) {
+                late[late_count++] = lr->rule;
+            }
+        }
+    }
+    if (late_count > 0) {
+        write_dead_letter(lift, job, event, MR_DEAD_LATE, late, late_count);
+    }
+    return takers > 0 && late_count == takers;
 }
 
 /* Sets the verdicts of order[0..n), writes dead letters, and collects the accepted events in
@@ -167,16 +209,14 @@ static uint32_t judge(struct mr_lift *lift, const struct job *job, const uint32_
         } else if (time > job->time_limit_ms) {
             job->counts->future++;
             job->batch->verdicts[e] = MR_VERDICT_LATE;
-            write_dead_letter(lift, job, e, MR_DEAD_FUTURE);
-        } else if (time < job->all_late_ms) {
+            write_dead_letter(lift, job, e, MR_DEAD_FUTURE, NULL, 0);
+        } else if (judge_late(lift, job, e)) {
             job->counts->late++;
             job->batch->verdicts[e] =
                 MR_BUG(LATE_AS_DUPLICATE) ? MR_VERDICT_DUPLICATE : MR_VERDICT_LATE;
-            write_dead_letter(lift, job, e, MR_DEAD_LATE);
         } else {
             live++;
             job->batch->verdicts[e] = MR_VERDICT_ACCEPTED;
-            write_dead_letter(lift, job, e, MR_DEAD_LATE);
         }
     }
     job->counts->accepted += live;
@@ -222,11 +262,11 @@ static uint32_t encode_value(const struct mr_batch *batch, const struct mr_colum
 
 /* Writes the key of event e; at has room for KEY_BYTES_MAX + COPY. The decoder bounds each text so
  * that all of them fit. */
-static uint32_t encode_key(const struct mr_rule *rule, const struct mr_batch *batch, uint32_t e,
+static uint32_t encode_key(const struct lift_rule *lr, const struct mr_batch *batch, uint32_t e,
                            uint8_t *at) {
     uint32_t len = 0;
-    for (uint32_t c = 0; c < rule->key_count; c++) {
-        const struct mr_column *column = &batch->column[rule->inputs[0].key_columns[c]];
+    for (uint32_t c = 0; c < lr->rule->key_count; c++) {
+        const struct mr_column *column = &batch->column[lr->input->key_columns[c]];
         if (c > 0 && column->kinds[e] >= MR_VALUE_STRING) {
             MR_ASSERT(len + KEY_HEADER + column->values[e].text.len <= KEY_BYTES_MAX);
         }
@@ -235,29 +275,45 @@ static uint32_t encode_key(const struct mr_rule *rule, const struct mr_batch *ba
     return len;
 }
 
+/* What one partial of the rule holds of times around this one: times of a slice are in the same windows. Of sessions:
+ * times that are less than a gap apart, whatever lies between them. */
+static void find_slice(struct lift_rule *lr, int64_t time) {
+    const struct mr_rule *rule = lr->rule;
+    if (rule->window.kind != MR_WINDOW_SESSION) {
+        mr_window_slice(rule, time, &lr->slice_start_ms, &lr->slice_end_ms);
+        return;
+    }
+    int64_t gap = rule->window.gap_ms;
+    lr->slice_start_ms = time / gap * gap; /* times are after 1970 */
+    lr->slice_end_ms = lr->slice_start_ms + gap;
+}
+
 /* Probes for live[*at..live_count), without hashes, as far as the scratch for keys reaches; moves
  * *at. */
 static uint32_t encode_keys(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
                             uint32_t *at, uint32_t live_count) {
-    const struct mr_rule *rule = lr->rule;
+    struct mr_lift_rule_counts *counts = &job->rule_counts[lr->rule->index];
     uint32_t n = 0;
     uint32_t key_used = 0;
     uint32_t k = *at;
     for (; k < live_count && key_used <= KEY_BYTES - KEY_BYTES_MAX; k++) {
         uint32_t e = lift->live[k];
         int64_t time = job->batch->times_ms[e];
-        if (time < lr->late_before_ms) {
-            job->rule_counts[rule->index].late++;
+        if (!is_true(job->batch, lr->input->where, e)) {
+            counts->filtered++;
             continue;
         }
-        if (time < lr->window_start_ms || time >= lr->window_end_ms) {
-            lr->window_start_ms = mr_window_start(rule, time);
-            lr->window_end_ms = mr_window_end(rule, time);
+        if (time < lr->late_before_ms) {
+            counts->late++;
+            continue;
+        }
+        if (time < lr->slice_start_ms || time >= lr->slice_end_ms) {
+            find_slice(lr, time);
         }
         struct mr_partial_probe *probe = &lift->probes[n];
         uint8_t *key = lift->keys + key_used;
-        probe->key = mr_bytes_of(key, encode_key(rule, job->batch, e, key));
-        probe->window_start_ms = lr->window_start_ms;
+        probe->key = mr_bytes_of(key, encode_key(lr, job->batch, e, key));
+        probe->window_start_ms = lr->slice_start_ms;
         key_used += (uint32_t)probe->key.len;
         lift->events[n++] = e;
     }
@@ -297,6 +353,38 @@ static enum mr_status find_partials(struct mr_lift *lift, struct lift_rule *lr, 
     return MR_OK;
 }
 
+/* The extent of what each partial holds. */
+static void note_times(struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        struct mr_session_extent extent;
+        memcpy(&extent, lift->states[k], sizeof extent);
+        int64_t time = batch->times_ms[lift->events[k]];
+        bool first = extent.end_ms == 0;
+        extent.start_ms = first || time < extent.start_ms ? time : extent.start_ms;
+        int64_t end = time + lr->rule->window.gap_ms;
+        extent.end_ms = first || end > extent.end_ms ? end : extent.end_ms;
+        memcpy(lift->states[k], &extent, sizeof extent);
+    }
+}
+
+static enum mr_status add_metric(struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch,
+                                 uint32_t m, uint32_t n) {
+    const struct mr_metric *metric = &lr->rule->metrics[m];
+    uint32_t of = lr->input->metric_columns[m];
+    const struct mr_column *column = of == MR_NO_COLUMN ? NULL : &batch->column[of];
+    uint32_t where = lr->input->metric_where[m];
+    if (where == MR_NO_COLUMN) {
+        return mr_metric_add(metric, batch, column, lift->events, lift->states, n);
+    }
+    uint32_t some = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        lift->some_events[some] = lift->events[k];
+        lift->some_states[some] = lift->states[k];
+        some += is_true(batch, where, lift->events[k]);
+    }
+    return mr_metric_add(metric, batch, column, lift->some_events, lift->some_states, some);
+}
+
 static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
                                  uint32_t live_count) {
     const struct mr_rule *rule = lr->rule;
@@ -307,11 +395,12 @@ static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, con
         if (status != MR_OK) {
             return status;
         }
+        if (rule->window.kind == MR_WINDOW_SESSION) {
+            note_times(lift, lr, job->batch, n);
+        }
         for (uint32_t m = 0; m < rule->metric_count; m++) {
-            const struct mr_metric *metric = &rule->metrics[m];
-            uint32_t of = rule->inputs[0].metric_columns[m];
-            const struct mr_column *column = of == MR_NO_COLUMN ? NULL : &job->batch->column[of];
-            status = mr_metric_add(metric, job->batch, column, lift->events, lift->states, n);
+            bool skipped = (lr->input->metrics_skipped >> m & 1) != 0;
+            status = skipped ? MR_OK : add_metric(lift, lr, job->batch, m, n);
             if (status != MR_OK) {
                 return status;
             }
@@ -320,24 +409,20 @@ static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, con
     return MR_OK;
 }
 
-/* A window is final when it ends at or before mr_window_final_end, which is itself a window's end:
- * so an event is late exactly when its time is before it. */
-static void set_lateness(struct job *job) {
-    job->all_late_ms = job->rule_count == 0 ? INT64_MIN : INT64_MAX;
+static void set_lateness(struct job *job, const int64_t *watermarks_ms) {
     job->some_late_ms = INT64_MIN;
     for (uint32_t r = 0; r < job->rule_count; r++) {
         struct lift_rule *lr = &job->rules[r];
-        int64_t end = mr_window_final_end(lr->rule, job->watermark_ms);
+        int64_t end = mr_window_late_before(lr->rule, mr_rule_watermark(lr->rule, watermarks_ms));
         lr->late_before_ms = end;
-        lr->window_start_ms = INT64_MAX; /* an empty window: the first event looks for its own */
-        lr->window_end_ms = INT64_MIN;
-        job->all_late_ms = end < job->all_late_ms ? end : job->all_late_ms;
+        lr->slice_start_ms = INT64_MAX; /* an empty slice: the first event looks for its own */
+        lr->slice_end_ms = INT64_MIN;
         job->some_late_ms = end > job->some_late_ms ? end : job->some_late_ms;
     }
 }
 
 enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const uint32_t *order,
-                             uint32_t count, int64_t watermark_ms, int64_t time_limit_ms,
+                             uint32_t count, const int64_t *watermarks_ms, int64_t time_limit_ms,
                              struct mr_buf *dead, uint32_t *dead_count,
                              struct mr_lift_counts *counts,
                              struct mr_lift_rule_counts *rule_counts) {
@@ -347,14 +432,14 @@ enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const
         .batch = batch,
         .rules = lift->rules + first,
         .rule_count = lift->stream_first[batch->stream + 1] - first,
-        .watermark_ms = watermark_ms,
+        .watermark_ms = watermarks_ms[batch->stream],
         .time_limit_ms = time_limit_ms,
         .dead = dead,
         .dead_count = dead_count,
         .counts = counts,
         .rule_counts = rule_counts,
     };
-    set_lateness(&job);
+    set_lateness(&job, watermarks_ms);
     for (uint32_t at = 0; at < count; at += LIFT_CHUNK) {
         uint32_t n = count - at < LIFT_CHUNK ? count - at : LIFT_CHUNK;
         uint32_t live = judge(lift, &job, order + at, n);
@@ -368,11 +453,21 @@ enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const
     return dead->failed ? MR_NO_MEMORY : MR_OK;
 }
 
+static uint32_t encoded_len(const struct mr_rule *rule, struct mr_partial *p) {
+    return rule->grows ? mr_metric_encoded_len(rule->metrics, rule->metric_count, mr_partial_state(p)) : p->state_len;
+}
+
+static uint32_t encoded_size(const struct mr_partial *p, uint32_t state_len) {
+    return (uint32_t)((sizeof *p + state_len + p->key_len + 7) & ~(size_t)7);
+}
+
 static bool size_parcels(const struct mr_lift *lift, struct mr_parcel **parcels) {
     size_t sizes[MR_SHARDS_MAX] = {0};
     for (uint32_t r = 0; r < lift->rule_count; r++) {
-        for (const struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
-            sizes[mr_rule_shard(e->partial.key_hash, lift->shards)] += e->partial.size;
+        const struct mr_rule *rule = lift->rules[r].rule;
+        for (struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
+            sizes[mr_rule_shard(e->partial.key_hash, lift->shards)] +=
+                encoded_size(&e->partial, encoded_len(rule, &e->partial));
         }
     }
     for (uint32_t s = 0; s < lift->shards; s++) {
@@ -385,6 +480,34 @@ static bool size_parcels(const struct mr_lift *lift, struct mr_parcel **parcels)
     return true;
 }
 
+/* There is room for it: size_parcels. */
+static void append_partial(struct mr_parcel *parcel, const struct mr_rule *rule, struct mr_partial *p) {
+    MR_ASSERT(p->events > 0);
+    parcel->count++;
+    if (rule->window.kind == MR_WINDOW_SESSION) {
+        struct mr_session_extent extent;
+        memcpy(&extent, mr_partial_state(p), sizeof extent);
+        p->window_start_ms = extent.start_ms;
+    }
+    if (!rule->grows) {
+        mr_buf_append(&parcel->bytes, p, p->size);
+        return;
+    }
+    struct mr_partial head = *p;
+    head.state_len = encoded_len(rule, p);
+    head.size = encoded_size(p, head.state_len);
+    uint8_t *at = mr_buf_reserve(&parcel->bytes, head.size);
+    MR_ASSERT(at != NULL);
+    memset(at + head.size - 8, 0, 8);
+    memcpy(at, &head, sizeof head);
+    mr_metric_encode(rule->metrics, rule->metric_count, mr_partial_state(p), at + sizeof head);
+    struct mr_bytes key = mr_partial_key(p);
+    if (key.len > 0) {
+        memcpy(at + sizeof head + head.state_len, key.ptr, key.len);
+    }
+    parcel->bytes.len += head.size;
+}
+
 enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) {
     struct mr_parcel *parcels[MR_SHARDS_MAX] = {NULL};
     if (!size_parcels(lift, parcels)) {
@@ -394,11 +517,8 @@ enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) {
         return MR_NO_MEMORY;
     }
     for (uint32_t r = 0; r < lift->rule_count; r++) {
-        for (const struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
-            struct mr_parcel *parcel = parcels[mr_rule_shard(e->partial.key_hash, lift->shards)];
-            MR_ASSERT(e->partial.events > 0);
-            mr_buf_append(&parcel->bytes, &e->partial, e->partial.size);
-            parcel->count++;
+        for (struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
+            append_partial(parcels[mr_rule_shard(e->partial.key_hash, lift->shards)], lift->rules[r].rule, &e->partial);
         }
     }
     for (uint32_t s = 0; s < lift->shards; s++) {

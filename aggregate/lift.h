@@ -10,12 +10,15 @@
  *
  *                 begin(seq) → batch(b1) → batch(b2) … → finish: one parcel for each combine shard
  *
- * Steps       For one batch, per rule of its stream: window starts, lateness against the watermark
- *             as it stood before the bundle, encoded group key, slot in a table of partials, then
+ * Steps       For one batch, per rule that reads its stream: where, slice of its windows, lateness against the
+ *             watermark as it stood before the bundle, encoded group key, slot in a table of partials, then
  *             each metric's column is added to the slots. First sight of a bundle's key allocates
  *             its partial.
- * Verdicts    Future (time > limit): L, whatever the rules. Late for every rule of the stream (and
- *             there is at least one rule): L. Else A. Late for some rules only: A, counted late
+ * Slices      A partial is of one slice: times that are in the same windows (aggregate/window.h), so that an event
+ *             in a thousand sliding windows is added once here. window_start_ms of a partial is its slice's
+ *             start; of a session rule the first event's time, and mr_session_extent begins its state.
+ * Verdicts    Future (time > limit): L, whatever the rules. Late for every rule that would take it (where is
+ *             true, and there is at least one such rule): L. Else A. Late for some rules only: A, counted late
  *             there, and a dead letter naming those rules.
  * Units       Times in ms; watermark INT64_MIN: nothing seen.
  * Owner       One shard thread; everything begins anew with begin.
@@ -51,9 +54,9 @@ void mr_lift_begin(struct mr_lift *lift, uint64_t seq);
 
 /* order[0..count): the new events of this shard (not duplicates), ascending in request order. Sets
  * their verdicts in the batch to A or L. Appends dead letters to dead (base/dead.h). rule_counts
- * has rule_count entries. */
+ * has rule_count entries; watermarks_ms one for each stream. */
 enum mr_status mr_lift_batch(struct mr_lift *lift, struct mr_batch *batch, const uint32_t *order,
-                             uint32_t count, int64_t watermark_ms, int64_t time_limit_ms,
+                             uint32_t count, const int64_t *watermarks_ms, int64_t time_limit_ms,
                              struct mr_buf *dead, uint32_t *dead_count,
                              struct mr_lift_counts *counts,
                              struct mr_lift_rule_counts *rule_counts) MR_MUST_CHECK;

@@ -157,7 +157,7 @@ static const char *wrong_with_run(const struct job *job, const struct run *run, 
         return NULL;
     }
     const struct mr_rule *rule = run->rule->rule;
-    if (head->state_len != rule->state_len ||
+    if (head->state_len != rule->state_len || rule->window.kind == MR_WINDOW_SESSION ||
         mr_window_start(rule, head->start_ms) != head->start_ms) {
         return "a window is not one of its rule's";
     }
@@ -174,7 +174,7 @@ static bool key_fits(const struct mr_rule *rule, struct mr_bytes key) {
     }
     for (uint32_t c = 0; c < rule->key_count; c++) {
         struct mr_key_value value;
-        if (!mr_key_next(&key, &value) || value.tag == MR_KEY_OTHER) {
+        if (!mr_key_next(&key, &value) || value.tag == MR_KEY_OTHER || value.tag == MR_KEY_PANE) {
             return false;
         }
     }
@@ -198,11 +198,11 @@ static enum mr_status take_group(struct job *job, struct run *run, struct mr_byt
         return corrupt(job, "a run is cut short");
     }
     memcpy(&head, rest->ptr, sizeof head);
-    uint64_t size = mr_saved_group_size(run->head.state_len, head.key_len);
-    if (head.key_len > MR_KEY_LEN_MAX || size > rest->len) {
+    uint64_t size = mr_saved_group_size(&head);
+    if (head.key_len > MR_KEY_LEN_MAX || head.state_len % 8 != 0 || size > rest->len) {
         return corrupt(job, "a group is cut short");
     }
-    if (head.events == 0 || head.revision > job->loading->seq) {
+    if (head.revision > job->loading->seq) {
         return corrupt(job, "a group's head is wrong");
     }
     const uint8_t *at = rest->ptr;
@@ -211,11 +211,17 @@ static enum mr_status take_group(struct job *job, struct run *run, struct mr_byt
         job->dropped_events += head.events;
         return MR_OK;
     }
-    struct mr_bytes key = mr_bytes_of(at + sizeof head + run->head.state_len, head.key_len);
-    if (!key_fits(run->rule->rule, key)) {
+    const struct mr_rule *rule = run->rule->rule;
+    struct mr_bytes key = mr_bytes_of(at + sizeof head + head.state_len, head.key_len);
+    if (!key_fits(rule, key)) {
         return corrupt(job, "a key is not one of its rule's");
     }
-    if (run->piece != NULL && is_mine(job, run->rule->rule, key)) {
+    bool discards = rule->trigger.panes == MR_DISCARDING;
+    if ((head.events == 0 && !discards) ||
+        mr_metric_check(rule->metrics, rule->metric_count, mr_bytes_of(at + sizeof head, head.state_len)) != MR_OK) {
+        return corrupt(job, "a group's state is not one of its rule's");
+    }
+    if (run->piece != NULL && is_mine(job, rule, key)) {
         memcpy(run->piece->groups + run->piece->len, at, (size_t)size);
         run->piece->len += (size_t)size;
         run->count++;

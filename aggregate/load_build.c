@@ -5,6 +5,7 @@
 #include "base/hash.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 enum { SLOT_AHEAD = 8 }; /* groups: index slots are prefetched this far ahead */
 
@@ -25,14 +26,13 @@ struct build {
 };
 
 static void fill_places(const struct build *b) {
-    uint32_t state_len = b->rule->rule->state_len;
     size_t n = 0;
     for (const struct mr_load_piece *piece = b->from->first; piece != NULL; piece = piece->next) {
         for (size_t at = 0; at < piece->len; n++) {
             struct mr_saved_group head;
             memcpy(&head, piece->groups + at, sizeof head);
             b->places[n] = (struct place){piece->shard << 32 | head.ref, piece->groups + at};
-            at += (size_t)mr_saved_group_size(state_len, head.key_len);
+            at += (size_t)mr_saved_group_size(&head);
         }
     }
     MR_ASSERT(n == b->from->count);
@@ -85,9 +85,17 @@ static enum mr_status sort_places(struct build *b) {
     return MR_OK;
 }
 
-static bool is_same(const uint8_t *a, const uint8_t *b, uint32_t state_len) {
-    size_t size = (size_t)mr_saved_group_size(state_len, mr_load_key_len(a));
-    return mr_load_key_len(a) == mr_load_key_len(b) && memcmp(a, b, size) == 0;
+static struct mr_saved_group head_of(const uint8_t *group) {
+    struct mr_saved_group head;
+    memcpy(&head, group, sizeof head);
+    return head;
+}
+
+static bool is_same(const uint8_t *a, const uint8_t *b) {
+    struct mr_saved_group head_a = head_of(a);
+    struct mr_saved_group head_b = head_of(b);
+    size_t size = (size_t)mr_saved_group_size(&head_a);
+    return size == mr_saved_group_size(&head_b) && memcmp(a, b, size) == 0;
 }
 
 static enum mr_status two_values(const struct build *b) {
@@ -97,17 +105,44 @@ static enum mr_status two_values(const struct build *b) {
         (int)b->rule->rule->name.len, (const char *)b->rule->rule->name.ptr, b->from->start_ms);
 }
 
-static struct mr_bytes key_of(const struct build *b, const uint8_t *group) {
-    const uint8_t *key = group + sizeof(struct mr_saved_group) + b->rule->rule->state_len;
-    return mr_bytes_of(key, mr_load_key_len(group));
+static struct mr_bytes key_of(const uint8_t *group) {
+    struct mr_saved_group head = head_of(group);
+    return mr_bytes_of(group + sizeof head + head.state_len, head.key_len);
+}
+
+/* What the group says of panes that are still to come. */
+static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32_t ref) {
+    struct mr_combine_window *window = b->window;
+    const struct mr_rule *rule = b->rule->rule;
+    window->unsaid = window->unsaid || (window->state == MR_WINDOW_CLOSED && !rule->trigger.late &&
+                                        group->revision > b->from->closed_seq);
+    if (!mr_combine_fires_early(rule) || mr_combine_firing(group)->waiting_ms == 0) {
+        return MR_OK;
+    }
+    struct mr_combine_timer timer = {mr_combine_firing(group)->waiting_ms, window->start_ms, ref};
+    return mr_combine_add_timer(&b->rule->timers, timer) ? MR_OK : mr_loading_no_memory(b->error);
+}
+
+/* The state, checked when it was read: its prefix as it is, the metrics live. */
+static enum mr_status add_state(struct build *b, struct mr_group *group, const uint8_t *saved, uint32_t state_len) {
+    const struct mr_rule *rule = b->rule->rule;
+    if (!rule->grows) {
+        memcpy(mr_group_state(group), saved, state_len);
+        return MR_OK;
+    }
+    memcpy(mr_group_state(group), saved, mr_rule_prefix(rule));
+    enum mr_status status = mr_metric_merge(rule->metrics, rule->metric_count, mr_group_state(group),
+                                            mr_bytes_of(saved, state_len));
+    size_t heap = mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
+    b->window->heap += heap;
+    b->rule->bytes += heap;
+    return status == MR_OK ? MR_OK : mr_loading_no_memory(b->error);
 }
 
 static enum mr_status add_group(struct build *b, const uint8_t *saved, uint32_t hash) {
-    uint32_t state_len = b->rule->rule->state_len;
-    struct mr_bytes key = key_of(b, saved);
-    struct mr_saved_group head;
+    struct mr_bytes key = key_of(saved);
+    struct mr_saved_group head = head_of(saved);
     uint32_t ref;
-    memcpy(&head, saved, sizeof head);
     if (b->window != NULL && mr_groups_find(&b->window->groups, hash, key, &ref) != NULL) {
         return two_values(b);
     }
@@ -118,8 +153,9 @@ static enum mr_status add_group(struct build *b, const uint8_t *saved, uint32_t 
     }
     group->events = head.events;
     group->revision = head.revision;
-    memcpy(mr_group_state(group), saved + sizeof head, state_len);
-    return MR_OK;
+    group->panes = head.panes;
+    enum mr_status status = add_state(b, group, saved + sizeof head, head.state_len);
+    return status == MR_OK ? add_firing(b, group, ref) : status;
 }
 
 static enum mr_status add_groups(struct build *b) {
@@ -132,7 +168,7 @@ static enum mr_status add_groups(struct build *b) {
             enum mr_status status = MR_OK;
             if (!again) {
                 status = add_group(b, place->group, hashes[k % SLOT_AHEAD]);
-            } else if (!is_same(place[-1].group, place->group, rule->state_len)) {
+            } else if (!is_same(place[-1].group, place->group)) {
                 status = two_values(b);
             }
             if (status != MR_OK) {
@@ -140,7 +176,7 @@ static enum mr_status add_groups(struct build *b) {
             }
         }
         if (k < b->from->count) {
-            struct mr_bytes key = key_of(b, b->places[k].group);
+            struct mr_bytes key = key_of(b->places[k].group);
             hashes[k % SLOT_AHEAD] = mr_group_hash(mr_hash64(key, rule->key_seed));
             if (b->window != NULL) {
                 mr_groups_prefetch_slot(&b->window->groups, hashes[k % SLOT_AHEAD]);
@@ -179,6 +215,25 @@ static enum mr_status check_all_seen(const struct mr_combine_loading *loading,
     return MR_OK;
 }
 
+static bool fires_before(const struct mr_combine_timer *a, const struct mr_combine_timer *b) {
+    if (a->waiting_ms != b->waiting_ms) {
+        return a->waiting_ms < b->waiting_ms;
+    }
+    return a->start_ms != b->start_ms ? a->start_ms < b->start_ms : a->ref < b->ref;
+}
+
+static int compare_timers(const void *a, const void *b) {
+    return fires_before(a, b) ? -1 : fires_before(b, a);
+}
+
+/* As they were added when the groups began to wait; the ring has been filled from its beginning. */
+static void sort_timers(struct mr_combine_timers *timers) {
+    MR_ASSERT(timers->first == 0);
+    if (timers->count > 1) {
+        qsort(timers->items, timers->count, sizeof timers->items[0], compare_timers);
+    }
+}
+
 enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) {
     struct mr_combine_loading *loading = combine->loading;
     MR_ASSERT(loading != NULL);
@@ -191,6 +246,9 @@ enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *
             struct build b = {
                 .combine = combine, .rule = &combine->rules[r], .from = from, .error = error};
             status = build_window(&b);
+        }
+        if (status == MR_OK) {
+            sort_timers(&combine->rules[r].timers);
         }
     }
     if (status == MR_OK) {

@@ -51,11 +51,5 @@ static inline struct mr_load_window *mr_load_window_after(const struct mr_timeli
     return start_ms == INT64_MAX ? NULL : mr_timeline_ceil(windows, start_ms + 1);
 }
 
-static inline uint32_t mr_load_key_len(const uint8_t *group) {
-    struct mr_saved_group head;
-    memcpy(&head, group, sizeof head);
-    return head.key_len;
-}
-
 void mr_load_free_pieces(struct mr_load_window *window);
 enum mr_status mr_loading_no_memory(struct mr_error *error);

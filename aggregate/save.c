@@ -43,18 +43,37 @@ static void begin_run(struct mr_combine_run *run, struct mr_buf *buf,
 static void put_group(struct mr_combine_run *run, struct mr_buf *buf, uint64_t seq,
                       const struct mr_combine_window *window, const struct mr_group *group,
                       uint32_t ref) {
-    MR_ASSERT(group->events > 0 && group->revision <= seq);
+    const struct mr_rule *rule = window->owner->rule;
+    MR_ASSERT(group->revision <= seq);
     if (run->run.count == 0 || run->run.rule != window->owner->rule->index ||
         run->run.start_ms != window->start_ms || run->run.len >= RUN_BYTES) {
         begin_run(run, buf, window, seq);
     }
-    size_t size = mr_saved_group_size(window->groups.state_len, group->key_len);
+    const uint8_t *state = (const uint8_t *)group + sizeof *group;
+    struct mr_saved_group head = {
+        .events = group->events,
+        .revision = group->revision,
+        .key_len = group->key_len,
+        .ref = ref,
+        .state_len = rule->grows ? mr_metric_encoded_len(rule->metrics, rule->metric_count, state) : rule->state_len,
+        .panes = group->panes,
+    };
+    size_t size = mr_saved_group_size(&head);
     uint8_t *at = mr_buf_reserve(buf, size);
     if (at == NULL) {
         return;
     }
-    memcpy(at, group, size);
-    memcpy(at + offsetof(struct mr_saved_group, ref), &ref, sizeof ref);
+    memset(at + size - 8, 0, 8);
+    memcpy(at, &head, sizeof head);
+    at += sizeof head;
+    if (rule->grows) {
+        mr_metric_encode(rule->metrics, rule->metric_count, state, at);
+    } else {
+        memcpy(at, state, head.state_len);
+    }
+    if (head.key_len > 0) {
+        memcpy(at + head.state_len, state + rule->state_len, head.key_len);
+    }
     buf->len += size;
     run->run.len += size;
     run->run.count++;
@@ -72,7 +91,7 @@ static bool walk_has_passed(const struct mr_combine_save *save,
 void mr_combine_save_group(struct mr_combine *combine, const struct mr_combine_window *window,
                            const struct mr_group *group, uint32_t ref) {
     struct mr_combine_save *save = &combine->save;
-    MR_ASSERT(window->state != MR_WINDOW_FINAL);
+    MR_ASSERT(window->state != MR_WINDOW_FINAL || window->final_seq > save->seq);
     if (!walk_has_passed(save, window, ref)) {
         put_group(&save->waiting_run, &save->waiting, save->seq, window, group, ref);
     }

@@ -8,10 +8,9 @@
  *
  *                 | slice 48 B | run | run | … | in the last slice: counters of each rule, 32 B |
  *                 run:   | run 40 B | group | group | …       groups of one window
- *                 group: | group 24 B | state | key | padding to 8 |
+ *                 group: | group 32 B | state, encoded | key | padding to 8 |
  *
- *             A group lies there as it lies in memory (aggregate/groups.h), but for ref: its place
- *             in the window's order of first appearance. Its slice says on which shard.
+ *             ref is a group's place in the window's order of first appearance. Its slice says on which shard.
  * Invariants  I1 the checksum covers all of a slice behind itself.  I2 of one save, slices have the
  *             indexes 0, 1, 2 … and only the last one is marked so.
  */
@@ -19,7 +18,7 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are written as they are");
 
-#define MR_SAVED_MAGIC UINT32_C(0x3147726D) /* "mrG1" */
+#define MR_SAVED_MAGIC UINT32_C(0x3247726D) /* "mrG2" */
 
 struct mr_saved_slice {
     uint64_t checksum; /* mr_checksum */
@@ -48,6 +47,8 @@ struct mr_saved_group {
     uint64_t revision;
     uint32_t key_len;
     uint32_t ref;
+    uint32_t state_len; /* encoded */
+    uint32_t panes;
 };
 
 /* Of one rule, as they were when the save began. */
@@ -60,14 +61,9 @@ struct mr_saved_counters {
 
 static_assert(sizeof(struct mr_saved_slice) == 48, "no padding inside");
 static_assert(sizeof(struct mr_saved_run) == 40, "no padding inside");
-static_assert(sizeof(struct mr_saved_group) == sizeof(struct mr_group), "copied as a whole");
-static_assert(offsetof(struct mr_saved_group, ref) == offsetof(struct mr_group, zero) &&
-                  offsetof(struct mr_saved_group, key_len) == offsetof(struct mr_group, key_len) &&
-                  offsetof(struct mr_saved_group, events) == offsetof(struct mr_group, events) &&
-                  offsetof(struct mr_saved_group, revision) == offsetof(struct mr_group, revision),
-              "copied as a whole");
+static_assert(sizeof(struct mr_saved_group) == 32, "no padding inside");
 static_assert(sizeof(struct mr_saved_counters) == 32, "no padding inside");
 
-static inline uint64_t mr_saved_group_size(uint32_t state_len, uint32_t key_len) {
-    return (sizeof(struct mr_saved_group) + (uint64_t)state_len + key_len + 7) & ~UINT64_C(7);
+static inline uint64_t mr_saved_group_size(const struct mr_saved_group *group) {
+    return (sizeof *group + (uint64_t)group->state_len + group->key_len + 7) & ~UINT64_C(7);
 }

@@ -38,8 +38,10 @@ struct slice {
     struct work *work;
 };
 
-static struct mr_row row_of(const struct entry *entry) {
-    return mr_combine_row(entry->window, entry->group);
+/* What an open window has not said yet, a closed one has been late. */
+static struct mr_row row_of(const struct slice *s, const struct mr_combine_window *window, struct mr_group *group) {
+    enum mr_timing timing = window->state == MR_WINDOW_OPEN ? MR_TIMING_EARLY : MR_TIMING_LATE;
+    return mr_combine_row(s->combine, window, group, timing);
 }
 
 /* As mr_scan_compare, with the metric's number at hand. */
@@ -52,8 +54,8 @@ static int compare(const struct slice *s, const struct entry *a, const struct en
     }
     struct mr_scan place = {.order = MR_SCAN_ORDER_WINDOW};
     place.descending = s->scan->order == MR_SCAN_ORDER_WINDOW && s->scan->descending;
-    struct mr_row row_a = row_of(a);
-    struct mr_row row_b = row_of(b);
+    struct mr_row row_a = mr_combine_place(a->window, a->group);
+    struct mr_row row_b = mr_combine_place(b->window, b->group);
     return mr_scan_compare(&place, s->rule->rule, &row_a, &row_b);
 }
 
@@ -172,16 +174,25 @@ static bool find_window(const struct slice *s) {
 /* Looks at one group. false: out of memory. */
 static bool collect_group(const struct slice *s, struct mr_group *group) {
     const struct mr_scan *scan = s->scan;
+    const struct mr_rule *rule = s->rule->rule;
     const struct mr_combine_window *window = s->work->window;
-    struct mr_bytes key = mr_group_key(group, s->rule->rule->state_len);
-    if (!is_after(scan, window, key) || !mr_scan_matches(scan, key)) {
+    bool by_metric = scan->order != MR_SCAN_ORDER_WINDOW;
+    struct mr_row row = mr_combine_place(window, group);
+    if (group->events == 0 || !mr_scan_matches(scan, row.key)) {
+        return true; /* events 0: it has said all, and begins anew */
+    }
+    if (by_metric || rule->trigger.panes == MR_DISCARDING) {
+        row = row_of(s, window, group);
+        if (row.state.ptr == NULL) {
+            return false;
+        }
+    }
+    if (!is_after(scan, window, row.key)) {
         return true;
     }
     struct entry entry = {.window = window, .group = group};
-    if (scan->order != MR_SCAN_ORDER_WINDOW) {
-        entry.number =
-            mr_metric_finish(s->rule->rule->metrics, (uint32_t)scan->order,
-                             mr_bytes_of(mr_group_state(group), s->rule->rule->state_len), NULL);
+    if (by_metric) {
+        entry.number = mr_metric_finish(rule->metrics, (uint32_t)scan->order, row.state, NULL);
     }
     return keep(s, &entry);
 }
@@ -235,7 +246,11 @@ static enum mr_status emit(const struct slice *s) {
         work->phase = COLLECT;
         return work->exhausted ? MR_END : MR_OK;
     }
-    struct mr_row row = row_of(&work->entries[work->at++]);
+    const struct entry *entry = &work->entries[work->at++];
+    struct mr_row row = row_of(s, entry->window, entry->group);
+    if (row.state.ptr == NULL) {
+        return MR_NO_MEMORY;
+    }
     mr_row_append(&s->result->rows, &row);
     if (s->result->rows.failed) {
         /* 64 MiB are met at the bound only: else it was the heap that refused. */

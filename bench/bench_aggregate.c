@@ -114,7 +114,7 @@ static void lift_bundle(struct mr_lift *lift, struct source *s, uint64_t seq, in
     mr_buf_init(&dead, 1 << 20);
     uint64_t begin = cpu_ns();
     mr_lift_begin(lift, seq);
-    enum mr_status status = mr_lift_batch(lift, &s->batch, s->order, BUNDLE, watermark_ms,
+    enum mr_status status = mr_lift_batch(lift, &s->batch, s->order, BUNDLE, &watermark_ms,
                                           INT64_MAX, &dead, &dead_count, &counts, &rule_counts);
     MR_ASSERT(status == MR_OK && counts.accepted == BUNDLE);
     status = mr_lift_finish(lift, parcels);
@@ -142,7 +142,7 @@ static void combine_bundle(struct mr_combine *combine, uint64_t seq, int64_t wat
         t->bytes_most = mr_counter_read(&stats->bytes);
     }
     begin = cpu_ns();
-    mr_combine_advance(combine, seq, &watermark_ms);
+    mr_combine_advance(combine, seq, &watermark_ms, 0);
     for (bool done = false; !done;) {
         struct mr_flush *flush = mr_flush_open(seq);
         MR_ASSERT(flush != NULL);
@@ -257,7 +257,7 @@ static void save_and_load(const struct mr_rule *rule, uint64_t groups) {
     struct mr_flush *flush = mr_flush_open(1);
     bool done = false;
     MR_ASSERT(flush != NULL);
-    mr_combine_advance(combine, 1, &watermark_ms);
+    mr_combine_advance(combine, 1, &watermark_ms, 0);
     status = mr_combine_fire(combine, 1, flush, &done);
     MR_ASSERT(status == MR_OK && done && flush->pane_count == 0);
     mr_flush_close(flush);

@@ -159,7 +159,7 @@ static void finish_ask(struct mr_ask *ask) {
 static void begin_combining(struct mr_shard *shard) {
     struct mr_bundle *bundle = shard->bundle;
     if (bundle->kind == MR_BUNDLE_EVENTS) {
-        mr_combine_advance(shard->combine, bundle->seq, bundle->watermarks_after);
+        mr_combine_advance(shard->combine, bundle->seq, bundle->watermarks_after, bundle->recorded_ms);
         shard->gather = MR_FIRING;
         return;
     }

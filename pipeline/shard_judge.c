@@ -199,7 +199,7 @@ enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle, 
     struct mr_lift_counts counts = {0};
     struct mr_lift_rule_counts rule_counts[MR_RULES_MAX] = {0};
     status = mr_lift_batch(shard->lift, batch, shard->fresh, fresh,
-                           bundle->watermarks_before[batch->stream],
+                           bundle->watermarks_before,
                            mr_watermark_limit(&plan->watermark, bundle->recorded_ms), &part->dead,
                            &part->dead_count, &counts, rule_counts);
     if (status == MR_OK) {

@@ -19,6 +19,14 @@ uint64_t kit_random(struct kit_random *random) { /* splitmix64 */
     return z ^ z >> 31;
 }
 
+const int64_t *kit_everywhere(int64_t watermark_ms) {
+    static int64_t watermarks_ms[MR_STREAMS_MAX];
+    for (uint32_t s = 0; s < MR_STREAMS_MAX; s++) {
+        watermarks_ms[s] = watermark_ms;
+    }
+    return watermarks_ms;
+}
+
 uint32_t kit_below(struct kit_random *random, uint32_t below) {
     return (uint32_t)(kit_random(random) % below);
 }
@@ -120,7 +128,7 @@ struct mr_combine *kit_open(const struct mr_rule *rules, uint32_t count, uint32_
 void kit_advance(struct mr_combine *combine, uint64_t seq, int64_t watermark_ms) {
     struct mr_flush *flush = mr_flush_open(seq);
     bool done = false;
-    mr_combine_advance(combine, seq, &watermark_ms);
+    mr_combine_advance(combine, seq, &watermark_ms, 0);
     assert_int_equal(mr_combine_fire(combine, UINT32_MAX, flush, &done), MR_OK);
     assert_true(done);
     mr_flush_close(flush);

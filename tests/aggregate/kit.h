@@ -15,6 +15,9 @@ uint64_t kit_random(struct kit_random *random);
 /* In [0, below). */
 uint32_t kit_below(struct kit_random *random, uint32_t below);
 
+/* The same watermark in all streams; valid until the next call. */
+const int64_t *kit_everywhere(int64_t watermark_ms);
+
 enum { KIT_METRICS = 5, KIT_KEYS_MAX = 64, KIT_WINDOWS_MAX = 256 };
 
 /* Rule `index` on stream: count, sum, min, max, avg of column 1; keys of key_count columns. */

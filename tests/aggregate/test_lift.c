@@ -275,7 +275,7 @@ static void lift_bundle(struct world *w, struct oracle *o, uint64_t seq, uint32_
         int64_t limit = T0 + (kit_below(&w->random, 2) == 0 ? 2400 : 100000);
         make_batch(w, b, n % STREAMS);
         assert_int_equal(mr_lift_batch(w->lift, b->decoded, b->decoded->order,
-                                       b->decoded->order_count, b->watermark_ms, limit, &dead,
+                                       b->decoded->order_count, kit_everywhere(b->watermark_ms), limit, &dead,
                                        &dead_count, &counts[b->decoded->stream], rule_counts),
                          MR_OK);
         for (uint32_t i = 0; i < b->count; i++) {
@@ -330,7 +330,7 @@ static void expect_key(struct world *w, const char *event, struct mr_bytes want)
     uint32_t dead_count = 0;
     mr_buf_init(&dead, 1 << 20);
     mr_lift_begin(w->lift, 1);
-    assert_int_equal(mr_lift_batch(w->lift, batch, batch->order, batch->order_count, INT64_MIN,
+    assert_int_equal(mr_lift_batch(w->lift, batch, batch->order, batch->order_count, kit_everywhere(INT64_MIN),
                                    INT64_MAX, &dead, &dead_count, &counts, rule_counts),
                      MR_OK);
     struct mr_parcel *parcel;
@@ -385,7 +385,7 @@ static void a_dead_letter(void **state) {
     for (int kind = 0; kind < 3; kind++) {
         /* late for the windows of 10 and 700 ms; for all; in the future */
         int64_t watermark = T0 + (kind == 0 ? 2000 : 80000);
-        assert_int_equal(mr_lift_batch(w.lift, batch, batch->order, batch->order_count, watermark,
+        assert_int_equal(mr_lift_batch(w.lift, batch, batch->order, batch->order_count, kit_everywhere(watermark),
                                        kind == 2 ? T0 - 1 : INT64_MAX, &dead, &dead_count, &counts,
                                        rule_counts),
                          MR_OK);
@@ -431,7 +431,7 @@ static char verdict_at(struct world *w, uint32_t stream, int64_t time, int64_t w
     uint32_t dead_count = 0;
     mr_buf_init(&dead, 1 << 20);
     batch->stream = stream;
-    assert_int_equal(mr_lift_batch(w->lift, batch, batch->order, 1, watermark, limit, &dead,
+    assert_int_equal(mr_lift_batch(w->lift, batch, batch->order, 1, kit_everywhere(watermark), limit, &dead,
                                    &dead_count, &counts, rule_counts),
                      MR_OK);
     char verdict = (char)batch->verdicts[0];
@@ -472,7 +472,7 @@ static void a_stream_without_rules_accepts(void **state) {
     uint32_t dead_count = 0;
     mr_buf_init(&dead, 1 << 20);
     struct mr_batch *batch = w.batches[0].decoded;
-    assert_int_equal(mr_lift_batch(lift, batch, batch->order, batch->order_count, INT64_MAX,
+    assert_int_equal(mr_lift_batch(lift, batch, batch->order, batch->order_count, kit_everywhere(INT64_MAX),
                                    INT64_MAX, &dead, &dead_count, &counts, NULL),
                      MR_OK);
     assert_int_equal(counts.accepted, batch->count);
@@ -503,7 +503,7 @@ static void out_of_memory(void **state) {
         mr_alloc_fail_at(nth, 0);
         enum mr_status status = mr_lift_open(w.rules, RULES, stream_names, STREAMS, 0, 1, &lift);
         if (status == MR_OK) {
-            status = mr_lift_batch(lift, batch, batch->order, batch->order_count, INT64_MIN,
+            status = mr_lift_batch(lift, batch, batch->order, batch->order_count, kit_everywhere(INT64_MIN),
                                    INT64_MAX, &dead, &dead_count, &counts, rule_counts);
         }
         if (status == MR_OK) {

@@ -158,7 +158,7 @@ static struct mr_buf last_with_group_again(const struct mr_buf *slice, const str
     memcpy(&run, at, sizeof run);
     memcpy(&group, at + sizeof run, sizeof group);
     run.count = 1;
-    run.len = mr_saved_group_size(run.state_len, group.key_len);
+    run.len = mr_saved_group_size(&group);
     head.len += sizeof run + run.len;
     struct mr_buf copy;
     mr_buf_init(&copy, 1 << 20);
@@ -223,11 +223,12 @@ static void slices_that_do_not_belong(void **state) {
 
 /* A whole save of one open window of rule 0, made by hand. */
 static struct mr_buf made_slice(const struct mr_rule *rules, struct mr_bytes key, uint32_t count) {
-    struct mr_saved_group group = {.events = 1, .revision = 1, .key_len = (uint32_t)key.len};
+    struct mr_saved_group group = {
+        .events = 1, .revision = 1, .key_len = (uint32_t)key.len, .state_len = rules[0].state_len};
     struct mr_saved_run run = {.state_len = rules[0].state_len, .start_ms = 100, .count = count};
     struct mr_saved_slice head = {
         .magic = MR_SAVED_MAGIC, .seq = 2, .rule_count = RULES, .last = 1};
-    uint64_t size = mr_saved_group_size(run.state_len, group.key_len);
+    uint64_t size = mr_saved_group_size(&group);
     struct mr_buf slice;
     run.len = 2 * size; /* two groups, of one key */
     head.len = sizeof head + sizeof run + run.len + RULES * sizeof(struct mr_saved_counters);

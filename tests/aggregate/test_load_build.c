@@ -196,7 +196,7 @@ static void divided_anew(void **state) {
 static struct mr_flush *fire_all(struct mr_combine *combine) {
     struct mr_flush *flush = mr_flush_open(3);
     bool done = false;
-    mr_combine_advance(combine, 3, (const int64_t[]){INT64_MAX});
+    mr_combine_advance(combine, 3, (const int64_t[]){INT64_MAX}, 0);
     assert_int_equal(mr_combine_fire(combine, UINT32_MAX, flush, &done), MR_OK);
     return flush;
 }
@@ -415,7 +415,7 @@ static struct mr_combine *load_changed(const struct mr_rule *saved, const struct
 static int64_t next_final(struct mr_combine *combine, uint64_t seq, int64_t watermark) {
     struct mr_flush *flush = mr_flush_open(seq);
     bool done = false;
-    mr_combine_advance(combine, seq, &watermark);
+    mr_combine_advance(combine, seq, &watermark, 0);
     assert_int_equal(mr_combine_fire(combine, UINT32_MAX, flush, &done), MR_OK);
     int64_t end = flush->final_count == 0 ? INT64_MIN : flush->finals[0].end_ms;
     mr_flush_close(flush);

@@ -183,7 +183,7 @@ static void run_bundle(struct world *w, const struct bundle *b, uint32_t shard,
         assert_int_equal(mr_combine_merge(combine, parcel), MR_OK);
     }
     save_a_little(w, shard, combine);
-    mr_combine_advance(combine, b->seq, b->watermarks_ms);
+    mr_combine_advance(combine, b->seq, b->watermarks_ms, 0);
     for (bool done = false; !done;) {
         struct mr_flush *flush = mr_flush_open(b->seq);
         save_a_little(w, shard, combine);

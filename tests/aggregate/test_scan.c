@@ -78,7 +78,7 @@ static void fill_world(struct world *w, uint64_t seed) {
         mr_parcel_close(parcel);
         watermark += 20;
         uint32_t panes = 0;
-        mr_combine_advance(w->combine, seq, &watermark);
+        mr_combine_advance(w->combine, seq, &watermark, 0);
         model_advance(&w->model, seq, watermark, ignore_pane, &panes);
         if (seq < 8 || seed % 2 == 0) {
             fire_all(w, seq); /* of odd seeds the scan meets panes that are not fired yet */
@@ -379,7 +379,7 @@ static struct mr_combine *one_large_window(struct mr_rule *rule, uint32_t groups
     }
     assert_int_equal(mr_combine_merge(combine, parcel), MR_OK);
     mr_parcel_close(parcel);
-    mr_combine_advance(combine, 1, (const int64_t[]){0});
+    mr_combine_advance(combine, 1, (const int64_t[]){0}, 0);
     struct mr_flush *flush = mr_flush_open(1);
     bool done;
     assert_int_equal(mr_combine_fire(combine, 1, flush, &done), MR_OK);
@@ -467,7 +467,7 @@ static void answers_are_bounded(void **state) {
     }
     assert_int_equal(mr_combine_merge(combine, parcel), MR_OK);
     mr_parcel_close(parcel);
-    mr_combine_advance(combine, 2, (const int64_t[]){0});
+    mr_combine_advance(combine, 2, (const int64_t[]){0}, 0);
     struct mr_scan scan = {.to_ms = 1, .order = MR_SCAN_ORDER_WINDOW, .limit = UINT32_MAX};
     struct mr_scan_cursor cursor = {0};
     struct mr_scan_result result;

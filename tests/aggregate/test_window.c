@@ -5,7 +5,9 @@
  *      which everything is final and with any;
  *   2. the edges of int64: nothing wraps, every time has one window, the questions agree with each
  *      other;
- *   3. random walks of a watermark against the sentence that defines it.
+ *   3. random walks of a watermark against the sentence that defines it;
+ *   4. windows of all kinds, with offsets: which hold a time, when they close and are final, which events are late and
+ *      when something is due, against definitions that look at every window.
  */
 #include "aggregate/watermark.h"
 #include "aggregate/window.h"
@@ -211,6 +213,121 @@ static void watermark_edges(void **state) {
     assert_int_equal(w.watermark_ms, INT64_MIN); /* nothing seen, nothing to close */
 }
 
+/* ---- all kinds ---- */
+
+enum { AROUND = 40 };
+
+/* Whether a window of the rule begins here. */
+static bool begins(const struct mr_rule *rule, int64_t start) {
+    const struct mr_window *w = &rule->window;
+    int64_t step = w->kind == MR_WINDOW_SLIDING ? w->every_ms : w->size_ms;
+    return ((start - w->offset_ms) % step + step) % step == 0;
+}
+
+static void check_kind(const struct mr_rule *rule, int64_t time, int64_t watermark) {
+    int64_t size = rule->window.size_ms;
+    int64_t latest = INT64_MIN;
+    bool late = true;
+    int64_t final_end = INT64_MIN;
+    int64_t first_after = INT64_MAX;
+    for (int64_t start = time - AROUND; start <= time + AROUND; start++) {
+        if (!begins(rule, start)) {
+            continue;
+        }
+        int64_t end = start + size;
+        bool floor = end <= rule->final_floor_ms;
+        bool final = floor || watermark >= end + rule->allowed_lateness_ms;
+        assert_int_equal(mr_window_end(rule, start), end);
+        assert_int_equal(mr_window_closed(rule, start, watermark), floor || watermark >= end);
+        assert_int_equal(mr_window_final(rule, start, watermark), final);
+        if (start <= time && time < end) {
+            latest = start > latest ? start : latest;
+            late = late && final;
+        }
+        final_end = final && end > final_end ? end : final_end;
+        first_after = end > time && start < first_after ? start : first_after;
+    }
+    assert_int_equal(mr_window_start(rule, time), latest);
+    assert_int_equal(mr_window_first_after(rule, time), first_after);
+    assert_int_equal(time < mr_window_late_before(rule, watermark), late);
+    if (final_end != INT64_MIN && final_end < time + AROUND - 20) {
+        assert_int_equal(mr_window_final_end(rule, watermark), final_end);
+    }
+    int64_t start;
+    int64_t end;
+    mr_window_slice(rule, time, &start, &end);
+    assert_true(start <= time && time < end);
+    for (int64_t other = start; other < end; other++) { /* in the same windows */
+        for (int64_t w = time - AROUND; w <= time + AROUND; w++) {
+            assert_true(!begins(rule, w) || (w <= time && time < w + size) == (w <= other && other < w + size));
+        }
+    }
+}
+
+/* The least watermark at which a window with a time up to time_max closes or is final, by trying all. */
+static int64_t due_by_trying(const struct mr_rule *rule, int64_t watermark, int64_t time_max) {
+    for (int64_t w = watermark + 1; w < time_max + 2 * AROUND; w++) {
+        for (int64_t start = watermark - 2 * AROUND; start <= time_max; start++) {
+            int64_t end = start + rule->window.size_ms;
+            bool floor = end <= rule->final_floor_ms;
+            if (begins(rule, start) && !floor && (w == end || w == end + rule->allowed_lateness_ms)) {
+                return w;
+            }
+        }
+    }
+    return INT64_MAX;
+}
+
+static void windows_of_all_kinds(void **state) {
+    (void)state;
+    struct kit_random random = {4};
+    for (int round = 0; round < 400; round++) {
+        struct mr_rule rule = kit_rule(0, 0, 1, 1 + kit_below(&random, 12), kit_below(&random, 8));
+        bool sliding = round % 2 == 0;
+        int64_t every = 1 + kit_below(&random, (uint32_t)rule.window.size_ms);
+        int64_t a = rule.window.size_ms;
+        int64_t b = every;
+        while (b != 0) {
+            int64_t rest = a % b;
+            a = b;
+            b = rest;
+        }
+        rule.window.kind = sliding ? MR_WINDOW_SLIDING : MR_WINDOW_TUMBLING;
+        rule.window.every_ms = every;
+        rule.window.slice_ms = a;
+        rule.window.offset_ms = kit_below(&random, (uint32_t)(sliding ? every : rule.window.size_ms));
+        rule.final_floor_ms = round % 3 == 0 ? (int64_t)kit_below(&random, 30) - 10 : INT64_MIN;
+        for (int64_t time = -9; time <= 9; time++) {
+            for (int64_t watermark = time - 15; watermark <= time + 15; watermark += 3) {
+                check_kind(&rule, time, watermark);
+                if (round % 20 < 2) {
+                    assert_int_equal(mr_window_next_due(&rule, watermark, time), due_by_trying(&rule, watermark, time));
+                }
+            }
+        }
+    }
+}
+
+static void global_and_session(void **state) {
+    (void)state;
+    struct mr_rule rule = kit_rule(0, 0, 1, 1, 5);
+    rule.window = (struct mr_window){.kind = MR_WINDOW_GLOBAL};
+    const int64_t time = INT64_C(1700000000000);
+    assert_int_equal(mr_window_start(&rule, time), MR_TIME_MIN_MS);
+    assert_int_equal(mr_window_end(&rule, time), MR_TIME_MAX_MS);
+    assert_int_equal(mr_window_final_end(&rule, time), INT64_MIN);
+    assert_int_equal(mr_window_late_before(&rule, time), INT64_MIN);
+    assert_int_equal(mr_window_late_before(&rule, INT64_MAX), INT64_MAX);
+    assert_int_equal(mr_window_next_due(&rule, time, time), MR_TIME_MAX_MS);
+    rule.window = (struct mr_window){.kind = MR_WINDOW_SESSION, .gap_ms = 10, .size_ms = INT64_MAX};
+    for (int64_t t = 50; t < 80; t++) { /* an event at t is late when [t, t + gap) is final */
+        assert_int_equal(t < mr_window_late_before(&rule, 75), t + 10 + 5 <= 75);
+    }
+    assert_int_equal(mr_window_late_before(&rule, INT64_MIN), INT64_MIN);
+    assert_int_equal(mr_window_next_due(&rule, 74, 60), 75); /* [60, 70) is final then, and nothing is left */
+    assert_int_equal(mr_window_next_due(&rule, 75, 60), INT64_MAX);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_windows),
@@ -219,6 +336,8 @@ int main(void) {
         cmocka_unit_test(watermark_walks),
         cmocka_unit_test(bounded_input_waits_for_its_end),
         cmocka_unit_test(watermark_edges),
+        cmocka_unit_test(windows_of_all_kinds),
+        cmocka_unit_test(global_and_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
