@@ -22,6 +22,7 @@ struct mr_plan_stream {
     bool claimed;                  /* a shared store decides: config->stores[store] */
     bool local;                    /* and while it is away, this node's own table of the ids that it has counted */
     uint32_t store;
+    uint64_t partners; /* bit k: some rule reads stream k besides this one */
 };
 
 struct mr_plan {

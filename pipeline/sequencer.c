@@ -383,10 +383,7 @@ static enum mr_step send_tick(struct mr_sequencer *s) {
     }
     s->tick_checked_ns = now_ns;
     int64_t now_ms = mr_sequencer_now(s);
-    bool due = s->tick_wanted;
-    for (uint32_t i = 0; i < s->pipeline->plan->stream_count && !due; i++) {
-        due = mr_sequencer_due(s, i, now_ms);
-    }
+    bool due = s->tick_wanted || mr_sequencer_due(s, now_ms);
     if (!due || (s->pipeline->log != NULL && !mr_log_has_room(s->pipeline->log, MR_RECORD_HEADER))) {
         return MR_STEP_IDLE;
     }
@@ -454,12 +451,7 @@ uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s) {
     if (s->tick_wanted || s->decided_count > 0) { /* decided: the disk has no room for the verdicts */
         return TICK_NS;
     }
-    for (uint32_t i = 0; i < plan->stream_count && !plan->bounded; i++) {
-        if (mr_sequencer_due(s, i, INT64_MAX / 2)) {
-            return TICK_NS;
-        }
-    }
-    return UINT64_MAX;
+    return !plan->bounded && mr_sequencer_due(s, INT64_MAX / 2) ? TICK_NS : UINT64_MAX;
 }
 
 static enum mr_status allocate(struct mr_sequencer *s) {

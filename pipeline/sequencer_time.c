@@ -49,6 +49,20 @@ static int64_t settle_times(struct mr_batch *batch, int64_t recorded_ms, int64_t
     return max_ms;
 }
 
+/* A stream that has never had an event holds the rules that read it with others: not for longer than one that has fallen
+ * silent, from the first event of one of those on. */
+static void note_partners(struct mr_sequencer *s) {
+    const struct mr_plan *plan = s->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        uint64_t partners = plan->streams[i].partners;
+        for (uint32_t k = 0; partners >> k != 0 && s->watermarks[i].last_event_recorded_ms == INT64_MIN; k++) {
+            if ((partners >> k & 1) != 0 && s->watermarks[k].time_max_ms != INT64_MIN) {
+                s->watermarks[i].last_event_recorded_ms = s->recorded_ms;
+            }
+        }
+    }
+}
+
 void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
     const struct mr_plan *plan = s->pipeline->plan;
     for (uint32_t i = 0; i < plan->stream_count; i++) {
@@ -66,6 +80,7 @@ void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bund
             mr_sequencer_note_local(s, bundle, batch);
         }
     }
+    note_partners(s);
     for (uint32_t i = 0; i < plan->stream_count; i++) {
         if (!s->ended && s->undecided[i].first_lsn == 0) { /* a stream that waits for verdicts is not idle */
             mr_watermark_tick(&s->watermarks[i], &plan->streams[i].watermark, s->recorded_ms);
@@ -82,7 +97,7 @@ static int64_t floor_of(const struct mr_plan *plan, uint32_t stream, int64_t wat
     int64_t reach_ms = 0;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
-        int64_t rules_ms = rule->window.size_ms + rule->allowed_lateness_ms;
+        int64_t rules_ms = mr_window_reach_ms(rule);
         reach_ms = mr_rule_reads(rule, stream) && rules_ms > reach_ms ? rules_ms : reach_ms;
     }
     return watermark_ms < INT64_MIN + reach_ms ? INT64_MIN : watermark_ms - reach_ms;
@@ -105,17 +120,39 @@ void mr_sequencer_note_local(struct mr_sequencer *s, const struct mr_bundle *bun
     (void)pthread_mutex_unlock(&s->local_lock);
 }
 
-bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms) {
+/* Whether a window of the rule closes, or becomes final, when the clock shows now_ms and nothing comes. */
+static bool rule_is_due(const struct mr_sequencer *s, const struct mr_rule *rule, int64_t now_ms) {
     const struct mr_plan *plan = s->pipeline->plan;
-    const struct mr_watermark *w = &s->watermarks[stream];
-    int64_t target_ms = mr_watermark_at(w, &plan->streams[stream].watermark, now_ms);
-    if (w->time_max_ms == INT64_MIN || target_ms <= w->watermark_ms || s->undecided[stream].first_lsn != 0) {
-        return false;
+    int64_t watermark_ms = INT64_MAX;
+    int64_t target_ms = INT64_MAX;
+    int64_t time_max_ms = INT64_MIN;
+    for (uint32_t i = 0; i < rule->input_count; i++) {
+        uint32_t stream = rule->inputs[i].stream;
+        const struct mr_watermark *w = &s->watermarks[stream];
+        bool waits = s->undecided[stream].first_lsn != 0;
+        int64_t at_ms = waits ? w->watermark_ms : mr_watermark_at(w, &plan->streams[stream].watermark, now_ms);
+        watermark_ms = w->watermark_ms < watermark_ms ? w->watermark_ms : watermark_ms;
+        target_ms = at_ms < target_ms ? at_ms : target_ms;
+        time_max_ms = w->time_max_ms > time_max_ms ? w->time_max_ms : time_max_ms;
     }
+    return target_ms > watermark_ms && mr_window_next_due(rule, watermark_ms, time_max_ms) <= target_ms;
+}
+
+/* Whether groups of the rule may wait for the clock to fire early. */
+static bool early_is_due(const struct mr_sequencer *s, const struct mr_rule *rule, int64_t now_ms) {
+    for (uint32_t i = 0; i < rule->input_count && rule->trigger.early_ms > 0; i++) {
+        int64_t last_ms = s->watermarks[rule->inputs[i].stream].last_event_recorded_ms;
+        if (last_ms != INT64_MIN && now_ms > s->recorded_ms && last_ms + rule->trigger.early_ms > s->recorded_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mr_sequencer_due(const struct mr_sequencer *s, int64_t now_ms) {
+    const struct mr_plan *plan = s->pipeline->plan;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
-        const struct mr_rule *rule = &plan->rules[i];
-        if (mr_rule_reads(rule, stream) &&
-            mr_window_next_due(rule, w->watermark_ms, w->time_max_ms) <= target_ms) {
+        if (rule_is_due(s, &plan->rules[i], now_ms) || early_is_due(s, &plan->rules[i], now_ms)) {
             return true;
         }
     }

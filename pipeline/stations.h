@@ -438,8 +438,8 @@ int64_t mr_sequencer_now(struct mr_sequencer *s);
 void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle);
 /* The batch's ids were decided by this node alone. */
 void mr_sequencer_note_local(struct mr_sequencer *s, const struct mr_bundle *bundle, const struct mr_batch *batch);
-/* Whether idleness would close or finish a window of the stream by now_ms. */
-bool mr_sequencer_due(const struct mr_sequencer *s, uint32_t stream, int64_t now_ms);
+/* Whether the clock alone would close or finish a window, or fire early panes, by now_ms. */
+bool mr_sequencer_due(const struct mr_sequencer *s, int64_t now_ms);
 
 /* pipeline/sequencer_claims.c: events whose ids a shared store decides. */
 /* Batches that the claimer has decided, as many as fit a bundle, into the group, and what the log says of them into
