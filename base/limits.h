@@ -40,7 +40,8 @@
 #define MR_CLAIM_BATCHES_BYTES_MAX (32u << 20) /* of batches read from the log to be claimed, by stream */
 #define MR_SHARD_RING 64
 #define MR_EXCHANGE_RING 128 /* more than MR_SHARD_RING, so that a shard's bundles always fit */
-#define MR_FLUSH_RING 64
+#define MR_FLUSH_RING 64         /* slices of panes, at least; enough for the panes of one window of the largest rule, */
+#define MR_FLUSH_RING_MAX 1024   /* so that closing it does not hold the shard up, but no more than this */
 #define MR_ASK_RING 128
 #define MR_SAVE_RING 256 /* chunks of ids and slices of groups on their way to disk: 64 KiB each */
 

@@ -267,6 +267,19 @@ static uint64_t dedup_bytes(const struct mr_config *config, uint32_t stream) {
     return mr_dedup_bytes_planned(&streams[stream].dedup) * config->node.shards;
 }
 
+uint32_t mr_plan_flush_ring(const struct mr_config *config) {
+    uint64_t slices = 0;
+    for (uint32_t i = 0; i < config->rule_count; i++) {
+        uint64_t most = share(config->rules[i].groups.max, config->node.shards) / MR_SLICE_GROUPS + 1;
+        slices = most > slices ? most : slices;
+    }
+    uint32_t ring = MR_FLUSH_RING;
+    while (ring < MR_FLUSH_RING_MAX && ring < slices + MR_FLUSH_RING) {
+        ring *= 2;
+    }
+    return ring;
+}
+
 uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memory *ret,
                             uint32_t cap) {
     struct sum sum = {ret, cap, 0};
@@ -300,7 +313,7 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
     uint64_t events = config->limits.batch_events > MR_BUNDLE_EVENTS_MAX ? config->limits.batch_events
                                                                          : MR_BUNDLE_EVENTS_MAX;
     add_line(&sum, shards * events * 128, "partials under way");
-    add_line(&sum, shards * MR_FLUSH_RING * MR_SLICE_GROUPS * 192, "panes under way");
+    add_line(&sum, shards * mr_plan_flush_ring(config) * MR_SLICE_GROUPS * 192, "panes under way");
     add_line(&sum, (uint64_t)config->http.connections * (48 << 10), "connections");
     add_line(&sum, 64 << 20, "results store and code");
     return sum.count;

@@ -43,6 +43,9 @@ enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash
                             struct mr_plan **ret, struct mr_error *error) MR_MUST_CHECK;
 void mr_plan_close(struct mr_plan *plan); /* NULL is fine */
 
+/* Slots of a shard's ring to the flusher: a power of two. */
+uint32_t mr_plan_flush_ring(const struct mr_config *config);
+
 /* One line of the memory sum that `millrace check` prints. */
 struct mr_plan_memory {
     char holder[64];

@@ -347,7 +347,7 @@ enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index, struc
     shard->index = index;
     mr_event_count_init(&shard->wake);
     shard->in = mr_ring_open(MR_SHARD_RING);
-    shard->out = mr_ring_open(MR_FLUSH_RING);
+    shard->out = mr_ring_open(mr_plan_flush_ring(pipeline->plan->config));
     shard->saves = mr_ring_open(MR_SAVE_RING);
     shard->dedup = mr_alloc_zero(plan->stream_count, sizeof(struct mr_dedup *));
     shard->parcels = mr_alloc_zero(plan->shards, sizeof(struct mr_parcel *));
