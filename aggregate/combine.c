@@ -136,7 +136,7 @@ static struct mr_combine_window *open_window(struct mr_combine *combine, struct 
     window->owner = cr;
     window->state =
         mr_window_closed(cr->rule, start_ms, watermark) ? MR_WINDOW_CLOSED : MR_WINDOW_OPEN;
-    mr_groups_init(&window->groups, cr->rule->state_len);
+    mr_groups_init(&window->groups, mr_combine_group_len(cr->rule));
     if (mr_timeline_insert(&cr->windows, start_ms, window) != MR_OK) {
         mr_free(window);
         return NULL;
@@ -161,7 +161,7 @@ static bool reserve_dirty(struct mr_combine_rule *cr) {
 }
 
 static bool is_full(const struct mr_combine_rule *cr, size_t key_len) {
-    uint64_t need = sizeof(struct mr_group) + cr->rule->state_len + key_len;
+    uint64_t need = sizeof(struct mr_group) + mr_combine_group_len(cr->rule) + key_len;
     return cr->groups >= cr->rule->groups_max || cr->bytes + need > cr->rule->groups_bytes;
 }
 
@@ -457,7 +457,7 @@ struct mr_row mr_combine_place(const struct mr_combine_window *window, struct mr
         .events = group->events,
         .revision = group->revision > window->closed_seq ? group->revision : window->closed_seq,
         .final = window->state == MR_WINDOW_FINAL,
-        .key = mr_group_key(group, rule->state_len),
+        .key = mr_group_key(group, window->groups.state_len),
     };
 }
 

@@ -161,13 +161,17 @@ uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const str
 /* NULL: no such window is there. */
 struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int64_t start_ms);
 
-/* What the state of a group begins with; only where there are early panes. */
-static inline struct mr_group_firing *mr_combine_firing(struct mr_group *group) {
-    return (struct mr_group_firing *)(void *)mr_group_state(group);
-}
-
 static inline bool mr_combine_fires_early(const struct mr_rule *rule) {
     return rule->trigger.early_ms > 0 || rule->trigger.early_count > 0;
+}
+
+/* Bytes of a group between its head and its key: the live state, and how it fires where there are early panes. */
+static inline uint32_t mr_combine_group_len(const struct mr_rule *rule) {
+    return rule->state_len + (mr_combine_fires_early(rule) ? (uint32_t)sizeof(struct mr_group_firing) : 0);
+}
+
+static inline struct mr_group_firing *mr_combine_firing(const struct mr_rule *rule, struct mr_group *group) {
+    return (struct mr_group_firing *)(void *)(mr_group_state(group) + rule->state_len);
 }
 
 /* false: out of memory. */

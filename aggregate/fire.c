@@ -162,7 +162,7 @@ static void note_fired(struct mr_combine_window *window, struct mr_group *group,
         window->owner->bytes -= window->state == MR_WINDOW_FINAL ? 0 : heap;
     }
     if (mr_combine_fires_early(rule)) {
-        *mr_combine_firing(group) = (struct mr_group_firing){.fired_events = group->events};
+        *mr_combine_firing(rule, group) = (struct mr_group_firing){.fired_events = group->events};
     }
 }
 
@@ -218,7 +218,7 @@ static enum mr_status fire_dirty(struct mr_combine *combine, struct mr_combine_r
         bool closes_now = window->closed_seq == combine->seq;
         return closes_now ? MR_OK : fire_group(combine, window, group, dirty->ref, MR_TIMING_LATE, flush);
     }
-    struct mr_group_firing *firing = mr_combine_firing(group);
+    struct mr_group_firing *firing = mr_combine_firing(cr->rule, group);
     if (trigger->early_count > 0 && group->events - firing->fired_events >= trigger->early_count) {
         return fire_group(combine, window, group, dirty->ref, MR_TIMING_EARLY, flush);
     }
@@ -240,7 +240,7 @@ static enum mr_status fire_timer(struct mr_combine *combine, struct mr_combine_r
         return MR_OK; /* its groups have fired at the end */
     }
     struct mr_group *group = mr_groups_at(&window->groups, timer.ref);
-    if (mr_combine_firing(group)->waiting_ms != timer.waiting_ms) {
+    if (mr_combine_firing(cr->rule, group)->waiting_ms != timer.waiting_ms) {
         return MR_OK; /* it has fired since */
     }
     return fire_group(combine, window, group, timer.ref, MR_TIMING_EARLY, flush);

@@ -14,7 +14,8 @@
  *                  of hash)   10 ─┐              ▼
  *                             11 ─┴▶ segment  blocks  | group | group | …     64 KiB each
  *
- * Shape       One group: | mr_group 24 B | state | key | padding to 8 |. The first block and a lone
+ * Shape       One group: | mr_group 24 B | state | mr_group_firing, or not | key | padding to 8 |; state_len counts
+ *             all that is before the key. The first block and a lone
  *             segment begin small and double, so that a window of five groups costs some hundred
  *             bytes. With count and sum and a key of 13 encoded bytes a group takes 88 B and about
  *             15 B of index.
@@ -58,6 +59,12 @@ struct mr_groups {
     uint32_t count;
     uint32_t moved; /* index words the last add moved: for tests of its bound */
     size_t bytes;
+};
+
+/* How a group fires, behind its state; only where there are early panes. */
+struct mr_group_firing {
+    uint64_t fired_events; /* of those in the state, when it fired last */
+    int64_t waiting_ms;    /* recorded time of the first change since; 0: none */
 };
 
 /* The bits of a key's hash the index uses: the lower ones, for the upper ones chose the shard. */

@@ -111,26 +111,30 @@ static struct mr_bytes key_of(const uint8_t *group) {
 }
 
 /* What the group says of panes that are still to come. */
-static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32_t ref) {
+static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32_t ref,
+                                 const struct mr_group_firing *firing) {
     struct mr_combine_window *window = b->window;
     const struct mr_rule *rule = b->rule->rule;
     window->unsaid = window->unsaid || (window->state == MR_WINDOW_CLOSED && !rule->trigger.late &&
                                         group->revision > b->from->closed_seq);
-    if (!mr_combine_fires_early(rule) || mr_combine_firing(group)->waiting_ms == 0) {
+    if (!mr_combine_fires_early(rule)) {
         return MR_OK;
     }
-    struct mr_combine_timer timer = {mr_combine_firing(group)->waiting_ms, window->start_ms, ref};
+    *mr_combine_firing(rule, group) = *firing;
+    if (firing->waiting_ms == 0) {
+        return MR_OK;
+    }
+    struct mr_combine_timer timer = {firing->waiting_ms, window->start_ms, ref};
     return mr_combine_add_timer(&b->rule->timers, timer) ? MR_OK : mr_loading_no_memory(b->error);
 }
 
-/* The state, checked when it was read: its prefix as it is, the metrics live. */
+/* The state, checked when it was read, becomes a live one. */
 static enum mr_status add_state(struct build *b, struct mr_group *group, const uint8_t *saved, uint32_t state_len) {
     const struct mr_rule *rule = b->rule->rule;
     if (!rule->grows) {
         memcpy(mr_group_state(group), saved, state_len);
         return MR_OK;
     }
-    memcpy(mr_group_state(group), saved, mr_rule_prefix(rule));
     enum mr_status status = mr_metric_merge(rule->metrics, rule->metric_count, mr_group_state(group),
                                             mr_bytes_of(saved, state_len));
     size_t heap = mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
@@ -155,7 +159,7 @@ static enum mr_status add_group(struct build *b, const uint8_t *saved, uint32_t 
     group->revision = head.revision;
     group->panes = head.panes;
     enum mr_status status = add_state(b, group, saved + sizeof head, head.state_len);
-    return status == MR_OK ? add_firing(b, group, ref) : status;
+    return status == MR_OK ? add_firing(b, group, ref, &head.firing) : status;
 }
 
 static enum mr_status add_groups(struct build *b) {

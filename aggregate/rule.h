@@ -88,19 +88,9 @@ struct mr_session_extent {
     int64_t start_ms; /* first event time */
 };
 
-/* What a group begins with where there are early panes. */
-struct mr_group_firing {
-    uint64_t fired_events; /* of those in the state, when it fired last */
-    int64_t waiting_ms;    /* recorded time of the first change since; 0: none */
-};
-
 /* Bytes of the state before the first metric. */
 static inline uint32_t mr_rule_prefix(const struct mr_rule *rule) {
-    if (rule->window.kind == MR_WINDOW_SESSION) {
-        return sizeof(struct mr_session_extent);
-    }
-    bool early = rule->trigger.early_ms > 0 || rule->trigger.early_count > 0;
-    return early ? sizeof(struct mr_group_firing) : 0;
+    return rule->window.kind == MR_WINDOW_SESSION ? sizeof(struct mr_session_extent) : 0;
 }
 
 /* The combine shard that owns a key of a rule (L4): independent of the window. */

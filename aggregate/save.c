@@ -29,7 +29,7 @@ static void begin_run(struct mr_combine_run *run, struct mr_buf *buf,
     run->at = buf->len;
     run->run = (struct mr_saved_run){
         .rule = window->owner->rule->index,
-        .state_len = window->groups.state_len,
+        .state_len = window->owner->rule->state_len,
         .start_ms = window->start_ms,
         .closed_seq = open ? 0 : window->closed_seq,
         .closed = !open,
@@ -58,6 +58,9 @@ static void put_group(struct mr_combine_run *run, struct mr_buf *buf, uint64_t s
         .state_len = rule->grows ? mr_metric_encoded_len(rule->metrics, rule->metric_count, state) : rule->state_len,
         .panes = group->panes,
     };
+    if (mr_combine_fires_early(rule)) {
+        memcpy(&head.firing, state + rule->state_len, sizeof head.firing);
+    }
     size_t size = mr_saved_group_size(&head);
     uint8_t *at = mr_buf_reserve(buf, size);
     if (at == NULL) {
@@ -72,7 +75,7 @@ static void put_group(struct mr_combine_run *run, struct mr_buf *buf, uint64_t s
         memcpy(at, state, head.state_len);
     }
     if (head.key_len > 0) {
-        memcpy(at + head.state_len, state + rule->state_len, head.key_len);
+        memcpy(at + head.state_len, state + window->groups.state_len, head.key_len);
     }
     buf->len += size;
     run->run.len += size;

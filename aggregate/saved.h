@@ -8,13 +8,14 @@
  *
  *                 | slice 48 B | run | run | … | in the last slice: counters of each rule, 32 B |
  *                 run:   | run 40 B | group | group | …       groups of one window
- *                 group: | group 32 B | state, encoded | key | padding to 8 |
+ *                 group: | group 48 B | state, encoded | key | padding to 8 |
  *
  *             ref is a group's place in the window's order of first appearance. Its slice says on which shard.
  * Invariants  I1 the checksum covers all of a slice behind itself.  I2 of one save, slices have the
  *             indexes 0, 1, 2 … and only the last one is marked so.
  */
 #include "aggregate/groups.h"
+#include "aggregate/rule.h"
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are written as they are");
 
@@ -49,6 +50,7 @@ struct mr_saved_group {
     uint32_t ref;
     uint32_t state_len; /* encoded */
     uint32_t panes;
+    struct mr_group_firing firing; /* zero where there are no early panes */
 };
 
 /* Of one rule, as they were when the save began. */
@@ -61,7 +63,7 @@ struct mr_saved_counters {
 
 static_assert(sizeof(struct mr_saved_slice) == 48, "no padding inside");
 static_assert(sizeof(struct mr_saved_run) == 40, "no padding inside");
-static_assert(sizeof(struct mr_saved_group) == 32, "no padding inside");
+static_assert(sizeof(struct mr_saved_group) == 48, "no padding inside");
 static_assert(sizeof(struct mr_saved_counters) == 32, "no padding inside");
 
 static inline uint64_t mr_saved_group_size(const struct mr_saved_group *group) {

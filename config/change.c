@@ -8,8 +8,9 @@
 #include "base/check.h"
 #include "config/node.h"
 #include "config/print.h"
+#include "config/use.h"
 
-enum { LINES_MAX = 1 << 20 }; /* of one option: 64 metrics, or 8 paths, each with escapes */
+enum { LINES_MAX = 1 << 20 }; /* of one option: a part of a state text */
 
 enum effect {
     LIVE,
@@ -37,6 +38,7 @@ static const struct row rows[] = {
     {MR_SCOPE_STREAM, "time", LIVE, NULL}, /* its options, too: they print in it */
     {MR_SCOPE_STREAM, "missing_id", LIVE, NULL},
     {MR_SCOPE_STREAM, "missing_time", LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", LIVE, NULL}, /* what it does to rules: config/use.h */
     {MR_SCOPE_DEDUP, "mode", MODE, "what the one remembers cannot be moved to the other"},
     {MR_SCOPE_DEDUP, "horizon", LIVE, NULL},
     {MR_SCOPE_DEDUP, "ids", LIVE, NULL},
@@ -45,17 +47,27 @@ static const struct row rows[] = {
     {MR_SCOPE_DEDUP, "store", ANEW, NULL},
     {MR_SCOPE_DEDUP, "layout", ANEW, NULL},
     {MR_SCOPE_DEDUP, "outage", TABLE, NULL},
+    {MR_SCOPE_DEDUP, "conflicts", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "out_of_orderness", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "idle_timeout", LIVE, NULL},
     {MR_SCOPE_WATERMARK, "max_future", LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "source", LIVE, NULL},
     {MR_SCOPE_RULE, "from", ANEW, NULL},
+    {MR_SCOPE_RULE, "where", ANEW, NULL},
     {MR_SCOPE_RULE, "group_by", ANEW, NULL},
     {MR_SCOPE_RULE, "allowed_lateness", LIVE, NULL},
     {MR_SCOPE_RULE, "metrics", ANEW, NULL},
     {MR_SCOPE_RULE, "sinks", APART, NULL},
     {MR_SCOPE_WINDOW, "type", ANEW, NULL},
     {MR_SCOPE_WINDOW, "size", ANEW, NULL},
-    {MR_SCOPE_TRIGGER, "late", ANEW, NULL}, /* one value only in this version, as `panes` */
+    {MR_SCOPE_WINDOW, "every", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "offset", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "time_zone", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "gap", ANEW, NULL},
+    {MR_SCOPE_WINDOW, "max", ANEW, NULL},
+    {MR_SCOPE_TRIGGER, "early", LIVE, NULL},
+    {MR_SCOPE_TRIGGER, "early_count", LIVE, NULL},
+    {MR_SCOPE_TRIGGER, "late", LIVE, NULL},
     {MR_SCOPE_TRIGGER, "panes", ANEW, NULL},
     {MR_SCOPE_GROUPS, "max", LIVE, NULL},
     {MR_SCOPE_GROUPS, "bytes", LIVE, NULL},
@@ -138,6 +150,11 @@ static void print_alone(struct mr_print *print, const struct mr_option *option,
     mr_print_option(print, option, holder);
 }
 
+static enum mr_status no_memory(const struct compare *c) {
+    return mr_error_set(c->error, MR_NO_MEMORY, "%s: out of memory",
+                        mr_show(c->now.config->source).text);
+}
+
 static enum mr_status compare_option(struct compare *c, struct pair *pair,
                                      const struct mr_option *option) {
     const struct row *row = find_row(option);
@@ -152,8 +169,7 @@ static enum mr_status compare_option(struct compare *c, struct pair *pair,
     print_alone(&c->before, option, pair->before);
     print_alone(&c->now, option, pair->now);
     if (c->before.out->failed || c->now.out->failed) {
-        return mr_error_set(c->error, MR_NO_MEMORY, "%s: out of memory",
-                            mr_show(c->now.config->source).text);
+        return no_memory(c);
     }
     if (mr_bytes_equal(mr_buf_bytes(c->before.out), mr_buf_bytes(c->now.out))) {
         return MR_OK;
@@ -237,6 +253,11 @@ static enum mr_status compare_rules(struct compare *c, struct mr_config_change *
             if (status != MR_OK) {
                 return status;
             }
+            struct mr_config_use use_before = {before, pair.before};
+            struct mr_config_use use_now = {now, pair.now};
+            if (pair.change != MR_CHANGE_ANEW && mr_config_use_differs(&use_before, &use_now)) {
+                pair.change = MR_CHANGE_ANEW;
+            }
             ret->rules[i] = pair.change;
             ret->rules_gone--;
         }
@@ -246,14 +267,27 @@ static enum mr_status compare_rules(struct compare *c, struct mr_config_change *
     return MR_OK;
 }
 
+/* Those that no rule uses are part of the state text, too. */
+static enum mr_status compare_lookups(struct compare *c, struct mr_config_change *ret) {
+    const struct mr_option *option = mr_option_find(MR_SCOPE_ROOT, MR_BYTES("lookups"));
+    print_alone(&c->before, option, c->before.config);
+    print_alone(&c->now, option, c->now.config);
+    if (c->before.out->failed || c->now.out->failed) {
+        return no_memory(c);
+    }
+    ret->any =
+        ret->any || !mr_bytes_equal(mr_buf_bytes(c->before.out), mr_buf_bytes(c->now.out));
+    return MR_OK;
+}
+
 enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
                                  struct mr_config_change *ret, struct mr_error *error) {
     struct mr_buf text_before;
     struct mr_buf text_now;
     mr_buf_init(&text_before, LINES_MAX);
     mr_buf_init(&text_now, LINES_MAX);
-    struct compare c = {.before = {.config = before, .out = &text_before},
-                        .now = {.config = now, .out = &text_now},
+    struct compare c = {.before = {.config = before, .out = &text_before, .state = true},
+                        .now = {.config = now, .out = &text_now, .state = true},
                         .error = error};
     struct mr_config_change change = {.any = false};
     enum mr_status status = compare_claims(&c);
@@ -264,6 +298,9 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
         status = compare_rules(&c, &change);
     }
     if (status == MR_OK) {
+        status = compare_lookups(&c, &change);
+    }
+    if (status == MR_OK) {
         *ret = change;
     }
     mr_buf_finish(&text_now);
@@ -272,7 +309,7 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
 }
 
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret) {
-    static const char *const keys[] = {"node", "cluster", "stores", "streams", "rules"};
+    static const char *const keys[] = {"node", "cluster", "stores", "lookups", "streams", "rules"};
     MR_ASSERT(config->stream_count > 0);
     struct mr_print print = {.config = config, .out = ret, .state = true};
     size_t first = config->cluster.name.len > 0 ? 0 : 3; /* I7 of config.h */

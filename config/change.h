@@ -11,14 +11,17 @@
  *                 stream   new: begins empty   gone: its ids are forgotten, with a warning
  *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, outage (to or from local:
  *                                what this node has counted is not remembered, or is forgotten),
- *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe
+ *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe,
+ *                                conflicts (ids remembered before it are not compared), derive (but see rule)
  *                          from or to none: what was remembered is not there, or is forgotten, with a warning
  *                          dedup.store, layout: the claims made so far are elsewhere, and no longer looked at
  *                          refused: id (its parts make the fingerprints; with none on either side it may change),
  *                          exact or observe <-> bloom <-> redis, bloom's error
  *                 rule     new: begins empty   gone: its open windows are dropped, with a warning; its table stays
- *                          live: allowed_lateness, groups.*
- *                          begins anew (a new generation): from, group_by, window, metrics
+ *                          live: allowed_lateness, trigger.early, early_count, late, groups.*
+ *                          begins anew (a new generation): from, where, group_by, window, trigger.panes, metrics; and
+ *                          when a derived field or a lookup that it uses (config/use.h) is another one
+ *                 lookups  what a file holds, and key and value, are part of the state; where it lies is not
  *                 node.id, cluster.name
  *                          refused where dedup mode redis was and is in use: a claim made again after a crash would not
  *                          be known as this node's own. The cluster's secret is the data directory's KEY, and not here.
@@ -56,9 +59,11 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
  * refuses a configuration of more.
  *
  * With a stream of dedup mode redis node.id, cluster.name and the names and types of the stores in use come before them, by
- * first use; secrets and addresses are never in it. (Without one mr_config_parse reads it, too.) */
+ * first use; secrets and addresses are never in it. Lookups say a hash of their content. (Without either of them
+ * mr_config_parse reads it, too.) */
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret);
-/* What mr_config_print_state says, and the defaults of all else: cluster.secret is empty, and the stores have no nodes.
+/* What mr_config_print_state says, and the defaults of all else: cluster.secret is empty, the stores have no nodes, and
+ * the lookups no data.
  * To be compared and printed; whoever runs it takes those of the configuration at hand. name stands in messages. */
 enum mr_status mr_config_parse_state(struct mr_bytes text, const char *name, struct mr_config **ret,
                                      struct mr_error *error) MR_MUST_CHECK;

@@ -212,6 +212,9 @@ enum mr_status mr_config_check(const struct mr_load *load) {
         status = mr_config_check_sinks(load);
     }
     if (status == MR_OK) {
+        status = mr_config_check_rules(load);
+    }
+    if (status == MR_OK) {
         status = mr_config_check_fields(load);
     }
     return status != MR_OK ? status : check_state(load);

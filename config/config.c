@@ -199,3 +199,25 @@ uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes n
     }
     return UINT32_MAX;
 }
+
+bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream) {
+    for (uint32_t i = 0; i < rule->stream_count; i++) {
+        if (rule->streams[i] == stream) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool mr_config_metric_has_stream(const struct mr_config_metric_def *metric, uint32_t stream) {
+    return metric->from == UINT32_MAX || metric->from == stream;
+}
+
+uint32_t mr_config_derived_index(const struct mr_config_stream *stream, struct mr_bytes name) {
+    for (uint32_t i = 0; i < stream->derived_count; i++) {
+        if (mr_bytes_equal(stream->derived[i].name, name)) {
+            return i;
+        }
+    }
+    return UINT32_MAX;
+}

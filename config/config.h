@@ -15,7 +15,7 @@
  *
  * Left out    Without `streams`: the built-in stream `events`. Without `streams` and `rules`: the built-in
  *             rule too. A file of comments only is the built-in configuration. Streams need `time`, and `id`
- *             but with dedup mode none; rules need `from`, `window.size` and one metric; tokens need `allow`
+ *             but with dedup mode none; rules need `from`, `window` and one metric; tokens need `allow`
  *             and one of sha256, sha256_file; stores need `type` and `nodes`; sinks need `type` and `store`; a cluster needs
  *             `name` and one of secret, secret_file. A *_file that is no certificate is read at load, relative to the working directory.
  *
@@ -29,11 +29,13 @@
  *                is always let in; inflated + 1 MiB <= log.segment, so that its record fits in a segment;
  *                2 x log.segment <= log.retain_bytes.
  *             I2 Beyond loopback there are tokens and TLS, or http.allow_insecure. http.host is an address.
- *             I3 Of the paths that a stream's id, time, group_by and metrics use, none is the parent of
- *                another; at most MR_FIELDS_MAX (path, as key or number) columns over all its rules.
+ *             I3 Of the paths that a stream's id, time, source, group_by and metrics use, none is the parent of
+ *                another; at most MR_FIELDS_MAX (path or derived field, as key or number) columns over all its rules. A
+ *                derived field is no path: it hides a field of its name, and is none of id, time and source. What
+ *                expressions read is checked where they are compiled.
  *             I4 A rule's group_by paths and metric names differ, also without case, from each other and from
- *                window_start, window_end, window_start_ms, window_end_ms, events, revision and final; none
- *                begins with _.
+ *                window_start, window_end, window_start_ms, window_end_ms, events, revision, final, pane,
+ *                pane_index and timing; none begins with _.
  *             I5 No two tokens have the same hash.
  *             I6 Durations are at most 36,500 days, so that a few of them and a time add up in an int64.
  *             I7 With a stream of dedup mode redis there is a cluster.name, a cluster.secret of 16 bytes or more, and
@@ -41,11 +43,23 @@
  *             I8 A store has 1 to 32 different nodes, HOST:PORT or [IPV6]:PORT, exactly one unless it is a cluster. A user
  *                has a password. A TLS certificate has a key.
  *             I9 A sink has a prefix: where none was given it names this node. A rule's sinks are different ones.
+ *             I10 A rule has 1 to MR_RULE_INPUTS_MAX different streams, a metric's `from` is one of them. A ratio is
+ *                over two different metrics of its rule that are numbers and no ratios. Windows, triggers and the
+ *                parameters of metrics are as the comments at their fields say; a sliding window has an event in at
+ *                most MR_EVENT_WINDOWS_MAX; a global one has an early trigger. Expressions are not empty, at most
+ *                MR_EXPR_LEN_MAX bytes, and not compiled.
  */
 #include "base/bytes.h"
 #include "base/limits.h"
 
 #define MR_SINKS_MAX 8 /* each has a thread and a reader of the results */
+#define MR_LOOKUPS_MAX 16
+#define MR_LOOKUP_BYTES_MAX (UINT64_C(256) << 20) /* of one file, which is kept in memory */
+#define MR_DERIVED_MAX 32       /* of one stream */
+#define MR_EXPR_LEN_MAX 4096    /* bytes of one expression */
+#define MR_EVENT_WINDOWS_MAX 1000 /* sliding windows that one event is in */
+#define MR_BOUNDS_MAX 64        /* of one histogram */
+#define MR_QUANTILES_MAX 16     /* of one metric */
 
 enum mr_config_dedup {
     MR_CONFIG_EXACT,
@@ -66,7 +80,19 @@ enum mr_config_metric {
     MR_CONFIG_MIN,
     MR_CONFIG_MAX,
     MR_CONFIG_AVG,
+    MR_CONFIG_VARIANCE,
+    MR_CONFIG_STDDEV,
+    MR_CONFIG_FIRST,
+    MR_CONFIG_LAST,
+    MR_CONFIG_DISTINCT,
+    MR_CONFIG_QUANTILES,
+    MR_CONFIG_TOP,
+    MR_CONFIG_HISTOGRAM,
+    MR_CONFIG_COLLECT,
+    MR_CONFIG_RATIO, /* of two other metrics of the rule */
 };
+enum mr_config_window { MR_CONFIG_TUMBLING, MR_CONFIG_SLIDING, MR_CONFIG_SESSION, MR_CONFIG_GLOBAL };
+enum mr_config_panes { MR_CONFIG_ACCUMULATING, MR_CONFIG_DISCARDING, MR_CONFIG_RETRACTING };
 enum mr_config_groups_full { MR_CONFIG_OTHER, MR_CONFIG_DROP };
 
 enum mr_right { MR_RIGHT_INGEST = 1, MR_RIGHT_QUERY = 2, MR_RIGHT_ADMIN = 4 };
@@ -78,6 +104,30 @@ struct mr_config_token {
     bool all_streams;
     uint32_t streams[MR_STREAMS_MAX]; /* indexes into mr_config.streams */
     uint32_t stream_count;
+};
+
+/* As it was written; event/ compiles it. */
+struct mr_config_expr {
+    struct mr_bytes text; /* empty: none */
+    uint32_t line;        /* of the value in the file; 0 in a state text */
+    uint32_t column;
+};
+
+/* A table of a CSV file that expressions look things up in. */
+struct mr_config_lookup {
+    struct mr_bytes name;
+    struct mr_bytes file; /* relative to the working directory; empty in a state text */
+    struct mr_bytes key_column;
+    struct mr_bytes value_column;
+    struct mr_bytes data; /* the file's bytes; ptr NULL in a state text, which knows their hash alone */
+    uint64_t data_len;
+    uint64_t data_hash; /* mr_checksum */
+};
+
+/* A field that is computed from others. */
+struct mr_config_derived {
+    struct mr_bytes name;
+    struct mr_config_expr expr;
 };
 
 struct mr_config_stream {
@@ -97,12 +147,16 @@ struct mr_config_stream {
         uint32_t store; /* redis: index into mr_config.stores */
         enum mr_config_layout layout;
         enum mr_config_outage outage;
+        bool conflicts; /* exact: the same id with another payload is a dead letter */
     } dedup;
     struct {
         int64_t out_of_orderness_ms;
         int64_t idle_timeout_ms; /* INT64_MAX: off, the watermark waits for events */
         int64_t max_future_ms;
+        struct mr_bytes source; /* dotted path: a watermark for each of its values; empty: one for all */
     } watermark;
+    struct mr_config_derived *derived; /* in the order of the file */
+    uint32_t derived_count;
 };
 
 /* A Redis server or cluster. */
@@ -134,16 +188,39 @@ struct mr_config_sink {
 struct mr_config_metric_def {
     struct mr_bytes name;
     enum mr_config_metric kind;
-    struct mr_bytes field; /* dotted path; empty for count */
+    struct mr_bytes field;       /* dotted path or derived field; empty for count and ratio */
+    struct mr_config_expr where; /* of the rule's events only those; empty: all */
+    uint32_t from;               /* index into mr_config.streams: of its events only; UINT32_MAX: of all the rule's */
+    double params[MR_BOUNDS_MAX]; /* quantiles, or bounds of a histogram, ascending */
+    uint32_t param_count;
+    uint32_t limit;   /* n of top and collect */
+    double error;     /* distinct, quantiles: relative; else 0 */
+    uint32_t over[2]; /* ratio: numerator and denominator, indexes into the rule's metrics */
 };
 
 struct mr_config_rule {
     struct mr_bytes name;
-    uint32_t stream; /* index into mr_config.streams */
+    uint32_t streams[MR_RULE_INPUTS_MAX]; /* different indexes into mr_config.streams */
+    uint32_t stream_count;                /* at least 1 */
+    struct mr_config_expr where;
     struct mr_bytes group_by[MR_RULE_KEYS_MAX];
     uint32_t group_by_count;
-    int64_t window_size_ms; /* tumbling */
+    struct {
+        enum mr_config_window kind;
+        int64_t size_ms;   /* tumbling, sliding */
+        int64_t every_ms;  /* sliding: at most size_ms */
+        int64_t offset_ms; /* tumbling: below size_ms; sliding: below every_ms */
+        int64_t gap_ms;    /* session */
+        int64_t max_ms;    /* session: more than gap_ms; INT64_MAX: off */
+        struct mr_bytes time_zone; /* tumbling, of whole days by its calendar; empty: UTC, every day 24 hours */
+    } window; /* what the kind has no use for is 0, or empty; max_ms is off */
     int64_t allowed_lateness_ms;
+    struct {
+        int64_t early_ms;     /* 0: off */
+        uint64_t early_count; /* 0: off */
+        bool late;
+        enum mr_config_panes panes;
+    } trigger;
     struct mr_config_metric_def metrics[MR_RULE_METRICS_MAX];
     uint32_t metric_count;
     struct {
@@ -207,6 +284,8 @@ struct mr_config {
     uint32_t store_count;
     struct mr_config_sink *sinks;
     uint32_t sink_count;
+    struct mr_config_lookup *lookups;
+    uint32_t lookup_count;
     struct mr_config_stream *streams;
     uint32_t stream_count;
     struct mr_config_rule *rules;
@@ -240,3 +319,9 @@ uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes n
 
 /* Whether the rule's results go to that sink. */
 bool mr_config_rule_has_sink(const struct mr_config_rule *rule, uint32_t sink);
+/* Whether the rule takes events of that stream. */
+bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream);
+/* Whether the metric takes events of that stream, one of its rule's. */
+bool mr_config_metric_has_stream(const struct mr_config_metric_def *metric, uint32_t stream);
+/* The derived field of that name, or UINT32_MAX. */
+uint32_t mr_config_derived_index(const struct mr_config_stream *stream, struct mr_bytes name);

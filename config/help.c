@@ -100,7 +100,9 @@ static const char intro_markdown[] =
     "`MB`,\n"
     "`GB`, `TB` (of 1,000), or bytes. Fields: dotted paths such as `data.order.id`. In values "
     "`${VAR}`,\n"
-    "`${VAR:-default}` and `${VAR:?message}` are the environment's, and `$$` is a dollar.\n";
+    "`${VAR:-default}` and `${VAR:?message}` are the environment's, and `$$` is a dollar.\n"
+    "Expressions such as `price > 0` are texts, too: with a comma, bracket, quote, `#` or `: ` in them put them in\n"
+    "quotes.\n";
 
 static const char intro_text[] = "One YAML file; without one, one stream `events` and one rule "
                                  "that counts by `type` each minute.\n"
@@ -108,7 +110,10 @@ static const char intro_text[] = "One YAML file; without one, one stream `events
                                  "TiB (of 1,024), KB, MB, GB, TB (of\n"
                                  "1,000), or bytes. Fields: dotted paths such as data.order.id. In "
                                  "values ${VAR}, ${VAR:-default} and\n"
-                                 "${VAR:?message} are the environment's, and $$ is a dollar.\n";
+                                 "${VAR:?message} are the environment's, and $$ is a dollar. "
+                                 "Expressions such as price > 0 are texts, too:\n"
+                                 "with a comma, bracket, quote, # or `: ` in them put them in "
+                                 "quotes.\n";
 
 void mr_config_help(struct mr_buf *ret, bool markdown) {
     struct mr_buf values;

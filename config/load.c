@@ -133,6 +133,33 @@ enum mr_status mr_load_path(struct mr_load *load, const struct mr_node *value,
     return mr_load_copy(load, value->text, ret);
 }
 
+static bool blank(struct mr_bytes text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] > ' ') {
+            return false;
+        }
+    }
+    return true;
+}
+
+enum mr_status mr_load_expr(struct mr_load *load, const struct mr_node *key,
+                            const struct mr_node *value, struct mr_config_expr *ret) {
+    static const char expected[] = "an expression such as price > 0, at most 4096 bytes";
+    static_assert(MR_EXPR_LEN_MAX == 4096, "said above");
+    enum mr_status status = mr_load_scalar(load, key, value, expected);
+    if (status != MR_OK) {
+        return status;
+    }
+    if (value->text.len > MR_EXPR_LEN_MAX || blank(value->text)) {
+        return mr_node_error(load->error, value, MR_INVALID, "`%s`: %zu bytes%s; expected %s",
+                             mr_show(key->text).text, value->text.len,
+                             blank(value->text) ? " of white space" : "", expected);
+    }
+    ret->line = load->state ? 0 : value->line;
+    ret->column = load->state ? 0 : value->column;
+    return mr_load_copy(load, value->text, &ret->text);
+}
+
 enum mr_status mr_load_named(struct mr_load *load, const struct mr_node *value, const char *what,
                              const struct mr_named *items, uint32_t *ret) {
     uint32_t best = 0;
@@ -270,6 +297,8 @@ static bool valid_text(const struct mr_option *option, struct mr_bytes text) {
         return mr_value_name(text);
     case MR_OPTION_WORD:
         return mr_value_word(text);
+    case MR_OPTION_COLUMN:
+        return mr_value_column(text);
     default:
         MR_ASSERT(option->type == MR_OPTION_TEXT);
         return memchr(text.ptr, 0, text.len) == NULL;
@@ -301,7 +330,10 @@ static enum mr_status load_value(struct mr_load *load, const struct mr_option *o
     case MR_OPTION_NAME:
     case MR_OPTION_TEXT:
     case MR_OPTION_WORD:
+    case MR_OPTION_COLUMN:
         return load_text(load, option, value, field, expected);
+    case MR_OPTION_EXPR:
+        return mr_load_expr(load, &key, value, field);
     case MR_OPTION_FIELD:
         return mr_load_path(load, value, field);
     default:
@@ -390,8 +422,8 @@ static enum mr_status load_default(struct mr_load *load, const struct mr_option 
     return status;
 }
 
-static enum mr_status missing_key(struct mr_load *load, const struct mr_option *option,
-                                  const struct mr_node *key) {
+enum mr_status mr_load_missing(const struct mr_load *load, const struct mr_option *option,
+                               const struct mr_node *key) {
     struct mr_buf values;
     mr_buf_init(&values, EXPECTED_MAX);
     mr_option_show_values(option, &values);
@@ -422,7 +454,7 @@ enum mr_status mr_load_scope(struct mr_load *load, enum mr_scope scope, const st
     bool names_only = load->state && scope == MR_SCOPE_STORE;
     for (o = mr_option_next(scope, NULL); o != NULL && !names_only; o = mr_option_next(scope, o)) {
         if (o->default_text == MR_NEEDED && mr_node_get(mapping, o->key) == NULL) {
-            return missing_key(load, o, key);
+            return mr_load_missing(load, o, key);
         }
     }
     return MR_OK;

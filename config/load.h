@@ -62,6 +62,12 @@ enum mr_status mr_load_scalar(struct mr_load *load, const struct mr_node *key,
 /* value must be a field path; copied to *ret. */
 enum mr_status mr_load_path(struct mr_load *load, const struct mr_node *value,
                             struct mr_bytes *ret) MR_MUST_CHECK;
+/* value must be an expression; of it only the length is checked. key->text stands in messages. */
+enum mr_status mr_load_expr(struct mr_load *load, const struct mr_node *key,
+                            const struct mr_node *value, struct mr_config_expr *ret) MR_MUST_CHECK;
+/* Says that key's mapping lacks the option. */
+enum mr_status mr_load_missing(const struct mr_load *load, const struct mr_option *option,
+                               const struct mr_node *key) MR_MUST_CHECK;
 /* The index of the stream that value names. */
 enum mr_status mr_load_stream_name(struct mr_load *load, const struct mr_node *value,
                                    uint32_t *ret) MR_MUST_CHECK;
@@ -93,6 +99,8 @@ enum mr_status mr_config_check(const struct mr_load *load) MR_MUST_CHECK;
 enum mr_status mr_config_check_stores(const struct mr_load *load) MR_MUST_CHECK;
 /* Sinks: config/load_sink.c. Gives those without a prefix theirs. */
 enum mr_status mr_config_check_sinks(const struct mr_load *load) MR_MUST_CHECK;
+/* Windows, triggers and metrics of rules: config/check_rule.c. */
+enum mr_status mr_config_check_rules(const struct mr_load *load) MR_MUST_CHECK;
 /* The paths that a stream's rules use go together, and the names of a rule's columns:
  * check_fields.c. */
 enum mr_status mr_config_check_fields(const struct mr_load *load) MR_MUST_CHECK;

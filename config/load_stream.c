@@ -73,3 +73,39 @@ enum mr_status mr_option_load_time(struct mr_load *load, const struct mr_node *k
     }
     return status != MR_OK ? status : mr_load_path(load, key->value, &stream->time_field);
 }
+
+enum mr_status mr_option_load_derive(struct mr_load *load, const struct mr_node *key,
+                                     void *holder) {
+    struct mr_config_stream *stream = holder;
+    const struct mr_node *derive = key->value;
+    if (mr_node_empty(derive)) {
+        return MR_OK;
+    }
+    if (derive->kind != MR_NODE_MAPPING || derive->count > MR_DERIVED_MAX) {
+        static_assert(MR_DERIVED_MAX == 32, "said below");
+        return mr_node_error(load->error, derive, MR_INVALID,
+                             "`derive`: expected a mapping NAME: expression, up to 32");
+    }
+    stream->derived = mr_load_array(load, derive->count + 1, sizeof *stream->derived);
+    if (stream->derived == NULL) {
+        return mr_load_no_memory(load);
+    }
+    for (const struct mr_node *n = derive->first; n != NULL; n = n->next) {
+        struct mr_config_derived *derived = &stream->derived[stream->derived_count];
+        if (!mr_value_identifier(n->text)) {
+            return mr_node_error(load->error, n, MR_INVALID,
+                                 "`%s` is no name of a derived field; expected letters, digits and _, "
+                                 "not beginning with a digit, at most 64",
+                                 mr_show(n->text).text);
+        }
+        enum mr_status status = mr_load_copy(load, n->text, &derived->name);
+        if (status == MR_OK) {
+            status = mr_load_expr(load, n, n->value, &derived->expr);
+        }
+        if (status != MR_OK) {
+            return status;
+        }
+        stream->derived_count++;
+    }
+    return MR_OK;
+}

@@ -26,20 +26,20 @@ const struct mr_choice mr_choices_sink[] = {
     {"kafka", MR_CHOICE_LATER}, {"http", MR_CHOICE_LATER}, {NULL, 0}};
 const struct mr_choice mr_choices_when_full[] = {
     {"reject", MR_CONFIG_REJECT}, {"evict_oldest", MR_CONFIG_EVICT_OLDEST}, {NULL, 0}};
+const struct mr_choice mr_choices_conflicts[] = {{"detect", true}, {"ignore", false}, {NULL, 0}};
 const struct mr_choice mr_choices_window[] = {
-    {"tumbling", 0}, {"sliding", MR_CHOICE_LATER}, {"session", MR_CHOICE_LATER},
-    {"global", MR_CHOICE_LATER}, {NULL, 0}};
-const struct mr_choice mr_choices_late[] = {{"true", 0}, {"false", MR_CHOICE_LATER}, {NULL, 0}};
+    {"tumbling", MR_CONFIG_TUMBLING}, {"sliding", MR_CONFIG_SLIDING},
+    {"session", MR_CONFIG_SESSION}, {"global", MR_CONFIG_GLOBAL}, {NULL, 0}};
 const struct mr_choice mr_choices_panes[] = {
-    {"accumulating", 0}, {"discarding", MR_CHOICE_LATER},
-    {"accumulating_and_retracting", MR_CHOICE_LATER}, {NULL, 0}};
+    {"accumulating", MR_CONFIG_ACCUMULATING}, {"discarding", MR_CONFIG_DISCARDING},
+    {"accumulating_and_retracting", MR_CONFIG_RETRACTING}, {NULL, 0}};
 const struct mr_choice mr_choices_metric[] = {
     {"count", MR_CONFIG_COUNT}, {"sum", MR_CONFIG_SUM}, {"min", MR_CONFIG_MIN},
-    {"max", MR_CONFIG_MAX}, {"avg", MR_CONFIG_AVG},
-    {"variance", MR_CHOICE_LATER}, {"stddev", MR_CHOICE_LATER}, {"first", MR_CHOICE_LATER},
-    {"last", MR_CHOICE_LATER}, {"distinct", MR_CHOICE_LATER}, {"quantiles", MR_CHOICE_LATER},
-    {"of", MR_CHOICE_LATER}, {"top", MR_CHOICE_LATER}, {"n", MR_CHOICE_LATER},
-    {"histogram", MR_CHOICE_LATER}, {"collect", MR_CHOICE_LATER}, {NULL, 0}};
+    {"max", MR_CONFIG_MAX}, {"avg", MR_CONFIG_AVG}, {"variance", MR_CONFIG_VARIANCE},
+    {"stddev", MR_CONFIG_STDDEV}, {"first", MR_CONFIG_FIRST}, {"last", MR_CONFIG_LAST},
+    {"distinct", MR_CONFIG_DISTINCT}, {"quantiles", MR_CONFIG_QUANTILES}, {"top", MR_CONFIG_TOP},
+    {"histogram", MR_CONFIG_HISTOGRAM}, {"collect", MR_CONFIG_COLLECT}, {"ratio", MR_CONFIG_RATIO},
+    {NULL, 0}};
 const struct mr_choice mr_choices_groups[] = {
     {"other", MR_CONFIG_OTHER}, {"drop", MR_CONFIG_DROP}, {NULL, 0}};
 const struct mr_choice mr_choices_right[] = {
@@ -52,6 +52,8 @@ const struct mr_choice mr_choices_right[] = {
 #define TYPE_TEXT struct mr_bytes
 #define TYPE_WORD struct mr_bytes
 #define TYPE_FIELD struct mr_bytes
+#define TYPE_COLUMN struct mr_bytes
+#define TYPE_EXPR struct mr_config_expr
 #define TYPE_COUNT uint32_t
 #define TYPE_COUNT64 uint64_t
 #define TYPE_CPUS uint32_t
@@ -148,10 +150,8 @@ const char *mr_scope_where(enum mr_scope scope) {
     return where[scope];
 }
 
-bool mr_option_applies(const struct mr_option *option, const void *holder, const char **ret_only) {
-    if (option->scope != MR_SCOPE_DEDUP || strcmp(option->key, "mode") == 0) {
-        return true;
-    }
+static bool dedup_applies(const char *key, const struct mr_config_stream *stream,
+                          const char **ret_only) {
     static const struct {
         const char *key;
         enum mr_config_dedup mode;
@@ -161,25 +161,102 @@ bool mr_option_applies(const struct mr_option *option, const void *holder, const
         {"store", MR_CONFIG_REDIS, "only mode redis has one"},
         {"layout", MR_CONFIG_REDIS, "only mode redis has one"},
         {"outage", MR_CONFIG_REDIS, "only mode redis has one"},
+        {"conflicts", MR_CONFIG_EXACT, "only mode exact finds them"},
     };
-    const struct mr_config_stream *stream = holder;
+    if (strcmp(key, "mode") == 0) {
+        return true;
+    }
     if (stream->dedup.mode == MR_CONFIG_NONE) {
         *ret_only = "it means nothing with mode none";
         return false;
     }
     for (size_t i = 0; i < sizeof of_one_mode / sizeof of_one_mode[0]; i++) {
-        if (strcmp(option->key, of_one_mode[i].key) == 0 &&
-            stream->dedup.mode != of_one_mode[i].mode) {
+        if (strcmp(key, of_one_mode[i].key) == 0 && stream->dedup.mode != of_one_mode[i].mode) {
             *ret_only = of_one_mode[i].only;
             return false;
         }
     }
-    bool of_table = strcmp(option->key, "ids") == 0 || strcmp(option->key, "when_full") == 0;
+    bool of_table = strcmp(key, "ids") == 0 || strcmp(key, "when_full") == 0;
     if (of_table && !mr_config_keeps_ids(stream)) {
         *ret_only = "it means nothing with mode redis unless outage is local";
         return false;
     }
     return true;
+}
+
+#define BIT(kind) (1u << (kind))
+
+/* Which kinds have the key: a bit for each. */
+struct of_kinds {
+    const char *key;
+    uint32_t kinds;
+    const char *only;
+};
+
+static bool kind_has(const struct of_kinds *rows, size_t count, const char *key, int kind,
+                     const char **ret_only) {
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(rows[i].key, key) == 0) {
+            *ret_only = rows[i].only;
+            return (rows[i].kinds & BIT(kind)) != 0;
+        }
+    }
+    return true;
+}
+
+static bool window_applies(const char *key, const struct mr_config_rule *rule,
+                           const char **ret_only) {
+    static const uint32_t cut = BIT(MR_CONFIG_TUMBLING) | BIT(MR_CONFIG_SLIDING);
+    const struct of_kinds rows[] = {
+        {"size", cut, NULL},
+        {"every", BIT(MR_CONFIG_SLIDING), NULL},
+        {"offset", cut, NULL},
+        {"time_zone", BIT(MR_CONFIG_TUMBLING), NULL},
+        {"gap", BIT(MR_CONFIG_SESSION), NULL},
+        {"max", BIT(MR_CONFIG_SESSION), NULL},
+    };
+    static const char *const only[] = {
+        [MR_CONFIG_TUMBLING] = "a tumbling window has none",
+        [MR_CONFIG_SLIDING] = "a sliding window has none",
+        [MR_CONFIG_SESSION] = "a session window has none",
+        [MR_CONFIG_GLOBAL] = "a global window has none",
+    };
+    bool has =
+        kind_has(rows, sizeof rows / sizeof rows[0], key, (int)rule->window.kind, ret_only);
+    *ret_only = only[rule->window.kind];
+    return has;
+}
+
+static bool metric_applies(const char *key, const struct mr_config_metric_def *metric,
+                           const char **ret_only) {
+    static const struct of_kinds rows[] = {
+        {"of", BIT(MR_CONFIG_QUANTILES), "only quantiles has one"},
+        {"bounds", BIT(MR_CONFIG_HISTOGRAM), "only histogram has them"},
+        {"n", BIT(MR_CONFIG_TOP) | BIT(MR_CONFIG_COLLECT), "only top and collect have one"},
+        {"error", BIT(MR_CONFIG_DISTINCT) | BIT(MR_CONFIG_QUANTILES),
+         "only distinct and quantiles have one"},
+        {"where", ~BIT(MR_CONFIG_RATIO), "a ratio has none; the metrics it is of may"},
+        {"from", ~BIT(MR_CONFIG_RATIO), "a ratio has none; the metrics it is of may"},
+    };
+    const struct mr_choice *function = mr_choice_find(mr_choices_metric, mr_bytes_text(key));
+    if (function != NULL) {
+        *ret_only = "another function stands here already";
+        return function->value == (int)metric->kind;
+    }
+    return kind_has(rows, sizeof rows / sizeof rows[0], key, (int)metric->kind, ret_only);
+}
+
+bool mr_option_applies(const struct mr_option *option, const void *holder, const char **ret_only) {
+    switch (option->scope) {
+    case MR_SCOPE_DEDUP:
+        return dedup_applies(option->key, holder, ret_only);
+    case MR_SCOPE_WINDOW:
+        return window_applies(option->key, holder, ret_only);
+    case MR_SCOPE_METRIC:
+        return metric_applies(option->key, holder, ret_only);
+    default:
+        return true;
+    }
 }
 
 static void show_bounds(const struct mr_option *o, struct mr_buf *ret) {
@@ -226,6 +303,12 @@ void mr_option_show_values(const struct mr_option *option, struct mr_buf *ret) {
         return;
     case MR_OPTION_FIELD:
         mr_buf_append_text(ret, "a field such as time or data.order.id");
+        return;
+    case MR_OPTION_COLUMN:
+        mr_buf_append_text(ret, "the name of a column, at most 256 bytes");
+        return;
+    case MR_OPTION_EXPR:
+        mr_buf_append_text(ret, "an expression such as price > 0, at most 4096 bytes");
         return;
     case MR_OPTION_CHOICE:
         mr_choices_show(option->choices, ret);

@@ -36,6 +36,8 @@
 #define MR_TOKENS_MAX       1024
 #define MR_HTTP_THREADS_MAX 64
 #define MR_CPUS_AUTO_MAX    16 /* shards and threads that `auto` takes at most */
+#define MR_TOP_MAX          1000
+#define MR_COLLECT_MAX      10000
 
 #define MR_MS_10MS  10
 #define MR_MS_100MS 100
@@ -66,6 +68,7 @@
     X(STORE, "stores.NAME")                                                                        \
     X(STORE_TLS, "stores.NAME.tls")                                                                \
     X(SINK, "sinks.NAME")                                                                          \
+    X(LOOKUP, "lookups.NAME")                                                                      \
     X(STREAM, "streams.NAME")                                                                      \
     X(TIME, "streams.NAME.time")                                                                   \
     X(DEDUP, "streams.NAME.dedup")                                                                 \
@@ -73,6 +76,7 @@
     X(RULE, "rules.NAME")                                                                          \
     X(WINDOW, "rules.NAME.window")                                                                 \
     X(TRIGGER, "rules.NAME.trigger")                                                               \
+    X(METRIC, "rules.NAME.metrics.NAME")                                                           \
     X(GROUPS, "rules.NAME.groups")
 
 /* Kinds of values. The C type of the field is checked when config/options.c is compiled. */
@@ -81,6 +85,8 @@
     X(TEXT)         /* struct mr_bytes; a file path: any text but an empty one or one with NUL */  \
     X(WORD)         /* struct mr_bytes; any characters but spaces and control characters */        \
     X(FIELD)        /* struct mr_bytes; a dotted path into an event */                             \
+    X(COLUMN)       /* struct mr_bytes; the name of a column of a file */                          \
+    X(EXPR)         /* struct mr_config_expr; an expression over an event's fields */              \
     X(COUNT)        /* uint32_t */                                                                 \
     X(COUNT64)      /* uint64_t */                                                                 \
     X(CPUS)         /* uint32_t, or `auto` */                                                      \
@@ -103,6 +109,8 @@
       "The services beside it that nodes share.")                                                  \
     U(ROOT, "sinks", sinks, MR_OPTIONAL, "a mapping NAME: sink, up to 8",                          \
       "Where results are sent to, besides this node's own store of them.")                         \
+    U(ROOT, "lookups", lookups, MR_OPTIONAL, "a mapping NAME: lookup, up to 16",                   \
+      "Tables from files, for expressions to look things up in. A file is read at the start.")     \
     U(ROOT, "streams", streams, MR_OPTIONAL, "a mapping NAME: stream, 1 to 64",                    \
       "The named inputs. Left out: the built-in stream `events`.")                                 \
     U(ROOT, "rules", rules, MR_OPTIONAL, "a mapping NAME: rule, up to 256",                        \
@@ -215,7 +223,14 @@
       "What its keys begin with; another one on each node. Left out: millrace:NODE.ID: of this "   \
       "node.")                                                                                     \
     V(SINK, mr_config_sink, "ttl", DURATION_OFF, ttl_ms, MR_MS_1S, MR_MS_10Y, "7d",                \
-      "A result goes so long after it changed last. off: it stays.")
+      "A result goes so long after it changed last. off: it stays.")                               \
+    U(LOOKUP, "file", lookup_file, MR_NEEDED, "a file path",                                       \
+      "A CSV file with a header, at most 256MiB, relative to the working directory. Rules that "   \
+      "use it begin anew when its content changes.")                                               \
+    V(LOOKUP, mr_config_lookup, "key", COLUMN, key_column, 0, 0, MR_NEEDED,                        \
+      "The column to look for.")                                                                   \
+    V(LOOKUP, mr_config_lookup, "value", COLUMN, value_column, 0, 0, MR_NEEDED,                    \
+      "The column to find.")
 
 #define MR_OPTIONS_STREAM(V, C, F, S, U, L)                                                        \
     U(STREAM, "id", id, MR_OPTIONAL, "a field, or a list of up to 4",                              \
@@ -226,6 +241,9 @@
       "An event without id. accept: it is then never a duplicate.")                                \
     C(STREAM, mr_config_stream, "missing_time", reject_missing_time, mr_choices_missing_time,      \
       "arrival", "An event without time. arrival: it gets the time when it came in.")              \
+    U(STREAM, "derive", derive, MR_OPTIONAL, "a mapping NAME: expression, up to 32",               \
+      "Fields that are computed from others; rules use them as any field. A rule that uses one "   \
+      "begins anew when it changes.")                                                              \
     S(STREAM, "dedup", DEDUP, MR_OPTIONAL, "How duplicates are found.")                            \
     S(STREAM, "watermark", WATERMARK, MR_OPTIONAL, "When event time counts as complete.")          \
     V(TIME, mr_config_stream, "field", FIELD, time_field, 0, 0, MR_NEEDED, "The field.")           \
@@ -251,6 +269,9 @@
     C(DEDUP, mr_config_stream, "outage", dedup.outage, mr_choices_outage, "reject",                \
       "Mode redis, while the store is away or may have forgotten ids. reject: answer 503. hold: "  \
       "take events, decide later. local: this node's own table decides.")                          \
+    C(DEDUP, mr_config_stream, "conflicts", dedup.conflicts, mr_choices_conflicts, "ignore",       \
+      "Mode exact. detect: an event of a known id with another content is a dead letter, besides " \
+      "being a duplicate. ignore: only ids are compared.")                                         \
     V(WATERMARK, mr_config_stream, "out_of_orderness", DURATION, watermark.out_of_orderness_ms, 0, \
       MR_MS_10Y, "30s", "How far behind the newest event others may come in order.")               \
     V(WATERMARK, mr_config_stream, "idle_timeout", DURATION_OFF, watermark.idle_timeout_ms,        \
@@ -258,10 +279,15 @@
       "Silence after which time goes on by the clock. off: it waits for events.")                  \
     V(WATERMARK, mr_config_stream, "max_future", DURATION, watermark.max_future_ms, 0, MR_MS_10Y,  \
       "5m", "Events further ahead of the clock are refused as late.")                              \
-    L(WATERMARK, "source")
+    V(WATERMARK, mr_config_stream, "source", FIELD, watermark.source, 0, 0, MR_OPTIONAL,           \
+      "Names the sender of an event: time goes on when all senders that are not idle have. Left "  \
+      "out: the newest event of any decides.")
 
 #define MR_OPTIONS_RULE(V, C, F, S, U, L)                                                          \
-    U(RULE, "from", from, MR_NEEDED, "a stream", "The stream whose events it aggregates.")         \
+    U(RULE, "from", from, MR_NEEDED, "a stream, or a list of up to 8",                             \
+      "The streams whose events it aggregates.")                                                   \
+    V(RULE, mr_config_rule, "where", EXPR, where, 0, 0, MR_OPTIONAL,                               \
+      "Which events it takes. Left out: all of them.")                                             \
     U(RULE, "group_by", group_by, MR_OPTIONAL, "a field, or a list of up to 8",                    \
       "One result per window and combination of these. Left out: one per window.")                 \
     S(RULE, "window", WINDOW, MR_NEEDED, "How event time is cut.")                                 \
@@ -269,18 +295,71 @@
       "5m", "How long after its end a window still takes events, each time with a new result.")    \
     S(RULE, "trigger", TRIGGER, MR_OPTIONAL, "When results come out.")                             \
     U(RULE, "metrics", metrics, MR_NEEDED, "a mapping NAME: metric, 1 to 64",                      \
-      "count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD }, { avg: FIELD }.")          \
+      "count, or a mapping with one function, such as { sum: FIELD }.")                            \
     S(RULE, "groups", GROUPS, MR_OPTIONAL, "The bound on open groups.")                            \
     U(RULE, "sinks", rule_sinks, MR_OPTIONAL, "a sink, or a list of up to 8",                      \
       "Where its results are sent to.")                                                            \
-    L(RULE, "where")                                                                               \
-    F(WINDOW, "type", mr_choices_window, "tumbling", "tumbling: one behind the other.")            \
-    V(WINDOW, mr_config_rule, "size", DURATION, window_size_ms, 1, MR_MS_10Y, MR_NEEDED,           \
-      "Length of a window; windows begin at multiples of it since 1970.")                          \
-    L(WINDOW, "every") L(WINDOW, "gap") L(WINDOW, "max")                                           \
-    F(TRIGGER, "late", mr_choices_late, "true", "A new result for each change within lateness.")   \
-    F(TRIGGER, "panes", mr_choices_panes, "accumulating", "A result holds the whole value.")       \
-    L(TRIGGER, "early") L(TRIGGER, "early_count")                                                  \
+    C(WINDOW, mr_config_rule, "type", window.kind, mr_choices_window, "tumbling",                  \
+      "tumbling: one behind the other. sliding: one begins every `every`. session: of events of a "\
+      "group less than `gap` apart. global: one, for ever.")                                       \
+    V(WINDOW, mr_config_rule, "size", DURATION, window.size_ms, 1, MR_MS_10Y, MR_OPTIONAL,         \
+      "Tumbling and sliding, which need it: length of a window. Windows begin at multiples of it " \
+      "(sliding: of `every`) since 1970.")                                                         \
+    V(WINDOW, mr_config_rule, "every", DURATION, window.every_ms, 1, MR_MS_10Y, MR_OPTIONAL,       \
+      "Sliding, which needs it: from the beginning of one window to that of the next, at most "    \
+      "`size`. An event is in 1000 windows at most.")                                              \
+    V(WINDOW, mr_config_rule, "offset", DURATION, window.offset_ms, 0, MR_MS_10Y, "0s",            \
+      "Tumbling and sliding: windows begin so much later, less than `size` (sliding: `every`).")   \
+    V(WINDOW, mr_config_rule, "time_zone", WORD, window.time_zone, 0, 0, MR_OPTIONAL,              \
+      "Tumbling, with a size of whole days: a name such as Europe/Berlin, by whose clock days "    \
+      "begin, some of them 23 or 25 hours long. Left out: UTC.")                                   \
+    V(WINDOW, mr_config_rule, "gap", DURATION, window.gap_ms, 1, MR_MS_10Y, MR_OPTIONAL,           \
+      "Session, which needs it: silence that ends one.")                                           \
+    V(WINDOW, mr_config_rule, "max", DURATION_OFF, window.max_ms, 1, MR_MS_10Y, "off",             \
+      "Session: the longest one, more than `gap`. off: any length.")                               \
+    V(TRIGGER, mr_config_rule, "early", DURATION, trigger.early_ms, 0, MR_MS_10Y, "0s",            \
+      "A result before the window's end, so long after a change; at least 100ms. 0s: off.")        \
+    V(TRIGGER, mr_config_rule, "early_count", COUNT64, trigger.early_count, 0, 1000000000, "0",    \
+      "A result before the window's end after so many events of a group. 0: off.")                 \
+    C(TRIGGER, mr_config_rule, "late", trigger.late, mr_choices_bool, "true",                      \
+      "A new result for each change within lateness. false: one, when the lateness is over.")      \
+    C(TRIGGER, mr_config_rule, "panes", trigger.panes, mr_choices_panes, "accumulating",           \
+      "accumulating: a result holds the whole value, and replaces the one before. discarding: "    \
+      "only what came since the one before. accumulating_and_retracting: the whole value, and "    \
+      "before it what it takes back.")                                                             \
+    U(METRIC, "count", metric_count, MR_OPTIONAL, "events",                                        \
+      "{ count: events, where: EXPRESSION }: how many. Without where and from: just `count`.")     \
+    U(METRIC, "sum", metric_field, MR_OPTIONAL, "a field", "Their sum.")                           \
+    U(METRIC, "min", metric_field, MR_OPTIONAL, "a field", "The least number.")                    \
+    U(METRIC, "max", metric_field, MR_OPTIONAL, "a field", "The greatest number.")                 \
+    U(METRIC, "avg", metric_field, MR_OPTIONAL, "a field", "Their mean.")                          \
+    U(METRIC, "variance", metric_field, MR_OPTIONAL, "a field", "Their variance.")                 \
+    U(METRIC, "stddev", metric_field, MR_OPTIONAL, "a field", "Its square root.")                  \
+    U(METRIC, "first", metric_field, MR_OPTIONAL, "a field", "The value of the earliest event.")   \
+    U(METRIC, "last", metric_field, MR_OPTIONAL, "a field", "The value of the latest event.")      \
+    U(METRIC, "distinct", metric_field, MR_OPTIONAL, "a field",                                    \
+      "How many different values, within `error`.")                                                \
+    U(METRIC, "quantiles", quantiles, MR_OPTIONAL, "a list of 1 to 16 ascending numbers, 0 to 1",  \
+      "{ quantiles: [0.5, 0.95], of: FIELD }: the values below which such shares lie, within "     \
+      "`error`.")                                                                                  \
+    V(METRIC, mr_config_metric_def, "of", FIELD, field, 0, 0, MR_OPTIONAL,                         \
+      "quantiles, which needs it: the field.")                                                     \
+    U(METRIC, "top", metric_field, MR_OPTIONAL, "a field", "The `n` most frequent values.")        \
+    U(METRIC, "histogram", metric_field, MR_OPTIONAL, "a field",                                   \
+      "{ histogram: FIELD, bounds: [10, 20] }: how many are below 10, below 20, and above.")       \
+    U(METRIC, "bounds", bounds, MR_OPTIONAL, "a list of 1 to 64 ascending numbers",                \
+      "histogram, which needs it: where one bar ends and the next begins.")                        \
+    U(METRIC, "collect", metric_field, MR_OPTIONAL, "a field", "The values, up to `n`.")           \
+    V(METRIC, mr_config_metric_def, "n", COUNT, limit, 1, MR_COLLECT_MAX, MR_OPTIONAL,             \
+      "top: 1 to 1000, left out 10. collect: left out 100.")                                       \
+    V(METRIC, mr_config_metric_def, "error", RATE, error, 1000000, 100000000, "0.01",              \
+      "distinct (at least 0.005) and quantiles: relative error.")                                  \
+    U(METRIC, "ratio", ratio, MR_OPTIONAL, "a list of two metrics",                                \
+      "The first divided by the second; both are metrics of this rule that are numbers.")          \
+    V(METRIC, mr_config_metric_def, "where", EXPR, where, 0, 0, MR_OPTIONAL,                       \
+      "Which of the rule's events it takes; not for ratio. Left out: all of them.")                \
+    U(METRIC, "from", metric_from, MR_OPTIONAL, "one of the rule's streams",                       \
+      "Which stream's events it takes; not for ratio. Left out: those of all.")                    \
     V(GROUPS, mr_config_rule, "max", COUNT64, groups.max, 1, 1000000000, "1000000",                \
       "Open groups over all windows and shards.")                                                  \
     V(GROUPS, mr_config_rule, "bytes", BYTES, groups.bytes, 64 * MR_KIB, 16 * MR_TIB, "256MiB",    \
@@ -336,7 +415,7 @@ struct mr_option {
     const char *doc;
 };
 
-/* An array of streams, rules, stores, sinks or tokens: structs that begin with their name. */
+/* An array of streams, rules, metrics, stores, sinks, lookups or tokens: structs that begin with their name. */
 struct mr_named {
     const void *items;
     size_t size;
@@ -348,6 +427,8 @@ static_assert(offsetof(struct mr_config_rule, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_store, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_sink, name) == 0, "mr_named");
 static_assert(offsetof(struct mr_config_token, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_lookup, name) == 0, "mr_named");
+static_assert(offsetof(struct mr_config_metric_def, name) == 0, "mr_named");
 
 static inline struct mr_bytes mr_named_name(const struct mr_named *named, uint32_t i) {
     struct mr_bytes name;
@@ -364,7 +445,8 @@ const struct mr_option *mr_option_find(enum mr_scope scope, struct mr_bytes key)
 const char *mr_scope_where(enum mr_scope scope);
 
 /* Whether the option means anything with the other settings of its holder (dedup.error with mode
- * exact does not). Refused when written, left out when printed; *ret_only says what it is for. */
+ * exact, window.gap with a tumbling one, and bounds of a sum do not). Refused when written, left out when printed;
+ * *ret_only says what it is for. */
 bool mr_option_applies(const struct mr_option *option, const void *holder, const char **ret_only);
 
 /* What may stand there: "auto, or 1 to 64". Appended to ret. */
@@ -386,23 +468,25 @@ extern const struct mr_choice mr_choices_missing_time[];
 extern const struct mr_choice mr_choices_time[];
 extern const struct mr_choice mr_choices_dedup[];
 extern const struct mr_choice mr_choices_layout[];
+extern const struct mr_choice mr_choices_conflicts[];
 extern const struct mr_choice mr_choices_outage[];
 extern const struct mr_choice mr_choices_when_full[];
 extern const struct mr_choice mr_choices_store[];
 extern const struct mr_choice mr_choices_sink[];
 extern const struct mr_choice mr_choices_window[];
-extern const struct mr_choice mr_choices_late[];
 extern const struct mr_choice mr_choices_panes[];
 extern const struct mr_choice mr_choices_metric[];
 extern const struct mr_choice mr_choices_groups[];
 extern const struct mr_choice mr_choices_right[];
 
-/* The rows read by code: config/load_*.c and config/print.c. */
+/* The rows read by code: config/load_*.c and config/print*.c. */
 #define MR_OPTION_CODES(X)                                                                         \
     X(streams)                                                                                     \
     X(rules) X(listen) X(tokens) X(sha256) X(sha256_file) X(allow) X(token_streams) X(id) X(time)  \
         X(from) X(group_by) X(metrics) X(secret) X(secret_file) X(stores) X(nodes) X(password)     \
-            X(password_file) X(store_tls) X(dedup_store) X(sinks) X(sink_store) X(rule_sinks)
+            X(password_file) X(store_tls) X(dedup_store) X(sinks) X(sink_store) X(rule_sinks)      \
+                X(lookups) X(lookup_file) X(derive) X(metric_count) X(metric_field) X(quantiles)   \
+                    X(bounds) X(ratio) X(metric_from)
 #define X(name)                                                                                    \
     enum mr_status mr_option_load_##name(struct mr_load *load, const struct mr_node *key,          \
                                          void *holder);                                            \

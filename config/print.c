@@ -7,7 +7,18 @@
 #include "config/options.h"
 
 void mr_print_begin(struct mr_print *p, const char *key) {
-    mr_buf_printf(p->out, "%*s%s:", (int)(2 * p->depth), "", key);
+    if (p->flow) {
+        mr_buf_printf(p->out, "%s%s:", p->flow_more ? ", " : "", key);
+        p->flow_more = true;
+    } else {
+        mr_buf_printf(p->out, "%*s%s:", (int)(2 * p->depth), "", key);
+    }
+}
+
+void mr_print_end(struct mr_print *p) {
+    if (!p->flow) {
+        mr_buf_append_char(p->out, '\n');
+    }
 }
 
 /* Its own syntax apart, a text of these only is plain whatever it says: everything is read as text.
@@ -110,7 +121,9 @@ static void print_value(struct mr_print *p, const struct mr_option *option, cons
     case MR_OPTION_NAME:
     case MR_OPTION_TEXT:
     case MR_OPTION_WORD:
-    case MR_OPTION_FIELD: {
+    case MR_OPTION_FIELD:
+    case MR_OPTION_COLUMN:
+    case MR_OPTION_EXPR: { /* begins with its text */
         struct mr_bytes text;
         memcpy(&text, field, sizeof text);
         mr_print_text(p, text);
@@ -129,7 +142,7 @@ static void print_value(struct mr_print *p, const struct mr_option *option, cons
         print_number(p, option, field);
         break;
     }
-    mr_buf_append_char(p->out, '\n');
+    mr_print_end(p);
 }
 
 void mr_print_option(struct mr_print *p, const struct mr_option *option, const void *holder) {
@@ -153,7 +166,8 @@ static bool left_out(const struct mr_print *p, const struct mr_option *o, const 
         return (o->inner == MR_SCOPE_TLS && !p->config->http.tls) ||
                (o->inner == MR_SCOPE_CLUSTER && p->config->cluster.name.len == 0);
     }
-    if (o->type != MR_OPTION_TEXT && o->type != MR_OPTION_WORD) {
+    if (o->type != MR_OPTION_TEXT && o->type != MR_OPTION_WORD && o->type != MR_OPTION_FIELD &&
+        o->type != MR_OPTION_EXPR) {
         return false;
     }
     struct mr_bytes text;
@@ -203,7 +217,8 @@ void mr_print_list(struct mr_print *p, const char *key, const struct mr_bytes *i
         mr_buf_append_text(p->out, i == 0 ? "" : ", ");
         mr_print_text(p, items[i]);
     }
-    mr_buf_append_text(p->out, "]\n");
+    mr_buf_append_char(p->out, ']');
+    mr_print_end(p);
 }
 
 void mr_print_named(struct mr_print *p, enum mr_scope scope, struct mr_bytes name,
@@ -310,39 +325,5 @@ void mr_option_print_time(struct mr_print *p, const struct mr_option *o, const v
     mr_buf_append_char(p->out, '\n');
     p->depth++;
     mr_print_scope(p, MR_SCOPE_TIME, holder);
-    p->depth--;
-}
-
-void mr_option_print_from(struct mr_print *p, const struct mr_option *o, const void *holder) {
-    const struct mr_config_rule *rule = holder;
-    mr_print_begin(p, o->key);
-    mr_buf_append_char(p->out, ' ');
-    mr_print_text(p, p->config->streams[rule->stream].name);
-    mr_buf_append_char(p->out, '\n');
-}
-
-void mr_option_print_group_by(struct mr_print *p, const struct mr_option *o, const void *holder) {
-    const struct mr_config_rule *rule = holder;
-    mr_print_list(p, o->key, rule->group_by, rule->group_by_count);
-}
-
-void mr_option_print_metrics(struct mr_print *p, const struct mr_option *o, const void *holder) {
-    const struct mr_config_rule *rule = holder;
-    mr_print_begin(p, o->key);
-    mr_buf_append_char(p->out, '\n');
-    p->depth++;
-    for (uint32_t i = 0; i < rule->metric_count; i++) {
-        const struct mr_config_metric_def *metric = &rule->metrics[i];
-        const char *kind = mr_choice_text(mr_choices_metric, (int)metric->kind);
-        mr_buf_printf(p->out, "%*s%.*s: ", (int)(2 * p->depth), "", (int)metric->name.len,
-                      (const char *)metric->name.ptr);
-        if (metric->kind == MR_CONFIG_COUNT) {
-            mr_buf_printf(p->out, "%s\n", kind);
-            continue;
-        }
-        mr_buf_printf(p->out, "{ %s: ", kind);
-        mr_print_text(p, metric->field);
-        mr_buf_append_text(p->out, " }\n");
-    }
     p->depth--;
 }

@@ -12,13 +12,18 @@ struct mr_print {
     struct mr_buf *out;
     uint32_t depth; /* of two spaces each */
     bool state;     /* of what is not streams and rules, names alone: mr_config_print_state */
+    const struct mr_config_metric_def *metrics; /* of the rule whose metrics are printed */
+    bool flow;      /* inside { }, all on one line */
+    bool flow_more; /* behind the first of them */
 };
 
 /* The line or lines of one option that applies (mr_option_applies). */
 void mr_print_option(struct mr_print *print, const struct mr_option *option, const void *holder);
 void mr_print_scope(struct mr_print *print, enum mr_scope scope, const void *holder);
-/* The beginning of a line: "  key:". */
+/* The beginning of a line: "  key:"; inside { } of one of its members. */
 void mr_print_begin(struct mr_print *print, const char *key);
+/* Its end. */
+void mr_print_end(struct mr_print *print);
 void mr_print_list(struct mr_print *print, const char *key, const struct mr_bytes *items,
                    uint32_t count);
 /* "name:" and the scope below it. */

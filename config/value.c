@@ -125,6 +125,36 @@ bool mr_value_rate(struct mr_bytes text, double *ret) {
     return true;
 }
 
+bool mr_value_number(struct mr_bytes text, double *ret) {
+    bool minus = text.len > 0 && text.ptr[0] == '-';
+    double value;
+    if (!mr_value_rate(mr_bytes_of(text.ptr + minus, text.len - minus), &value)) {
+        return false;
+    }
+    *ret = minus && value > 0 ? -value : value;
+    return true;
+}
+
+bool mr_value_identifier(struct mr_bytes text) {
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.ptr[i];
+        bool start = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        if (!start && (i == 0 || !digit(c))) {
+            return false;
+        }
+    }
+    return text.len > 0 && text.len <= MR_NAME_MAX;
+}
+
+bool mr_value_column(struct mr_bytes text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < ' ' || text.ptr[i] == 0x7f) {
+            return false;
+        }
+    }
+    return text.len > 0 && text.len <= WORD_LEN_MAX;
+}
+
 bool mr_value_name(struct mr_bytes text) {
     if (text.len == 0 || text.len > MR_NAME_MAX) {
         return false;

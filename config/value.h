@@ -16,6 +16,12 @@ bool mr_value_count(struct mr_bytes text, uint64_t *ret);
 bool mr_value_bytes(struct mr_bytes text, uint64_t *ret);
 /* A decimal number such as 0.001 or 1e-4, zero or greater, finite. */
 bool mr_value_rate(struct mr_bytes text, double *ret);
+/* The same, of any sign; -0 is 0. */
+bool mr_value_number(struct mr_bytes text, double *ret);
+/* [A-Za-z_][A-Za-z0-9_]*, at most MR_NAME_MAX bytes: what can stand in an expression without quotes. */
+bool mr_value_identifier(struct mr_bytes text);
+/* 1 to 256 bytes without control characters. */
+bool mr_value_column(struct mr_bytes text);
 /* [a-z_][a-z0-9_-]*, at most MR_NAME_MAX bytes. */
 bool mr_value_name(struct mr_bytes text);
 /* 1 to 256 bytes without spaces and control characters. */
@@ -39,7 +45,7 @@ bool mr_value_loopback(struct mr_bytes host);
 /* The text in the largest unit that divides the value: 1d, 90s, 64MiB. Appended to ret. */
 void mr_value_show_duration(int64_t ms, struct mr_buf *ret);
 void mr_value_show_bytes(uint64_t bytes, struct mr_buf *ret);
-/* The shortest decimal that reads back the same. */
+/* The shortest decimal that reads back the same, of any number. */
 void mr_value_show_rate(double rate, struct mr_buf *ret);
 
 /* Edits (insert, delete, replace, swap neighbours) that turn a into b, but 1 where one begins with

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "config/change.h"
+#include "pipeline/plan_later.h"
 #include "sink/redis_sink.h"
 
 #include <stdarg.h>
@@ -77,11 +78,11 @@ static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
     *rule = (struct mr_rule){
         .name = config->name,
         .index = index,
-        .inputs = {{.stream = config->stream, .where = MR_NO_COLUMN}},
+        .inputs = {{.stream = config->streams[0], .where = MR_NO_COLUMN}},
         .input_count = 1,
         .key_seed = mr_hash_seed(key, config->name),
         .key_count = config->group_by_count,
-        .window = {.kind = MR_WINDOW_TUMBLING, .size_ms = config->window_size_ms},
+        .window = {.kind = MR_WINDOW_TUMBLING, .size_ms = config->window.size_ms},
         .trigger = {.late = true},
         .allowed_lateness_ms = config->allowed_lateness_ms,
         .groups_max = share(config->groups.max, plan->shards),
@@ -176,7 +177,7 @@ static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
     plan->streams[index].name = plan->config->streams[index].name;
     plan->stream_names[index] = plan->config->streams[index].name;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
-        if (plan->config->rules[i].stream == index) {
+        if (plan->config->rules[i].streams[0] == index) {
             enum mr_status status = plan_rule(plan, i, key, &fields, error);
             if (status != MR_OK) {
                 return status;
@@ -209,6 +210,9 @@ enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash
     if (plan->streams == NULL || plan->stream_names == NULL || plan->rules == NULL ||
         plan->generations == NULL || plan->state_text.failed) {
         status = mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
+    }
+    if (status == MR_OK) {
+        status = mr_plan_later(config, error);
     }
     for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
         status = plan_stream(plan, i, key, error);
@@ -300,6 +304,10 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
             add_line(&sum, MR_CLAIMS_BYTES_MAX + MR_CLAIM_BATCHES_BYTES_MAX, "claims of %.*s under way",
                      (int)name.len, (const char *)name.ptr);
         }
+    }
+    for (uint32_t i = 0; i < config->lookup_count; i++) {
+        const struct mr_bytes name = config->lookups[i].name;
+        add_line(&sum, config->lookups[i].data.len, "lookup %.*s", (int)name.len, (const char *)name.ptr);
     }
     for (uint32_t i = 0; i < config->sink_count; i++) {
         const struct mr_bytes name = config->sinks[i].name;

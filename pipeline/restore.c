@@ -509,7 +509,7 @@ struct mr_bytes mr_restored_config(const struct mr_restored *restored) {
 
 /* Windows that were final under the settings before stay final. */
 static int64_t floor_of(const struct mr_config_rule *before, int64_t floor_ms, int64_t watermark_ms) {
-    struct mr_rule rule = {.window = {.size_ms = before->window_size_ms},
+    struct mr_rule rule = {.window = {.size_ms = before->window.size_ms},
                            .allowed_lateness_ms = before->allowed_lateness_ms,
                            .final_floor_ms = floor_ms};
     int64_t end_ms = mr_window_final_end(&rule, watermark_ms);
@@ -551,7 +551,7 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
         plan->generations[i] = generations[old];
         plan->rules[i].final_floor_ms = floors_ms[old];
         if (restored->change.rules[i] != MR_CHANGE_NONE) {
-            int64_t watermark_ms = watermarks_ms[before->rules[old].stream];
+            int64_t watermark_ms = watermarks_ms[before->rules[old].streams[0]];
             plan->rules[i].final_floor_ms =
                 floor_of(&before->rules[old], floors_ms[old], watermark_ms);
             restored->finals_ms[i] = mr_window_final_end(&plan->rules[i], watermark_ms);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MEMORY_LINES = 2 * MR_STREAMS_MAX + MR_RULES_MAX + MR_SINKS_MAX + 16, PRINT_MAX = 16 << 20, PATH_TEXT_MAX = 4096 };
+enum { MEMORY_LINES = 2 * MR_STREAMS_MAX + MR_RULES_MAX + MR_SINKS_MAX + MR_LOOKUPS_MAX + 16, PRINT_MAX = 16 << 20, PATH_TEXT_MAX = 4096 };
 
 int mr_cli_failed(const struct mr_error *error) {
     (void)fprintf(stderr, "millrace: %s\n", error->text);

@@ -296,7 +296,7 @@ static void write_outcomes(struct scrape *c) {
     for (uint32_t i = 0; i < c->server->config->rule_count; i++) {
         const struct mr_rule_stats *r = &c->rules[i];
         struct mr_label labels[2] = {{"rule", c->server->config->rules[i].name}, {"outcome", {0}}};
-        if (!shows_stream(c, c->server->config->rules[i].stream)) {
+        if (!shows_stream(c, c->server->config->rules[i].streams[0])) {
             continue;
         }
 #define X(word, number)                                                                            \
@@ -315,7 +315,7 @@ static void write_rules(struct scrape *c) {
     for (uint32_t i = 0; i < config->rule_count; i++) {                                            \
         const struct mr_rule_stats *r = &c->rules[i];                                              \
         struct mr_label label = {"rule", config->rules[i].name};                                   \
-        if (shows_stream(c, config->rules[i].stream)) {                                            \
+        if (shows_stream(c, config->rules[i].streams[0])) {                                            \
             SAMPLE(c->e, &label, 1, number);                                                       \
         }                                                                                          \
     }
@@ -324,7 +324,7 @@ static void write_rules(struct scrape *c) {
     family(c, MR_EXPOSE_GAUGE, "millrace_data_freshness_seconds",
            "How far the watermark of the rule's stream is behind now; absent: nothing was seen.");
     for (uint32_t i = 0; i < config->rule_count; i++) {
-        uint32_t stream = config->rules[i].stream;
+        uint32_t stream = config->rules[i].streams[0];
         struct mr_label label = {"rule", config->rules[i].name};
         if (shows_stream(c, stream) && is_time(c->streams[stream].watermark_ms)) {
             int64_t behind_ms = c->now_ms - c->streams[stream].watermark_ms;

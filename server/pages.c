@@ -185,8 +185,8 @@ static void write_rule_settings(struct mr_json *json, const struct mr_config_rul
     }
     mr_json_array_end(json);
     begin_object(json, "window");
-    member_text(json, "type", "tumbling");
-    member_int(json, "size_ms", r->window_size_ms);
+    member_text(json, "type", mr_choice_text(mr_choices_window, (int)r->window.kind));
+    member_int(json, "size_ms", r->window.size_ms);
     mr_json_object_end(json);
     member_int(json, "allowed_lateness_ms", r->allowed_lateness_ms);
     begin_object(json, "groups");
@@ -205,7 +205,7 @@ static void write_rule_metrics(struct mr_json *json, const struct mr_config_rule
         mr_json_object_begin(json);
         member_bytes(json, "name", m->name);
         member_text(json, "kind", mr_choice_text(mr_choices_metric, (int)m->kind));
-        if (m->kind != MR_CONFIG_COUNT) {
+        if (m->field.len > 0) {
             member_bytes(json, "field", m->field);
         }
         mr_json_object_end(json);
@@ -217,11 +217,11 @@ static void write_rule(struct mr_json *json, const struct mr_server *server, uin
     const struct mr_config_rule *r = &server->config->rules[rule];
     struct mr_stream_stats stream;
     struct mr_rule_stats stats;
-    mr_pipeline_stream_stats(server->pipeline, r->stream, &stream);
+    mr_pipeline_stream_stats(server->pipeline, r->streams[0], &stream);
     mr_pipeline_rule_stats(server->pipeline, rule, &stats);
     mr_json_object_begin(json);
     member_bytes(json, "name", r->name);
-    member_bytes(json, "stream", server->config->streams[r->stream].name);
+    member_bytes(json, "stream", server->config->streams[r->streams[0]].name);
     mr_reply_time(json, "watermark", stream.watermark_ms);
     begin_object(json, "counters");
     member_uint(json, "applied", stats.applied);
@@ -250,7 +250,7 @@ void mr_route_rules(struct mr_request *request, struct mr_response *response) {
     mr_json_key(&json, "rules");
     mr_json_array_begin(&json);
     for (uint32_t i = 0; i < config->rule_count; i++) {
-        if (mr_request_may_use_stream(request, config->rules[i].stream)) {
+        if (mr_request_may_use_stream(request, config->rules[i].streams[0])) {
             write_rule(&json, request->server, i);
         }
     }

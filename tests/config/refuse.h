@@ -49,7 +49,7 @@ static const struct refuse refuse_yaml[] = {
 static const struct refuse refuse_unknown[] = {
     {"strems: {}\n", "f:1:1: unknown key `strems`; did you mean `streams`?"},
     {"colour: red\n",
-     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
+     "f:1:1: unknown key `colour`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, lookups, streams, rules"},
     {"node: { shrads: 2 }\n", "f:1:9: unknown key `shrads` in node; did you mean `shards`?"},
     {"http:\n  lisen: 1\n", "f:2:3: unknown key `lisen` in http; did you mean `listen`?"},
     {"http: { tls: { cert: x } }\n",
@@ -64,7 +64,7 @@ static const struct refuse refuse_unknown[] = {
      "f:1:42: unknown key `horizn` in streams.NAME.dedup; did you mean `horizon`?"},
     {STREAM("watermark: { lag: 1s }"),
      "f:1:46: unknown key `lag` in streams.NAME.watermark; expected one of out_of_orderness, "
-     "idle_timeout, max_future"},
+     "idle_timeout, max_future, source"},
     {"streams: { s: { id: i, time: { field: t, fmt: ms } } }\n",
      "f:1:42: unknown key `fmt` in streams.NAME.time; expected one of field, format"},
     {RULE("form: s"), "f:2:15: unknown key `form` in rules.NAME; did you mean `from`?"},
@@ -80,11 +80,11 @@ static const struct refuse refuse_unknown[] = {
     {"node: { \"data\\u0007dir\": x }\n",
      "f:1:9: unknown key `data\\x07dir` in node; did you mean `data_dir`?"},
     {"\"\": 1\n",
-     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
+     "f:1:1: unknown key ``; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, lookups, streams, rules"},
     {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa: 1\n",
      "f:1:1: unknown key "
      "`aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...`; expected one of "
-     "node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
+     "node, http, auth, limits, log, checkpoint, cluster, stores, sinks, lookups, streams, rules"},
     {"\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
@@ -93,7 +93,7 @@ static const struct refuse refuse_unknown[] = {
      "`\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3"
      "\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6"
      "\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6\xc3\xb6...`;"
-     " expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
+     " expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, lookups, streams, rules"},
 };
 
 /* Names that this version does not have. */
@@ -103,39 +103,10 @@ static const struct refuse refuse_later[] = {
     {TOKEN("quota: 1"), "f:1:24: `quota`: known, not in this version"},
     {"stores: { m: { type: postgres } }\n", "f:1:22: `type: postgres`: known, not in this version"},
     {"stores: { m: { type: clickhouse } }\n", "f:1:22: `type: clickhouse`: known, not in this version"},
-    {STREAM("watermark: { source: source }"), "f:1:46: `source`: known, not in this version"},
-    {RULE("from: s, where: price > 0"), "f:2:24: `where`: known, not in this version"},
     {"sinks: { l: { type: postgres } }\n", "f:1:21: `type: postgres`: known, not in this version"},
     {"sinks: { l: { type: clickhouse } }\n", "f:1:21: `type: clickhouse`: known, not in this version"},
     {"sinks: { l: { type: kafka } }\n", "f:1:21: `type: kafka`: known, not in this version"},
     {"sinks: { l: { type: http } }\n", "f:1:21: `type: http`: known, not in this version"},
-    {"streams: { s: { id: i, time: t }, u: { id: i, time: t } }\nrules: { r: { from: [s, u] } }\n",
-     "f:2:21: `from` with several streams: known, not in this version"},
-    {RULE("from: s, window: { type: sliding, size: 1m, every: 1s }"),
-     "f:2:40: `type: sliding`: known, not in this version"},
-    {RULE("from: s, window: { type: session, gap: 1m }"),
-     "f:2:40: `type: session`: known, not in this version"},
-    {RULE("from: s, window: { type: global }"),
-     "f:2:40: `type: global`: known, not in this version"},
-    {RULE("from: s, window: { size: 1m, every: 1s }"),
-     "f:2:44: `every`: known, not in this version"},
-    {RULE("from: s, window: { gap: 1m }"), "f:2:34: `gap`: known, not in this version"},
-    {RULE("from: s, window: { max: 1m }"), "f:2:34: `max`: known, not in this version"},
-    {RULE(FULL ", trigger: { early: 1s }"), "f:2:80: `early`: known, not in this version"},
-    {RULE(FULL ", trigger: { early_count: 0 }"),
-     "f:2:80: `early_count`: known, not in this version"},
-    {RULE(FULL ", trigger: { late: false }"), "f:2:86: `late: false`: known, not in this version"},
-    {RULE(FULL ", trigger: { panes: discarding }"),
-     "f:2:87: `panes: discarding`: known, not in this version"},
-    {RULE(FULL ", trigger: { panes: accumulating_and_retracting }"),
-     "f:2:87: `panes: accumulating_and_retracting`: known, not in this version"},
-    {RULE("metrics: { u: { distinct: user_id } }"),
-     "f:2:31: `distinct`: known, not in this version"},
-    {RULE("metrics: { u: { quantiles: [0.5], of: l } }"),
-     "f:2:31: `quantiles`: known, not in this version"},
-    {RULE("metrics: { u: { top: url, n: 10 } }"), "f:2:31: `top`: known, not in this version"},
-    {RULE("metrics: { u: { sum: a, of: b } }"), "f:2:39: `of`: known, not in this version"},
-    {RULE("metrics: { u: first }"), "f:2:29: `first`: known, not in this version"},
 };
 
 /* Values out of form and bounds, outside of streams and rules. */
@@ -339,13 +310,13 @@ static const struct refuse refuse_rules[] = {
     {RULE("from: s, window: { size: 1m }, metrics: {}"),
      "f:2:46: `metrics` is empty; expected at least one, such as views: count"},
     {RULE("window: { size: 1m }, metrics: { n: count }"),
-     "f:2:10: `r` lacks `from`; expected a stream"},
+     "f:2:10: `r` lacks `from`; expected a stream, or a list of up to 8"},
     {RULE("from: t"), "f:2:21: `t` is no stream; expected one of those under `streams`"},
     {"streams: { clicks: { id: i, time: t } }\nrules: { r: { from: click } }\n",
      "f:2:21: `click` is no stream; did you mean `clicks`?"},
-    {RULE("from: []"), "f:2:21: `from`: a list of 0; expected the name of a stream"},
-    {RULE("from: [s, s]"), "f:2:21: `from` with several streams: known, not in this version"},
-    {RULE("from: {}"), "f:2:21: `from`: found a mapping; expected the name of a stream"},
+    {RULE("from: []"), "f:2:21: `from`: a list of 0; expected a stream, or a list of up to 8 such as [clicks, views]"},
+    {RULE("from: [s, s]"), "f:2:25: `s` is here twice"},
+    {RULE("from: {}"), "f:2:21: `from`: found a mapping; expected a stream, or a list of up to 8 such as [clicks, views]"},
     {RULE("group_by: [a, b, c, d, e, f, g, h, i]"),
      "f:2:25: `group_by`: a list of 9; expected a field, or a list of up to 8 such as [country]"},
     {RULE("group_by: [a, \"\"]"),
@@ -386,30 +357,28 @@ static const struct refuse refuse_rules[] = {
      "another name"},
     {RULE("metrics: { n: sum }"), "f:2:29: `n: sum`: of which field? expected { sum: FIELD }"},
     {RULE("metrics: { n: cuont }"),
-     "f:2:29: `n: cuont`; expected count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD "
-     "}, { avg: FIELD }; did you mean `count`?"},
-    {RULE("metrics: { n: { count: x } }"), "f:2:29: `n`: expected count, or one of { sum: FIELD }, "
-                                           "{ min: FIELD }, { max: FIELD }, { avg: FIELD }"},
+     "f:2:29: `n: cuont`; expected count, or a function such as { sum: FIELD }; did you mean "
+     "`count`?"},
+    {RULE("metrics: { n: { count: x } }"),
+     "f:2:38: `count: x`; expected count: events, with `where` or `from` beside it"},
     {RULE("metrics: { n: { smu: x } }"),
-     "f:2:31: `n: smu`; expected count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD }, "
-     "{ avg: FIELD }; did you mean `sum`?"},
+     "f:2:31: unknown key `smu` in rules.NAME.metrics.NAME; did you mean `sum`?"},
     {RULE("metrics: { n: { sum: x, min: x } }"),
-     "f:2:29: `n`: expected count, or one of { sum: FIELD }, { min: FIELD }, { max: FIELD }, { "
-     "avg: FIELD }"},
-    {RULE("metrics: { n: {} }"), "f:2:29: `n`: expected count, or one of { sum: FIELD }, { min: "
-                                 "FIELD }, { max: FIELD }, { avg: FIELD }"},
-    {RULE("metrics: { n: [count] }"), "f:2:29: `n`: found a list; expected count, or one of { sum: "
-                                      "FIELD }, { min: FIELD }, { max: FIELD }, { avg: FIELD }"},
+     "f:2:39: `min` beside `sum`; expected one function"},
+    {RULE("metrics: { n: {} }"),
+     "f:2:29: `n` has no function; expected count, or a function such as { sum: FIELD }"},
+    {RULE("metrics: { n: [count] }"),
+     "f:2:29: `n`: found a list; expected count, or a function such as { sum: FIELD }"},
     {RULE("metrics: { n: { sum: [x] } }"), "f:2:36: `sum`: found a list; expected a field"},
     {RULE("metrics: { n: { sum: } }"), "f:2:36: `sum`: no value; expected a field"},
-    {RULE("metrics: { n: }"), "f:2:29: `n`: no value; expected count, or one of { sum: FIELD }, { "
-                              "min: FIELD }, { max: FIELD }, { avg: FIELD }"},
+    {RULE("metrics: { n: }"), "f:2:29: `n`: no value; expected count, or a function such as { "
+                              "sum: FIELD }"},
     {RULE("metrics: { n: { sum: a..b } }"),
      "f:2:36: `a..b` is no field; expected names with dots between, at most 8 and 256 bytes, such "
      "as data.order.id"},
     {RULE(FULL ", window: {}"), "f:2:69: `window` is here twice; the first is in line 2"},
     {RULE("window: { type: tumblng, size: 1m }"),
-     "f:2:31: `type: tumblng`; expected tumbling; did you mean `tumbling`?"},
+     "f:2:31: `type: tumblng`; expected tumbling, sliding, session or global; did you mean `tumbling`?"},
     {RULE("window: { size: 0s }"), "f:2:31: `size: 0s`; expected a duration, 1ms to 3650d"},
     {RULE("window: 1m"), "f:2:23: `window`: found `1m`; expected a mapping"},
     {RULE("allowed_lateness: 36501d"),
@@ -420,7 +389,7 @@ static const struct refuse refuse_rules[] = {
     {RULE("groups: { bytes: 1KiB }"), "f:2:32: `bytes: 1KiB`; expected a size, 64KiB to 16TiB"},
     {RULE("groups: { when_full: othre }"),
      "f:2:36: `when_full: othre`; expected other or drop; did you mean `other`?"},
-    {RULE("trigger: { late: maybe }"), "f:2:32: `late: maybe`; expected true"},
+    {RULE("trigger: { late: maybe }"), "f:2:32: `late: maybe`; expected true or false"},
     {"streams: { s: { id: i, time: t } }\nrules: { Bad: {} }\n",
      "f:2:10: `Bad` is no name; expected a-z 0-9 _ -, not beginning with 0-9 or -, at most 64"},
     {"rules: { r: { from: event } }\n", "f:1:21: `event` is no stream; did you mean `events`?"},
@@ -539,7 +508,7 @@ static const struct refuse refuse_environment[] = {
      "f:1:17: `shards: 2\\x0ahttp: { threads: 3 }`; expected auto, or 1 to 64"},
     {"node: { id: \"${BINARY}\" }\n", "f:1:13: environment variable `BINARY` is not UTF-8 text"},
     {"\"${NAME}\": 1\n",
-     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, streams, rules"},
+     "f:1:1: unknown key `${NAME}`; expected one of node, http, auth, limits, log, checkpoint, cluster, stores, sinks, lookups, streams, rules"},
     {"node: { id: ${MISSING:-other} }\n",
      "f:1:14: not YAML: while parsing a flow mapping, did not find expected ',' or '}' (inside { } "
      "or [ ], quote \"${...}\")"},

@@ -185,7 +185,7 @@ static const struct refuse refuse_shared[] = {
      "f:4:83: `error`: only mode bloom has one"},
     {SHARED CLAIMING(", store: main, hold: true"),
      "f:4:68: unknown key `hold` in streams.NAME.dedup; expected one of mode, horizon, ids, "
-     "when_full, error, store, layout, outage"},
+     "when_full, error, store, layout, outage, conflicts"},
     {SHARED STREAM("dedup: { store: main }"), "f:4:42: `store`: only mode redis has one"},
     {SHARED STREAM("dedup: { mode: bloom, layout: key }"),
      "f:4:55: `layout`: only mode redis has one"},

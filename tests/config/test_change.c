@@ -27,6 +27,17 @@
     "stores: { m: { type: redis, nodes: [h] } }\n"                                                 \
     "sinks: { l: { type: redis, store: m }, k: { type: redis, store: m } }\n"
 #define FROM_S "from: s, window: { size: 1m }, metrics: { n: count }"
+#define WINDOW(window, more)                                                                       \
+    RULE("from: s, window: { " window " }, metrics: { n: count }" more)
+#define METRICS(metrics) RULE("from: [s, u], window: { size: 1m }, metrics: { " metrics " }")
+#define OTHER_FIELD(function)                                                                      \
+    {MR_SCOPE_METRIC, function, METRICS("n: { " function ": x }"),                                 \
+     METRICS("n: { " function ": y }"), MR_CHANGE_ANEW, NULL}
+/* Stream s derives, the rule takes it and u. */
+#define DERIVE(derive, keys)                                                                       \
+    "streams: { s: { id: i, time: t, derive: { " derive " } }, u: { id: i, time: t } }\n"          \
+    "rules: { r: { from: [s, u], window: { size: 1m }, " keys " } }\n"
+#define COUNT "metrics: { n: count }"
 
 /* One setting differs: what that does to stream or rule 0. text: it is refused with these words. */
 struct change {
@@ -174,6 +185,87 @@ static const struct change changes[] = {
      MR_CHANGE_LIVE, NULL},
     {MR_SCOPE_WATERMARK, "max_future", STREAM(""), STREAM("watermark: { max_future: 0s }"),
      MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_WATERMARK, "source", STREAM(""), STREAM("watermark: { source: a.b }"), MR_CHANGE_LIVE,
+     NULL},
+    {MR_SCOPE_WATERMARK, "source", STREAM("watermark: { source: a }"),
+     STREAM("watermark: { source: b }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "conflicts", STREAM(""), STREAM("dedup: { conflicts: detect }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_DEDUP, "conflicts", STREAM("dedup: { conflicts: detect }"),
+     STREAM("dedup: { mode: observe }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", STREAM(""), STREAM("derive: { d: a + 1 }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", STREAM("derive: { d: a + 1, e: b }"),
+     STREAM("derive: { e: b, d: a + 1 }"), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", STREAM("derive: {}"), STREAM("derive: "), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_RULE, "where", RULE(FROM_S), RULE(FROM_S ", where: a > 0"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "where", RULE(FROM_S ", where: a > 0"), RULE(FROM_S ", where: a > 1"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "where", RULE(FROM_S ", where: a > 0"), RULE(FROM_S ", where: 'a > 0'"),
+     MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_WINDOW, "type", RULE(FROM_S), WINDOW("type: session, gap: 1m", ""), MR_CHANGE_ANEW,
+     NULL},
+    {MR_SCOPE_WINDOW, "type", WINDOW("type: sliding, size: 1m, every: 1m", ""), RULE(FROM_S),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "every", WINDOW("type: sliding, size: 1m, every: 1s", ""),
+     WINDOW("type: sliding, size: 1m, every: 2s", ""), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "offset", RULE(FROM_S), WINDOW("size: 1m, offset: 1s", ""), MR_CHANGE_ANEW,
+     NULL},
+    {MR_SCOPE_WINDOW, "time_zone", WINDOW("size: 1d", ""),
+     WINDOW("size: 1d, time_zone: Europe/Berlin", ""), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "gap", WINDOW("type: session, gap: 1m", ""),
+     WINDOW("type: session, gap: 2m", ""), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_WINDOW, "max", WINDOW("type: session, gap: 1m", ""),
+     WINDOW("type: session, gap: 1m, max: 1h", ""), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_TRIGGER, "early", RULE(FROM_S), RULE(FROM_S ", trigger: { early: 1s }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_TRIGGER, "early_count", RULE(FROM_S), RULE(FROM_S ", trigger: { early_count: 5 }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_TRIGGER, "late", RULE(FROM_S), RULE(FROM_S ", trigger: { late: false }"),
+     MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_TRIGGER, "panes", RULE(FROM_S), RULE(FROM_S ", trigger: { panes: discarding }"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_TRIGGER, "panes", RULE(FROM_S ", trigger: { panes: discarding, early: 1s }"),
+     RULE(FROM_S ", trigger: { panes: accumulating_and_retracting, late: false }"), MR_CHANGE_ANEW,
+     NULL},
+    {MR_SCOPE_METRIC, "count", METRICS("n: count"), METRICS("n: { count: events }"), MR_CHANGE_NONE,
+     NULL},
+    {MR_SCOPE_METRIC, "where", METRICS("n: count"), METRICS("n: { count: events, where: a }"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "from", METRICS("n: { sum: a, from: s }"), METRICS("n: { sum: a, from: u }"),
+     MR_CHANGE_ANEW, NULL},
+    OTHER_FIELD("sum"),
+    OTHER_FIELD("min"),
+    OTHER_FIELD("max"),
+    OTHER_FIELD("avg"),
+    OTHER_FIELD("variance"),
+    OTHER_FIELD("stddev"),
+    OTHER_FIELD("first"),
+    OTHER_FIELD("last"),
+    OTHER_FIELD("distinct"),
+    OTHER_FIELD("top"),
+    OTHER_FIELD("collect"),
+    {MR_SCOPE_METRIC, "error", METRICS("n: { distinct: a }"),
+     METRICS("n: { distinct: a, error: 0.02 }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "n", METRICS("n: { top: a }"), METRICS("n: { top: a, n: 10 }"),
+     MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_METRIC, "n", METRICS("n: { top: a }"), METRICS("n: { top: a, n: 11 }"),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "quantiles", METRICS("n: { quantiles: [0.5], of: a }"),
+     METRICS("n: { quantiles: [0.5, 0.9], of: a }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "of", METRICS("n: { quantiles: [0.5], of: a }"),
+     METRICS("n: { quantiles: [0.5], of: b }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "histogram", METRICS("n: { histogram: a, bounds: [1] }"),
+     METRICS("n: { histogram: a, bounds: [1.0] }"), MR_CHANGE_NONE, NULL},
+    {MR_SCOPE_METRIC, "bounds", METRICS("n: { histogram: a, bounds: [1] }"),
+     METRICS("n: { histogram: a, bounds: [2] }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_METRIC, "ratio", METRICS("a: count, b: { sum: x }, n: { ratio: [a, b] }"),
+     METRICS("a: count, b: { sum: x }, n: { ratio: [b, a] }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "from", RULE(FROM_S), RULE("from: [s, u], window: { size: 1m }, " COUNT),
+     MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "from", RULE("from: [u, s], window: { size: 1m }, " COUNT),
+     RULE("from: [s, u], window: { size: 1m }, " COUNT), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "from", RULE("from: [s], window: { size: 1m }, " COUNT), RULE(FROM_S),
+     MR_CHANGE_NONE, NULL},
     {MR_SCOPE_RULE, "from", RULE(FROM_S),
      RULE("from: u, window: { size: 1m }, metrics: { n: count }"), MR_CHANGE_ANEW, NULL},
     {MR_SCOPE_RULE, "group_by", RULE(FROM_S), RULE(FROM_S ", group_by: a"), MR_CHANGE_ANEW, NULL},
@@ -207,6 +299,32 @@ static const struct change changes[] = {
     {MR_SCOPE_RULE, "sinks", RULE(FROM_S), SINKS RULE(FROM_S ", sinks: l"), MR_CHANGE_NONE, NULL},
     {MR_SCOPE_RULE, "sinks", SINKS RULE(FROM_S ", sinks: [l]"), SINKS RULE(FROM_S ", sinks: [k, l]"),
      MR_CHANGE_NONE, NULL},
+    /* A rule of the same settings, over a derived field that is another one: as group, number, in an expression, by way
+     * of another; and not for one that it does not use. */
+    {MR_SCOPE_RULE, "group_by", DERIVE("d: a", "group_by: d, " COUNT),
+     DERIVE("d: b", "group_by: d, " COUNT), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", DERIVE("x: a", "group_by: d, " COUNT),
+     DERIVE("x: a, d: b", "group_by: d, " COUNT), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "group_by", DERIVE("x: a, d: b", "group_by: d, " COUNT),
+     DERIVE("x: a", "group_by: d, " COUNT), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "metrics", DERIVE("d: a", "metrics: { n: { max: d } }"),
+     DERIVE("d: b", "metrics: { n: { max: d } }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "metrics", DERIVE("d: a", "metrics: { n: { max: x, where: 1<d } }"),
+     DERIVE("d: b", "metrics: { n: { max: x, where: 1<d } }"), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "where", DERIVE("d: a", "where: (d) > 0, " COUNT),
+     DERIVE("d: b", "where: (d) > 0, " COUNT), MR_CHANGE_ANEW, NULL},
+    {MR_SCOPE_RULE, "where", DERIVE("d: a, e: d + 1, f: 2 * e", "where: f, " COUNT),
+     DERIVE("d: b, e: d + 1, f: 2 * e", "where: f, " COUNT), MR_CHANGE_ANEW, NULL},
+};
+
+/* The stream is live, the rule goes on as it is. */
+static const struct change unused[] = {
+    {MR_SCOPE_STREAM, "derive", DERIVE("d: a", "group_by: e, " COUNT),
+     DERIVE("d: b", "group_by: e, " COUNT), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", DERIVE("d: a, e: d", "where: dd + x.d + d_ + d1, " COUNT),
+     DERIVE("d: b, e: d", "where: dd + x.d + d_ + d1, " COUNT), MR_CHANGE_LIVE, NULL},
+    {MR_SCOPE_STREAM, "derive", DERIVE("e: d, d: a", "where: x > 0, " COUNT),
+     DERIVE("e: d, d: b", "where: x > 0, " COUNT), MR_CHANGE_LIVE, NULL},
 };
 
 enum { CHANGES = sizeof changes / sizeof changes[0] };
@@ -251,6 +369,16 @@ static void every_change_has_its_class(void **state_) {
     (void)state_;
     for (int i = 0; i < CHANGES; i++) {
         assert_change(&changes[i]);
+    }
+    for (size_t i = 0; i < sizeof unused / sizeof unused[0]; i++) {
+        assert_change(&unused[i]);
+        struct mr_config *before = parse(unused[i].before);
+        struct mr_config *now = parse(unused[i].now);
+        struct mr_config_change change;
+        assert_int_equal(mr_config_compare(before, now, &change, NULL), MR_OK);
+        assert_int_equal(change.rules[0], MR_CHANGE_NONE);
+        mr_config_close(before);
+        mr_config_close(now);
     }
 }
 

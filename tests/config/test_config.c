@@ -113,7 +113,8 @@ static const struct accept must_accept[] = {
     {RULE(FULL ", group_by: [data._x]"), "    group_by: [data._x]\n"},
     {RULE(FULL ", allowed_lateness: 36500d"), "    allowed_lateness: 36500d\n"},
     {RULE(FULL ", trigger: { late: true, panes: accumulating }"),
-     "    trigger:\n      late: true\n      panes: accumulating\n"},
+     "    trigger:\n      early: 0s\n      early_count: 0\n      late: true\n      panes: "
+     "accumulating\n"},
     {RULE(FULL ", groups: { max: 5, bytes: 64KiB, when_full: drop }"),
      "      max: 5\n      bytes: 64KiB\n      when_full: drop\n"},
     {RULE("from: [s], window: { type: tumbling, size: 1ms }, metrics: { n: count }"),
@@ -262,10 +263,11 @@ static void defaults_are_the_documented_ones(void **state_) {
     assert_int_equal(c->rule_count, 1);
     const struct mr_config_rule *r = &c->rules[0];
     assert_text(r->name, "events_by_type");
-    assert_int_equal(r->stream, 0);
+    assert_int_equal(r->stream_count, 1);
+    assert_int_equal(r->streams[0], 0);
     assert_int_equal(r->group_by_count, 1);
     assert_text(r->group_by[0], "type");
-    assert_int_equal(r->window_size_ms, 60000);
+    assert_int_equal(r->window.size_ms, 60000);
     assert_int_equal(r->allowed_lateness_ms, 300000);
     assert_int_equal(r->metric_count, 1);
     assert_text(r->metrics[0].name, "count");
@@ -331,7 +333,7 @@ static void the_git_example_says_what_the_tests_expect(void **state_) {
     assert_int_equal(s->watermark.out_of_orderness_ms, 3600000);
     assert_true(s->watermark.idle_timeout_ms == INT64_MAX);
     const struct mr_config_rule *r = &c->rules[mr_config_rule_index(c, MR_BYTES("words_by_area"))];
-    assert_int_equal(r->window_size_ms, 86400000);
+    assert_int_equal(r->window.size_ms, 86400000);
     assert_true(r->allowed_lateness_ms == INT64_C(6000) * 86400000);
     assert_int_equal(r->metric_count, 4);
     assert_int_equal(r->metrics[1].kind, MR_CONFIG_SUM);

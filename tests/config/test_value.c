@@ -10,6 +10,8 @@
 #include "config/node.h"
 #include "config/value.h"
 
+#include <math.h>
+
 static void counts(void **state_) {
     (void)state_;
     uint64_t value = 77;
@@ -80,6 +82,46 @@ static void rates(void **state_) {
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(mr_value_rate(mr_bytes_text(bad[i]), &value));
     }
+}
+
+static void numbers(void **state_) {
+    (void)state_;
+    static const struct {
+        const char *text;
+        double number;
+    } good[] = {{"0", 0}, {"-0", 0}, {"-0.5", -0.5}, {"-1e-4", -1e-4}, {"1e21", 1e21}, {"7", 7}};
+    double value;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(mr_value_number(mr_bytes_text(good[i].text), &value));
+        assert_true(value == good[i].number);
+        assert_true(signbit(value) == (good[i].number < 0)); /* -0 would print as another text */
+    }
+    static const char *const bad[] = {"", "-", "--1", "+1", "- 1", "-.5", "-inf", "-nan", "-1e999", "1 "};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(mr_value_number(mr_bytes_text(bad[i]), &value));
+    }
+}
+
+static void identifiers_and_columns(void **state_) {
+    (void)state_;
+    static const char *const good[] = {"a", "_", "A9_z",
+                                       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    static const char *const bad[] = {"", "9a", "a-b", "a.b", "a b", "\xc3\xb6", "$a",
+                                      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(mr_value_identifier(mr_bytes_text(good[i])));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(mr_value_identifier(mr_bytes_text(bad[i])));
+    }
+    assert_true(mr_value_column(MR_BYTES("price (EUR), e.g..")));
+    assert_false(mr_value_column(MR_BYTES("")));
+    assert_false(mr_value_column(MR_BYTES("a\nb")));
+    assert_false(mr_value_column(MR_BYTES("a\0b")));
+    uint8_t column[257];
+    memset(column, 'a', sizeof column);
+    assert_true(mr_value_column(mr_bytes_of(column, 256)));
+    assert_false(mr_value_column(mr_bytes_of(column, 257)));
 }
 
 static void names_and_paths(void **state_) {
@@ -393,6 +435,8 @@ int main(void) {
         cmocka_unit_test(counts),
         cmocka_unit_test(sizes),
         cmocka_unit_test(rates),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(identifiers_and_columns),
         cmocka_unit_test(names_and_paths),
         cmocka_unit_test(words),
         cmocka_unit_test(nodes_of_stores),

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Proves that what the stations cannot do is refused by name, one option at a time, and nothing else is.
+ */
+#include "pipeline/plan.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#define S(more)     "streams: { s: { id: i, time: t, " more " }, u: { id: i, time: t } }\n"
+#define R(keys)     S("") "rules: { r: { " keys " } }\n"
+#define W(window)   R("from: s, window: { " window " }, metrics: { n: count }")
+#define M(metrics)  R("from: s, window: { size: 1m }, metrics: { " metrics " }")
+#define MORE(keys)  R("from: s, window: { size: 1m }, metrics: { n: count }, " keys)
+#define LATER(name) "`" name "`: known, not in this version"
+
+static const struct {
+    const char *yaml;
+    const char *text;
+} refused[] = {
+    {"lookups: { l: { file: /dev/null, key: a, value: b } }\n", LATER("lookups")},
+    {S("derive: { d: a }"), LATER("streams.s.derive")},
+    {S("watermark: { source: a }"), LATER("streams.s.watermark.source")},
+    {S("dedup: { conflicts: detect }"), LATER("streams.s.dedup.conflicts: detect")},
+    {R("from: [s, u], window: { size: 1m }, metrics: { n: count }"),
+     LATER("rules.r.from: several streams")},
+    {MORE("where: a > 0"), LATER("rules.r.where")},
+    {W("type: sliding, size: 1m, every: 1s"), LATER("rules.r.window.type")},
+    {W("type: session, gap: 1m"), LATER("rules.r.window.type")},
+    {W("size: 1m, offset: 1s"), LATER("rules.r.window.offset")},
+    {W("size: 1d, time_zone: UTC"), LATER("rules.r.window.time_zone")},
+    {MORE("trigger: { early: 1s }"), LATER("rules.r.trigger.early")},
+    {MORE("trigger: { early_count: 1 }"), LATER("rules.r.trigger.early_count")},
+    {MORE("trigger: { late: false }"), LATER("rules.r.trigger.late: false")},
+    {MORE("trigger: { panes: discarding }"), LATER("rules.r.trigger.panes")},
+    {M("n: { sum: a, where: b }"), LATER("rules.r.metrics.n: where")},
+    {M("n: { sum: a, from: s }"), LATER("rules.r.metrics.n: from")},
+    {M("n: { distinct: a }"), LATER("rules.r.metrics.n: distinct")},
+    {M("a: count, b: count, n: { ratio: [a, b] }"), LATER("rules.r.metrics.n: ratio")},
+};
+
+static const char *const fine[] = {
+    S(""),
+    MORE("trigger: { early: 0s, early_count: 0, late: true, panes: accumulating }"),
+    W("size: 1m, offset: 0s"),
+    M("a: { count: events }, b: { sum: x }, c: { min: x }, d: { max: x }, e: { avg: x }"),
+};
+
+static enum mr_status open_plan(const char *yaml, struct mr_error *error) {
+    struct mr_config *config = NULL;
+    assert_int_equal(mr_config_parse(mr_bytes_text(yaml), "f", NULL, &config, error), MR_OK);
+    struct mr_hash_key key = {{0}};
+    struct mr_plan *plan = NULL;
+    enum mr_status status = mr_plan_open(config, &key, false, &plan, error);
+    mr_plan_close(plan);
+    mr_config_close(config);
+    return status;
+}
+
+static void what_is_not_there_is_refused(void **state_) {
+    (void)state_;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        struct mr_error error = {0};
+        assert_int_equal(open_plan(refused[i].yaml, &error), MR_UNSUPPORTED);
+        assert_string_equal(error.text, refused[i].text);
+    }
+}
+
+static void nothing_else_is(void **state_) {
+    (void)state_;
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++) {
+        struct mr_error error = {0};
+        assert_int_equal(open_plan(fine[i], &error), MR_OK);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_there_is_refused),
+        cmocka_unit_test(nothing_else_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
