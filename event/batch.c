@@ -183,7 +183,7 @@ size_t mr_batch_bytes(const struct mr_batch *batch) {
 }
 
 static void check_value(const struct mr_batch *batch, union mr_value value, uint8_t kind) {
-    MR_ASSERT(kind <= MR_VALUE_DIGITS);
+    MR_ASSERT(kind <= MR_VALUE_OTHER);
     if (kind == MR_VALUE_STRING || kind == MR_VALUE_DIGITS) {
         bool unescaped = (value.text.off & MR_TEXT_UNESCAPED) != 0;
         uint64_t end = (uint64_t)(value.text.off & ~MR_TEXT_UNESCAPED) + value.text.len;

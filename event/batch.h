@@ -55,6 +55,7 @@ enum mr_value_kind {
     MR_VALUE_DOUBLE, /* use NUMBER */
     MR_VALUE_STRING, /* use KEY: text */
     MR_VALUE_DIGITS, /* use KEY: a number's JSON text as sent */
+    MR_VALUE_OTHER,  /* use ANY: an object, an array, or a number over the range of a double */
 };
 
 /* off counts from the body's start; with MR_TEXT_UNESCAPED set, from the start of unescaped. */
