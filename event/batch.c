@@ -25,7 +25,7 @@ static size_t row_bytes(const struct mr_schema *schema, bool with_has_id) {
     size_t fixed = sizeof(struct mr_fingerprint) + sizeof(int64_t) + sizeof(struct mr_span) +
                    sizeof(uint32_t) + 1;
     return fixed + (with_has_id ? 1 : 0) +
-           schema->options.field_count * (sizeof(union mr_value) + 1);
+           schema->columns * (sizeof(union mr_value) + 1);
 }
 
 /* The next array of the block: count elements of size bytes; moves what *old held. */
@@ -77,7 +77,7 @@ bool mr_batch_grow(struct mr_batch *batch, uint32_t count, uint32_t capacity) {
 
 struct mr_batch *mr_batch_open(const struct mr_schema *schema, uint32_t capacity) {
     MR_ASSERT(capacity >= 1);
-    uint32_t columns = schema->options.field_count;
+    uint32_t columns = schema->columns;
     size_t bytes = sizeof(struct mr_batch) + columns * sizeof(struct mr_column) +
                    (schema->options.shards + 1) * sizeof(uint32_t);
     struct mr_batch *batch = mr_alloc_aligned(_Alignof(struct mr_batch), bytes);

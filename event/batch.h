@@ -8,13 +8,15 @@
  * Shape       n = count events. One block holds all columns:
  *
  *                 fps[n] 16 B | times_ms[n] 8 B | spans[n] 8 B | order[n] 4 B | verdicts[n] 1 B
- *                 and for each schema field: values[n] 8 B, kinds[n] 1 B
+ *                 and for each column of the schema: values[n] 8 B, kinds[n] 1 B
  *
- *             That is 37 B an event, 1 B more where ids may be missing, and 9 B for each field. The
+ *             That is 37 B an event, 1 B more where ids may be missing, and 9 B for each column
+ *             (fields, expressions, and the hidden fields that those use: event/schema.h). The
  *             smallest event has two body bytes (a broken line; in an array, whose columns grow by
  *             doubling, there may be room for twice as many), so a hostile body of b bytes makes a batch
- *             of at most b + b + min(b, events_max) * (38 + 9 * fields) + 24 KiB: with 10 fields 130 B
- *             for each body byte, until events_max is reached; growing holds half as much again.
+ *             of at most b + b + min(b, events_max) * (38 + 9 * columns) + 24 KiB: with 10 columns 130 B
+ *             for each body byte, until events_max is reached; growing holds half as much again. Texts
+ *             that expressions make for KEY and ANY add at most MR_MADE_FACTOR * b + MR_MADE_EXTRA.
  *
  *             order lists the events to judge (not the rejected ones), grouped by dedup shard and in
  *             request order within it: shard s owns order[shard_start[s] .. shard_start[s + 1]).
@@ -45,6 +47,11 @@ enum mr_verdict {
 };
 
 #define MR_TIME_ARRIVAL INT64_MIN
+
+/* Bound of the texts that expressions make in one batch (equal ones of a batch mostly once): over it an
+ * event is rejected as too_long. */
+#define MR_MADE_FACTOR 4 /* times the body */
+#define MR_MADE_EXTRA (1u << 20)
 
 enum mr_value_kind {
     MR_VALUE_MISSING = 0,
@@ -150,7 +157,7 @@ struct mr_batch {
     uint32_t capacity;   /* events the block has room for; at most the schema's events_max */
     size_t block_bytes;
     struct mr_buf body;      /* owned, padded */
-    struct mr_buf unescaped; /* owned */
+    struct mr_buf unescaped; /* owned; behind it the texts that expressions made */
     struct mr_fingerprint *fps;
     int64_t *times_ms;
     struct mr_span *spans;

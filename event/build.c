@@ -5,6 +5,7 @@
 #include "event/columns.h"
 #include "event/decode.h"
 #include "event/fault.h"
+#include "event/text.h"
 
 bool mr_build_make_room(struct mr_build *b, enum mr_status *ret) {
     struct mr_batch *batch = b->batch;
@@ -31,7 +32,11 @@ void mr_build_begin_event(struct mr_build *b) {
 }
 
 static uint32_t line_of(struct mr_build *b, const uint8_t *at) {
-    MR_ASSERT(at >= b->line_at);
+    while (b->line_at > at) { /* only for events that are rejected late */
+        const uint8_t *feed = memrchr(at, '\n', (size_t)(b->line_at - at));
+        b->line -= feed != NULL;
+        b->line_at = feed != NULL ? feed : at;
+    }
     while (b->line_at < at) {
         const uint8_t *feed = memchr(b->line_at, '\n', (size_t)(at - b->line_at));
         b->line += feed != NULL;
@@ -59,6 +64,52 @@ static bool reject_row(struct mr_build *b, struct mr_bytes event) {
     error->line = line_of(b, event.ptr);
     mr_fault_tell(b->walk, event, error);
     return true;
+}
+
+bool mr_build_reject_late(struct mr_build *b, uint32_t i, enum mr_reject reject, struct mr_bytes name,
+                          const char *detail) {
+    struct mr_batch *batch = b->batch;
+    MR_ASSERT(i < batch->count && batch->verdicts[i] == MR_VERDICT_NONE);
+    batch->arrivals -= batch->times_ms[i] == MR_TIME_ARRIVAL;
+    mr_batch_clear_row(batch, i);
+    batch->verdicts[i] = MR_VERDICT_REJECTED;
+    batch->rejected++;
+    if (!mr_batch_errors(batch)) {
+        return false;
+    }
+    uint32_t at = batch->error_count;
+    while (at > 0 && batch->errors[at - 1].index > i) {
+        at--;
+    }
+    batch->errors_truncated = batch->errors_truncated || batch->error_count == MR_ERRORS_MAX;
+    if (at == MR_ERRORS_MAX) {
+        return true;
+    }
+    batch->error_count -= batch->error_count == MR_ERRORS_MAX; /* the last one has no room */
+    struct mr_event_error *error = &batch->errors[at];
+    memmove(error + 1, error, (batch->error_count - at) * sizeof *error);
+    batch->error_count++;
+    *error = (struct mr_event_error){
+        .index = i,
+        .line = line_of(b, b->walk->body + batch->spans[i].off),
+        .reject = reject,
+    };
+    struct mr_line line;
+    mr_line_init(&line, error->detail, sizeof error->detail);
+    mr_line_add(&line, name.ptr, name.len);
+    mr_line_add_text(&line, ": ");
+    mr_line_add_text(&line, detail);
+    return true;
+}
+
+void mr_build_count_times(struct mr_build *b) {
+    struct mr_batch *batch = b->batch;
+    batch->time_max_ms = INT64_MIN;
+    for (uint32_t i = 0; i < batch->count; i++) { /* MR_TIME_ARRIVAL is the least there is */
+        if (batch->verdicts[i] != MR_VERDICT_REJECTED && batch->times_ms[i] > batch->time_max_ms) {
+            batch->time_max_ms = batch->times_ms[i];
+        }
+    }
 }
 
 /* The id's parts, each behind its length, absent ones as a length alone: ("a", "bc") is not ("ab",

@@ -30,5 +30,11 @@ void mr_build_set_needs(struct mr_build *b);
 /* Room for one more event; false and *ret: MR_LIMIT or MR_NO_MEMORY. */
 bool mr_build_make_room(struct mr_build *b, enum mr_status *ret);
 void mr_build_begin_event(struct mr_build *b);
+/* Rejects an event that had ended well, for a reason in the values made from it: "name: detail". Its
+ * error stands in the order of the events. False: out of memory. */
+bool mr_build_reject_late(struct mr_build *b, uint32_t i, enum mr_reject reject, struct mr_bytes name,
+                          const char *detail);
+/* Finds the greatest time again, after events were rejected late. */
+void mr_build_count_times(struct mr_build *b);
 /* Ends the event [start, end) that the walk went over, or refused. False: out of memory. */
 bool mr_build_end_event(struct mr_build *b, const uint8_t *start, const uint8_t *end);

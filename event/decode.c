@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "event/build.h"
 #include "event/columns.h"
+#include "event/derive.h"
 
 enum { SHAPES = 4, ARRAY_EVENT_GUESS = 64, NDJSON_ROOM_FIRST = 1 };
 
@@ -16,6 +17,7 @@ struct mr_decoder {
     const struct mr_walk_ops *ops;
     uint32_t shape_next; /* the one to give up next */
     struct mr_walk walk;
+    struct mr_derive_scratch *derive; /* NULL until a schema has expressions */
     struct mr_shape shapes[SHAPES]; /* one per schema and format seen lately */
 };
 
@@ -56,6 +58,7 @@ void mr_decoder_close(struct mr_decoder *decoder) {
         return;
     }
     freelocale(decoder->walk.c_locale);
+    mr_derive_scratch_close(decoder->derive);
     mr_free(decoder);
 }
 
@@ -310,6 +313,11 @@ static enum mr_status check_body(const struct mr_buf *body, struct mr_error *err
     return MR_OK;
 }
 
+/* Room for the texts that expressions make. */
+static size_t made_max(const struct mr_schema *schema, size_t body_len) {
+    return schema->options.expr_count > 0 ? MR_MADE_FACTOR * body_len + MR_MADE_EXTRA : 0;
+}
+
 enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *schema,
                          enum mr_format format, struct mr_buf *body, struct mr_batch **ret,
                          struct mr_error *error) {
@@ -323,7 +331,7 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
     }
     struct mr_walk *walk = &decoder->walk;
     struct mr_buf unescaped;
-    mr_buf_init(&unescaped, body->len + MR_PADDING);
+    mr_buf_init(&unescaped, body->len + MR_PADDING + made_max(schema, body->len));
     walk->schema = schema;
     walk->body = body->len > 0 ? body->ptr : nothing;
     walk->end = walk->body + body->len;
@@ -342,6 +350,9 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
     }
     walk->column = b.batch->column;
     status = decode_format(decoder, &b, format);
+    if (status == MR_OK && schema->options.expr_count > 0) {
+        status = mr_derive_run(&decoder->derive, &b) == MR_OK ? MR_OK : no_memory(&b);
+    }
     walk->unescaped = NULL;
     if (status != MR_OK) {
         mr_buf_finish(&unescaped);

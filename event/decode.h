@@ -17,6 +17,7 @@
  *             finite double (overflow is refused). An id that is a number keeps its exact text: 17 and
  *             "17" are one id. Times: RFC 3339 strings; numbers, or strings of digits, in the schema's
  *             unit (fractions allowed, floored to ms); outside [MR_TIME_MIN_MS, MR_TIME_MAX_MS) refused.
+ *             Fields of use ANY take every value. Then the schema's expressions are evaluated.
  * Formats     AUTO looks at the first byte that is not white space: '[' ARRAY; '{' OBJECT if one value is
  *             followed by white space only, else NDJSON.
  *             NDJSON: lines end in \n or \r\n; empty or blank lines are skipped but counted for `line`.
@@ -27,7 +28,7 @@
  *             OBJECT: the whole body is one value; broken, it is one rejected event.
  *             A blank body (AUTO, NDJSON) and [] are batches of no events. Depth counts from the event.
  *             Of an event's errors, one of syntax comes first, else the first in the order of its bytes,
- *             else what is missing. lines are counted from 1 to the event's first byte.
+ *             else what is missing, else what an expression makes of it. lines are counted from 1 to the event's first byte.
  * Owner       body is taken over by the batch on success and left with the caller on failure; it must
  *             have MR_PADDING bytes of capacity behind its length.
  * Threads     A decoder belongs to one thread (it keeps the prediction and scratch); schemas are shared.

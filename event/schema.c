@@ -4,6 +4,8 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "event/batch.h"
+#include "event/derive.h"
+#include "event/expr.h"
 #include "event/text.h"
 #include "event/tree.h"
 
@@ -64,32 +66,32 @@ void mr_tree_pointer(const struct mr_schema *schema, uint32_t node, char *ret, s
     }
 }
 
-static enum mr_status bad_path(struct builder *b, struct mr_bytes path, const char *why) {
-    return mr_error_set(b->error, MR_INVALID, "field \"%.*s\": %s", (int)path.len,
+static enum mr_status bad_path(struct mr_error *error, struct mr_bytes path, const char *why) {
+    return mr_error_set(error, MR_INVALID, "field \"%.*s\": %s", (int)path.len,
                         (const char *)path.ptr, why);
 }
 
-static enum mr_status check_path(struct builder *b, struct mr_bytes path) {
+enum mr_status mr_tree_check_path(struct mr_bytes path, struct mr_error *error) {
     if (path.len == 0) {
-        return mr_error_set(b->error, MR_INVALID, "a field has an empty path");
+        return mr_error_set(error, MR_INVALID, "a field has an empty path");
     }
     if (!mr_utf8_valid(path)) {
-        return mr_error_set(b->error, MR_INVALID, "a field's path is not UTF-8");
+        return mr_error_set(error, MR_INVALID, "a field's path is not UTF-8");
     }
     if (path.len > MR_PATH_LEN_MAX) {
-        return mr_error_set(b->error, MR_INVALID, "a field's path is longer than %d bytes",
+        return mr_error_set(error, MR_INVALID, "a field's path is longer than %d bytes",
                             MR_PATH_LEN_MAX);
     }
     uint32_t parts = 1;
     for (size_t i = 0; i < path.len; i++) {
         bool dot = path.ptr[i] == '.';
         if (dot && (i == 0 || i + 1 == path.len || path.ptr[i - 1] == '.')) {
-            return bad_path(b, path, "a name in the path is empty");
+            return bad_path(error, path, "a name in the path is empty");
         }
         parts += dot;
     }
     if (parts > MR_PATH_DEPTH_MAX) {
-        return bad_path(b, path, "the path has more than 8 names");
+        return bad_path(error, path, "the path has more than 8 names");
     }
     return MR_OK;
 }
@@ -167,7 +169,7 @@ static void place_uses(struct builder *b) {
         schema->nodes[n].use_count = 0;
     }
     MR_ASSERT(next == b->wish_count);
-    for (uint8_t kind = MR_USE_ATTRIBUTE; kind <= MR_USE_NUMBER; kind++) {
+    for (uint8_t kind = MR_USE_ATTRIBUTE; kind <= MR_USE_ANY; kind++) {
         for (uint32_t i = 0; i < b->wish_count; i++) {
             if (b->wishes[i].use.kind == kind) {
                 struct mr_node *node = &schema->nodes[b->wishes[i].node];
@@ -189,6 +191,8 @@ static enum mr_step_kind step_of(const struct mr_schema *schema, const struct mr
         return MR_STEP_KEY;
     case MR_USE_NUMBER:
         return MR_STEP_NUMBER;
+    case MR_USE_ANY:
+        return MR_STEP_ANY;
     case MR_USE_TIME:
         return schema->options.time_format == MR_TIME_MS  ? MR_STEP_TIME_MS
                : schema->options.time_format == MR_TIME_S ? MR_STEP_TIME_S
@@ -205,7 +209,7 @@ static void place_steps(struct mr_schema *schema) {
 }
 
 /* Texts are copied with readable bytes behind them (tree.h, I2). */
-static enum mr_status copy_text(struct mr_schema *schema, struct mr_bytes *text) {
+enum mr_status mr_tree_copy_text(struct mr_schema *schema, struct mr_bytes *text) {
     uint8_t *copy = mr_arena_alloc(&schema->arena, text->len + MR_PADDING);
     if (copy == NULL) {
         return MR_NO_MEMORY;
@@ -218,14 +222,48 @@ static enum mr_status copy_text(struct mr_schema *schema, struct mr_bytes *text)
     return MR_OK;
 }
 
+static enum mr_status copy_pair(struct mr_schema *schema, struct mr_bytes *name,
+                                struct mr_bytes *text) {
+    enum mr_status status = mr_tree_copy_text(schema, name);
+    return status == MR_OK ? mr_tree_copy_text(schema, text) : status;
+}
+
+static enum mr_status copy_exprs(struct mr_schema *schema) {
+    struct mr_schema_options *o = &schema->options;
+    struct mr_arena *arena = &schema->arena;
+    struct mr_schema_expr *exprs = mr_arena_alloc(arena, o->expr_count * sizeof *exprs);
+    struct mr_schema_derived *derived = mr_arena_alloc(arena, o->derived_count * sizeof *derived);
+    struct mr_expr_lookup *lookups = mr_arena_alloc(arena, o->lookup_count * sizeof *lookups);
+    if (exprs == NULL || derived == NULL || lookups == NULL) {
+        return MR_NO_MEMORY;
+    }
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; i < o->expr_count && status == MR_OK; i++) {
+        exprs[i] = o->exprs[i];
+        status = copy_pair(schema, &exprs[i].name, &exprs[i].text);
+    }
+    for (uint32_t i = 0; i < o->derived_count && status == MR_OK; i++) {
+        derived[i] = o->derived[i];
+        status = copy_pair(schema, &derived[i].name, &derived[i].text);
+    }
+    for (uint32_t i = 0; i < o->lookup_count && status == MR_OK; i++) {
+        lookups[i] = o->lookups[i];
+        status = mr_tree_copy_text(schema, &lookups[i].name);
+    }
+    o->exprs = exprs;
+    o->derived = derived;
+    o->lookups = lookups;
+    return status;
+}
+
 static enum mr_status copy_options(struct mr_schema *schema) {
     struct mr_schema_options *o = &schema->options;
-    enum mr_status status = copy_text(schema, &o->stream);
+    enum mr_status status = mr_tree_copy_text(schema, &o->stream);
     for (uint32_t i = 0; i < o->id_parts && status == MR_OK; i++) {
-        status = copy_text(schema, &o->id[i]);
+        status = mr_tree_copy_text(schema, &o->id[i]);
     }
     if (status == MR_OK) {
-        status = copy_text(schema, &o->time);
+        status = mr_tree_copy_text(schema, &o->time);
     }
     struct mr_field *fields = mr_arena_alloc(&schema->arena, o->field_count * sizeof *fields + 1);
     if (status != MR_OK || fields == NULL) {
@@ -233,18 +271,18 @@ static enum mr_status copy_options(struct mr_schema *schema) {
     }
     for (uint32_t i = 0; i < o->field_count; i++) {
         fields[i] = o->fields[i];
-        status = copy_text(schema, &fields[i].path);
+        status = mr_tree_copy_text(schema, &fields[i].path);
         if (status != MR_OK) {
             return status;
         }
     }
     o->fields = fields;
-    return MR_OK;
+    return copy_exprs(schema);
 }
 
 static enum mr_status add_path(struct builder *b, struct mr_bytes path, enum mr_use_kind kind,
                                uint32_t index, uint16_t *ret_node) {
-    enum mr_status status = check_path(b, path);
+    enum mr_status status = mr_tree_check_path(path, b->error);
     if (status == MR_OK) {
         add_use(b, path, kind, index, ret_node);
     }
@@ -254,7 +292,7 @@ static enum mr_status add_path(struct builder *b, struct mr_bytes path, enum mr_
 static enum mr_status add_attributes(struct builder *b) {
     for (uint32_t i = 0; i < MR_ATTRIBUTES; i++) {
         struct mr_bytes name = mr_bytes_text(attribute_names[i]);
-        if (copy_text(b->schema, &name) != MR_OK) {
+        if (mr_tree_copy_text(b->schema, &name) != MR_OK) {
             return mr_error_set(b->error, MR_NO_MEMORY, "out of memory");
         }
         add_use(b, name, MR_USE_ATTRIBUTE, i, &b->schema->attribute_node[i]);
@@ -263,6 +301,11 @@ static enum mr_status add_attributes(struct builder *b) {
 }
 
 static enum mr_status add_all(struct builder *b) {
+    static const enum mr_use_kind kinds[] = {
+        [MR_FIELD_KEY] = MR_USE_KEY,
+        [MR_FIELD_NUMBER] = MR_USE_NUMBER,
+        [MR_FIELD_ANY] = MR_USE_ANY,
+    };
     const struct mr_schema_options *o = &b->schema->options;
     enum mr_status status = o->cloudevents ? add_attributes(b) : MR_OK;
     for (uint32_t i = 0; i < o->id_parts && status == MR_OK; i++) {
@@ -272,8 +315,11 @@ static enum mr_status add_all(struct builder *b) {
         status = add_path(b, o->time, MR_USE_TIME, 0, &b->schema->time_node);
     }
     for (uint32_t i = 0; i < o->field_count && status == MR_OK; i++) {
-        enum mr_use_kind kind = o->fields[i].use == MR_FIELD_KEY ? MR_USE_KEY : MR_USE_NUMBER;
-        status = add_path(b, o->fields[i].path, kind, i, NULL);
+        status = add_path(b, o->fields[i].path, kinds[o->fields[i].use], i, NULL);
+    }
+    for (uint32_t i = 0; i < b->schema->hidden_count && status == MR_OK; i++) {
+        uint32_t column = o->field_count + o->expr_count + i;
+        status = add_path(b, b->schema->hidden[i].path, MR_USE_ANY, column, NULL);
     }
     return status == MR_OK ? check_leaves(b) : status;
 }
@@ -286,6 +332,17 @@ static enum mr_status check_options(const struct mr_schema_options *o, struct mr
     if (o->field_count > MR_FIELDS_MAX) {
         return mr_error_set(error, MR_INVALID, "%u fields used; at most %d", o->field_count,
                             MR_FIELDS_MAX);
+    }
+    if (o->expr_count > MR_FIELDS_MAX - o->field_count) {
+        return mr_error_set(error, MR_INVALID, "%u fields and %u expressions; at most %d together",
+                            o->field_count, o->expr_count, MR_FIELDS_MAX);
+    }
+    if (o->derived_count > MR_DERIVED_MAX) {
+        return mr_error_set(error, MR_INVALID, "%u derived fields; at most %d", o->derived_count,
+                            MR_DERIVED_MAX);
+    }
+    for (uint32_t i = 0; i < o->field_count; i++) {
+        MR_ASSERT(o->fields[i].use <= MR_FIELD_ANY);
     }
     if (o->time.len == 0 && o->missing_time == MR_MISSING_REJECT) {
         return mr_error_set(error, MR_INVALID,
@@ -318,8 +375,9 @@ static uint64_t print_tree(const struct mr_schema *schema) {
 static bool alloc_tree(struct builder *b) {
     struct mr_schema *schema = b->schema;
     const struct mr_schema_options *o = &schema->options;
-    uint32_t uses = o->field_count + o->id_parts + 1 + MR_ATTRIBUTES + 1; /* one stays empty */
-    uint32_t nodes = 1 + (o->field_count + o->id_parts + 1) * MR_PATH_DEPTH_MAX + MR_ATTRIBUTES;
+    uint32_t fields = o->field_count + schema->hidden_count;
+    uint32_t uses = fields + o->id_parts + 1 + MR_ATTRIBUTES + 1; /* one stays empty */
+    uint32_t nodes = 1 + (fields + o->id_parts + 1) * MR_PATH_DEPTH_MAX + MR_ATTRIBUTES;
     uint32_t slots = 16;
     while (slots < 2 * nodes) {
         slots *= 2;
@@ -353,7 +411,16 @@ enum mr_status mr_schema_open(const struct mr_schema_options *options, struct mr
     schema->options = *options;
     mr_arena_init(&schema->arena, ARENA_FIRST, ARENA_MAX);
     struct builder b = {.schema = schema, .error = error};
-    if (copy_options(schema) != MR_OK || !alloc_tree(&b)) {
+    if (copy_options(schema) != MR_OK) {
+        status = mr_error_set(error, MR_NO_MEMORY, "out of memory");
+        goto fail;
+    }
+    status = mr_derive_compile(schema, error);
+    if (status != MR_OK) {
+        goto fail;
+    }
+    schema->columns = options->field_count + options->expr_count + schema->hidden_count;
+    if (!alloc_tree(&b)) {
         status = mr_error_set(error, MR_NO_MEMORY, "out of memory");
         goto fail;
     }
@@ -375,6 +442,7 @@ void mr_schema_close(struct mr_schema *schema) {
     if (schema == NULL) {
         return;
     }
+    mr_derive_forget(schema);
     mr_arena_finish(&schema->arena);
     mr_free(schema);
 }

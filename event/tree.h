@@ -24,7 +24,7 @@
 #define MR_NODES_MAX    (1 + (MR_FIELDS_MAX + MR_ID_PARTS_MAX + 1) * MR_PATH_DEPTH_MAX + MR_ATTRIBUTES)
 
 /* In the order in which they see a value: the first complaint is the one that is reported. */
-enum mr_use_kind { MR_USE_ATTRIBUTE, MR_USE_ID, MR_USE_TIME, MR_USE_KEY, MR_USE_NUMBER };
+enum mr_use_kind { MR_USE_ATTRIBUTE, MR_USE_ID, MR_USE_TIME, MR_USE_KEY, MR_USE_NUMBER, MR_USE_ANY };
 
 enum mr_attribute { MR_CE_SPECVERSION, MR_CE_ID, MR_CE_SOURCE, MR_CE_TYPE };
 
@@ -38,6 +38,7 @@ enum mr_step_kind {
     MR_STEP_ID,
     MR_STEP_KEY,
     MR_STEP_NUMBER,
+    MR_STEP_ANY,
     MR_STEP_TIME_MS,
     MR_STEP_TIME_S,
 };
@@ -58,8 +59,10 @@ struct mr_node {
     bool inner;
 };
 
+struct mr_expr;
+
 struct mr_schema {
-    struct mr_schema_options options; /* pointers into arena */
+    struct mr_schema_options options; /* pointers into arena, but for the lookup tables */
     struct mr_arena arena;
     struct mr_node *nodes;
     uint32_t node_count;
@@ -71,6 +74,13 @@ struct mr_schema {
     uint16_t id_node[MR_ID_PARTS_MAX];
     uint16_t time_node; /* 0: no time field */
     uint16_t attribute_node[MR_ATTRIBUTES];
+
+    uint32_t columns; /* fields, expressions, hidden */
+    struct mr_field *hidden; /* column field_count + expr_count + i */
+    uint32_t hidden_count;
+    struct mr_expr **derived;
+    struct mr_expr **exprs;
+    uint64_t derived_used; /* bit i: some expression needs derived field i */
 };
 
 /* Names read as words: 16 bytes from the name's start are readable (padding), those behind it
@@ -104,6 +114,11 @@ static inline uint32_t mr_tree_find(const struct mr_schema *schema, uint32_t par
     }
     return 0;
 }
+
+/* Whether the path can be a field's; MR_INVALID and a text. */
+enum mr_status mr_tree_check_path(struct mr_bytes path, struct mr_error *error);
+/* Replaces the text by a copy in the schema's arena, with MR_PADDING zeros behind it. */
+enum mr_status mr_tree_copy_text(struct mr_schema *schema, struct mr_bytes *text);
 
 /* The JSON pointer of a node, cut with an ellipsis at cap; "" for the top. NUL-terminated. */
 void mr_tree_pointer(const struct mr_schema *schema, uint32_t node, char *ret, size_t cap);

@@ -35,6 +35,10 @@ static void use_string(struct mr_walk *walk, uint32_t n, struct mr_use use, stru
         walk->column[use.index].values[walk->row].text = text;
         walk->column[use.index].kinds[walk->row] = MR_VALUE_STRING;
         break;
+    case MR_USE_ANY:
+        walk->column[use.index].values[walk->row].text = text;
+        walk->column[use.index].kinds[walk->row] = MR_VALUE_STRING;
+        break;
     case MR_USE_NUMBER:
         mr_walk_object(walk, MR_REJECT_BAD_NUMBER, n, "not a number", raw.ptr, raw.len);
         break;
@@ -69,12 +73,17 @@ static void use_number(struct mr_walk *walk, uint32_t n, struct mr_use use,
         walk->column[use.index].values[walk->row].text = text;
         walk->column[use.index].kinds[walk->row] = MR_VALUE_DIGITS;
         break;
-    case MR_USE_NUMBER: {
+    case MR_USE_NUMBER:
+    case MR_USE_ANY: {
         union mr_value value = {.i = 0};
         uint8_t kind = MR_VALUE_INT;
         if (!mr_decimal_int(decimal, &value.i)) {
             kind = MR_VALUE_DOUBLE;
             if (!mr_decimal_double(decimal, walk->c_locale, &value.d)) {
+                if (use.kind == MR_USE_ANY) {
+                    walk->column[use.index].kinds[walk->row] = MR_VALUE_OTHER;
+                    break;
+                }
                 mr_walk_object(walk, MR_REJECT_BAD_NUMBER, n, "over the range of a double",
                                decimal->text, text.len);
             }
@@ -124,6 +133,12 @@ static void use_other(struct mr_walk *walk, uint32_t n, struct mr_use use, struc
             mr_walk_object(walk, MR_REJECT_BAD_NUMBER, n, "not a number", raw.ptr, raw.len);
         }
         walk->column[use.index].kinds[walk->row] = null ? MR_VALUE_NULL : MR_VALUE_MISSING;
+        break;
+    case MR_USE_ANY:
+        walk->column[use.index].kinds[walk->row] = null           ? MR_VALUE_NULL
+                                                   : first == 't' ? MR_VALUE_TRUE
+                                                   : first == 'f' ? MR_VALUE_FALSE
+                                                                  : MR_VALUE_OTHER;
         break;
     case MR_USE_ATTRIBUTE:
         mr_walk_object(walk, MR_REJECT_BAD_CLOUDEVENT, n, "not a string", raw.ptr, raw.len);
@@ -214,6 +229,17 @@ static inline const uint8_t *try_key(struct mr_walk *walk, uint32_t column, cons
     return close + 1;
 }
 
+static inline const uint8_t *try_text(struct mr_walk *walk, uint32_t column, const uint8_t *p) {
+    const uint8_t *close = try_string(p);
+    if (close == NULL) {
+        return NULL;
+    }
+    walk->column[column].values[walk->row].text =
+        (struct mr_text){(uint32_t)(p + 1 - walk->body), (uint32_t)(close - p - 1)};
+    walk->column[column].kinds[walk->row] = MR_VALUE_STRING;
+    return close + 1;
+}
+
 static inline bool ends_value(uint8_t c) {
     return c == ',' || c == '}';
 }
@@ -291,6 +317,8 @@ static inline const uint8_t *try_step(struct mr_walk *walk, const struct mr_step
         return try_key(walk, step->index, p);
     case MR_STEP_NUMBER:
         return try_number(walk, step->index, p);
+    case MR_STEP_ANY:
+        return *p == '"' ? try_text(walk, step->index, p) : try_number(walk, step->index, p);
     case MR_STEP_TIME_MS:
         return try_time(walk, 1, p);
     case MR_STEP_TIME_S:

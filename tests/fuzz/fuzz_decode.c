@@ -3,7 +3,7 @@
  * Fuzzes the decoder: the first byte chooses format and schema, the rest is the body, twice over:
  * once fresh and once on a decoder that has just seen it, so that all of it is predicted. Portable
  * and AVX2, predicting and not, must give the same batch, which must pass mr_batch_check; what is
- * accepted as an object must be one JSON value.
+ * accepted as an object must be one JSON value. Half of the schemas have expressions.
  */
 #include "base/alloc.h"
 #include "base/check.h"
@@ -21,6 +21,13 @@ static struct mr_schema *open_schema(unsigned number) {
         {MR_BYTES("d.e"), MR_FIELD_KEY}, {MR_BYTES("d.f.g"), MR_FIELD_NUMBER},
         {MR_BYTES("b"), MR_FIELD_KEY},   {MR_BYTES("b"), MR_FIELD_NUMBER},
     };
+    const struct mr_schema_derived derived[] = {{MR_BYTES("low"), MR_BYTES("lower(k)")}};
+    const struct mr_schema_expr exprs[] = {
+        {MR_BYTES("where"), MR_BYTES("k == 'a' && (n > 0 || b)"), MR_EXPR_WHERE},
+        {MR_BYTES("key"), MR_BYTES("b ? low : d.e"), MR_FIELD_KEY},
+        {MR_BYTES("number"), MR_BYTES("n * 2 + length(low)"), MR_FIELD_NUMBER},
+        {MR_BYTES("any"), MR_BYTES("coalesce(low, d.f.g, `~~`)"), MR_FIELD_ANY},
+    };
     struct mr_schema_options options = {
         .stream = MR_BYTES("fuzz"),
         .id = {MR_BYTES("id")},
@@ -35,6 +42,12 @@ static struct mr_schema *open_schema(unsigned number) {
         .shards = 1 + number % 3,
         .cloudevents = number % 4 == 3,
     };
+    if (number % 8 >= 4) {
+        options.derived = derived;
+        options.derived_count = 1;
+        options.exprs = exprs;
+        options.expr_count = 4;
+    }
     if (number % 2 == 1) {
         options.id[0] = MR_BYTES("source");
         options.id[1] = MR_BYTES("id");
