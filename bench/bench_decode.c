@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measures the decoder: bench_decode [events] [portable|avx2|auto] [nopredict].
+ * Measures the decoder: bench_decode [events] [portable|avx2|auto] [nopredict|where].
  *
  * Bodies of 1,000 events such as
  *     {"id":"<32 hex>","ts":1700000000123,"key":"/page/17","country":"DE","value":12.345,…}
- * with id, ts, key and value wanted, hashing included. Prints nanoseconds of this thread's CPU per event
+ * with id, ts, key and value wanted, hashing included; `where` adds the condition
+ * country == "DE" && value > 0, its two fields included. Prints nanoseconds of this thread's CPU per event
  * and a hash of the decoded columns, which must not depend on path and prediction.
  */
 #include "bench/measure.h"
@@ -31,7 +32,12 @@ static void fill_body(struct mr_buf *body, uint64_t *random) {
     MR_ASSERT(!body->failed);
 }
 
-static struct mr_schema *open_schema(void) {
+static struct mr_schema *open_schema(bool where) {
+    static const struct mr_schema_expr exprs[] = {
+        {{(const uint8_t *)"where", 5},
+         {(const uint8_t *)"country == \"DE\" && value > 0", 28},
+         MR_EXPR_WHERE},
+    };
     static const struct mr_field fields[] = {
         {{(const uint8_t *)"key", 3}, MR_FIELD_KEY},
         {{(const uint8_t *)"value", 5}, MR_FIELD_NUMBER},
@@ -47,6 +53,8 @@ static struct mr_schema *open_schema(void) {
         .event_bytes_max = 1 << 20,
         .events_max = 100000,
         .shards = 2,
+        .exprs = exprs,
+        .expr_count = where ? 1 : 0,
     };
     struct mr_hash_key key = {{1, 2, 3}};
     struct mr_schema *schema = NULL;
@@ -104,8 +112,10 @@ int main(int argc, char **argv) {
         (void)fprintf(stderr, "this machine has no path %s\n", name);
         return 77; /* meson: skipped */
     }
-    mr_decoder_predict(decoder, argc <= 3);
-    struct mr_schema *schema = open_schema();
+    bool where = argc > 3 && strcmp(argv[3], "where") == 0;
+    bool predict = argc <= 3 || where;
+    mr_decoder_predict(decoder, predict);
+    struct mr_schema *schema = open_schema(where);
     struct mr_buf body;
     uint64_t random = 1;
     mr_buf_init(&body, 1 << 20);
@@ -119,8 +129,8 @@ int main(int argc, char **argv) {
     }
     char parameters[64];
     char note[64];
-    (void)snprintf(parameters, sizeof parameters, "%s, %s", name,
-                   argc <= 3 ? "predicted" : "not predicted");
+    (void)snprintf(parameters, sizeof parameters, "%s, %s%s", name,
+                   predict ? "predicted" : "not predicted", where ? ", where" : "");
     (void)snprintf(note, sizeof note, "%.1f bytes/event", (double)body.len / BODY_EVENTS);
     bench_line("decode", parameters, &runs, "event", note, hash);
     mr_buf_finish(&body);

@@ -34,9 +34,11 @@ static bool find_derived(struct compiler *c, struct mr_bytes path, struct mr_exp
 }
 
 static bool find_column(const struct mr_schema *schema, struct mr_bytes path, uint32_t *ret) {
+    /* Any use of a rule will do: an event whose value is not a number, or no key, is rejected anyway, and
+     * of the others a column of that use holds all there is. */
     const struct mr_schema_options *o = &schema->options;
     for (uint32_t i = 0; i < o->field_count; i++) {
-        if (o->fields[i].use == MR_FIELD_ANY && mr_bytes_equal(o->fields[i].path, path)) {
+        if (mr_bytes_equal(o->fields[i].path, path)) {
             *ret = i;
             return true;
         }

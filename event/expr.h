@@ -96,7 +96,7 @@ const char *mr_expr_types_text(uint8_t types, char *ret, size_t cap);
 
 /* The events that an expression is evaluated over: rows first … first + count of the columns. */
 struct mr_expr_rows {
-    const struct mr_column *columns; /* of use ANY where fields name them */
+    const struct mr_column *columns; /* those that fields name: of use ANY, NUMBER, or KEY */
     const uint8_t *body;             /* where their texts are */
     const uint8_t *unescaped;
     const struct mr_expr_vector *derived; /* of these rows, already evaluated */

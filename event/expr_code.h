@@ -127,6 +127,9 @@ static inline bool mr_expr_is_number(uint8_t kind) {
 
 /* <0, 0, >0: an int against a finite double, by their exact values. */
 static inline int mr_expr_compare_mixed(int64_t i, double d) {
+    if ((uint64_t)i + (UINT64_C(1) << 53) <= UINT64_C(1) << 54) { /* a double as exactly */
+        return ((double)i > d) - ((double)i < d);
+    }
     if (d >= 0x1p63) {
         return -1;
     }

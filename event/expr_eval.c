@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "event/number.h"
 
 enum { MADE_FIRST = 4096, MADE_MAX = 1 << 20 };
 
@@ -45,18 +46,31 @@ void mr_expr_vector_fill(struct mr_expr_vector *vector, const struct mr_expr_val
     }
 }
 
-static void load_column(const struct mr_expr_rows *rows, uint32_t index, struct mr_expr_vector *ret) {
+/* A key's number, which lies in the body, with readable bytes behind it. */
+static uint8_t read_digits(const uint8_t *text, locale_t c_locale, union mr_expr_datum *ret) {
+    struct mr_decimal decimal;
+    const uint8_t *end = mr_decimal_scan(text, &decimal);
+    MR_ASSERT(end != NULL);
+    if (mr_decimal_int(&decimal, &ret->i)) {
+        return MR_VALUE_INT;
+    }
+    return mr_decimal_double(&decimal, c_locale, &ret->d) ? MR_VALUE_DOUBLE : MR_VALUE_OTHER;
+}
+
+static void load_column(const struct mr_expr_rows *rows, uint32_t index, locale_t c_locale,
+                        struct mr_expr_vector *ret) {
     const struct mr_column *column = &rows->columns[index];
     const union mr_value *values = column->values + rows->first;
     memcpy(ret->kinds, column->kinds + rows->first, rows->count);
     for (uint32_t i = 0; i < rows->count; i++) {
-        MR_VERIFY(ret->kinds[i] != MR_VALUE_DIGITS);
         if (ret->kinds[i] == MR_VALUE_STRING) {
             struct mr_text text = values[i].text;
             bool unescaped = (text.off & MR_TEXT_UNESCAPED) != 0;
             ret->values[i].text =
                 (unescaped ? rows->unescaped : rows->body) + (text.off & ~MR_TEXT_UNESCAPED);
             ret->lens[i] = text.len;
+        } else if (ret->kinds[i] == MR_VALUE_DIGITS) {
+            ret->kinds[i] = read_digits(rows->body + values[i].text.off, c_locale, &ret->values[i]);
         } else {
             ret->values[i].i = values[i].i;
         }
@@ -84,6 +98,19 @@ static inline uint8_t equal_at(const struct mr_expr_vector *a, const struct mr_e
         equal = ka == kb && ka != MR_VALUE_OTHER;
     }
     return equal ? MR_VALUE_TRUE : MR_VALUE_FALSE;
+}
+
+/* The same for a constant text. */
+static void apply_equal_text(uint8_t op, const struct mr_expr_vector *in, struct mr_bytes text,
+                             uint32_t count, struct mr_expr_vector *ret) {
+    uint8_t yes = op == MR_OP_EQUAL ? MR_VALUE_TRUE : MR_VALUE_FALSE;
+    uint8_t no = op == MR_OP_EQUAL ? MR_VALUE_FALSE : MR_VALUE_TRUE;
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t kind = in->kinds[i];
+        bool equal = kind == MR_VALUE_STRING && in->lens[i] == text.len &&
+                     memcmp(in->values[i].text, text.ptr, text.len) == 0;
+        ret->kinds[i] = mr_expr_is_null(kind) ? MR_VALUE_NULL : equal ? yes : no;
+    }
 }
 
 static ALWAYS_INLINE bool order_fits(uint8_t op, int order) {
@@ -313,6 +340,19 @@ bool mr_expr_apply(const struct mr_expr_node *node, const struct mr_expr_vector 
     }
 }
 
+/* What an operation on fields and constants often is. False: something else. */
+static bool apply_common(const struct mr_expr_node *node, const struct mr_expr_vector *const *operands,
+                         uint32_t count, struct mr_expr_vector *ret) {
+    const struct mr_expr_node *last = node - 1; /* of the last operand */
+    if ((node->op == MR_OP_EQUAL || node->op == MR_OP_UNEQUAL) && last->op == MR_OP_CONSTANT &&
+        last->as.constant.kind == MR_VALUE_STRING) {
+        apply_equal_text(node->op, operands[0],
+                         mr_bytes_of(last->as.constant.datum.text, last->as.constant.len), count, ret);
+        return true;
+    }
+    return false;
+}
+
 static bool make_room(struct mr_expr_scratch *scratch, uint32_t slots) {
     if (scratch->vector_count < slots) {
         struct mr_expr_vector *vectors = mr_alloc(slots * sizeof *vectors);
@@ -346,8 +386,9 @@ enum mr_status mr_expr_eval(const struct mr_expr *expr, const struct mr_expr_row
         } else if (node->op == MR_OP_DERIVED) {
             result = &rows->derived[node->as.index];
         } else if (node->op == MR_OP_COLUMN) {
-            load_column(rows, node->as.index, slot);
-        } else if (!mr_expr_apply(node, stack + top, rows->count, &scratch->made, expr->c_locale,
+            load_column(rows, node->as.index, expr->c_locale, slot);
+        } else if (!apply_common(node, stack + top, rows->count, slot) &&
+                   !mr_expr_apply(node, stack + top, rows->count, &scratch->made, expr->c_locale,
                                   slot)) {
             return MR_NO_MEMORY;
         }

@@ -115,7 +115,7 @@ static enum mr_status lex_name(struct mr_lexer *lexer, struct mr_token *ret) {
         return no_memory(lexer);
     }
     do {
-        struct mr_bytes part;
+        struct mr_bytes part = {NULL, 0};
         at += parts > 0;
         enum mr_status status = lex_part(lexer, &at, &part);
         if (status != MR_OK) {

@@ -10,7 +10,7 @@
  *             a field may be wanted as text, as number and as anything, and may be id or time as well.
  *
  *             Columns of a batch: the fields, then the expressions, then hidden ones, of use ANY, for the
- *             fields that expressions use and no rule lists:
+ *             fields that expressions use and no rule lists for any use:
  *
  *                 | 0 … field_count | … + expr_count | hidden … at most MR_FIELDS_MAX |
  *

@@ -163,7 +163,7 @@ static void fills_columns_by_use(void **state) {
     struct mr_batch *batch = decode(&s, MR_FORMAT_NDJSON, MR_BYTES(lines));
     assert_int_equal(batch->count, ROWS);
     assert_int_equal(batch->rejected, 0);
-    assert_int_equal(batch->columns, 3 + CASES + 3); /* hidden: n, p, o.x; k is there as ANY */
+    assert_int_equal(batch->columns, 3 + CASES + 2); /* hidden: p, o.x; k and n are there */
     for (uint32_t i = 0; i < CASES; i++) {
         assert_column(batch, 3 + i, cases[i].values, ROWS);
     }
@@ -176,6 +176,34 @@ static void fills_columns_by_use(void **state) {
         assert_column(batch, 3, cases[i].values, ROWS);
         mr_batch_close(batch);
     }
+}
+
+/* Expressions read the columns of rules, whatever their use: the same as from a column of their own. */
+static void reads_columns_of_any_use(void **state) {
+    static const struct one exprs[] = {{"k", MR_FIELD_ANY}, {"n", MR_FIELD_ANY}, {"x", MR_FIELD_ANY}};
+    static const char body[] = "{\"id\":1,\"k\":17,\"n\":1,\"x\":17}\n"
+                               "{\"id\":2,\"k\":-0,\"n\":-0,\"x\":-0}\n"
+                               "{\"id\":3,\"k\":1e999,\"n\":null,\"x\":1e999}\n"
+                               "{\"id\":4,\"k\":0.50,\"n\":0.50,\"x\":0.50}\n"
+                               "{\"id\":5,\"k\":12345678901234567890,\"n\":5,\"x\":12345678901234567890}\n"
+                               "{\"id\":6,\"k\":\"\\n\",\"x\":\"\\n\"}\n"
+                               "{\"id\":7,\"k\":\"\",\"n\":-9223372036854775808,\"x\":\"\"}";
+    static const char *const values[][ROWS] = {
+        {"17", "0", "other", "0.5", "12345678901234567000", "'\n'", "''"},
+        {"1", "0", "null", "0.5", "5", "missing", "-9223372036854775808"},
+    };
+    (void)state;
+    struct setting s;
+    setting_init(&s, exprs, 3, NULL, 0);
+    s.options.field_count = 2; /* k KEY, n NUMBER; x is hidden */
+    struct mr_batch *batch = decode(&s, MR_FORMAT_NDJSON, MR_BYTES(body));
+    assert_int_equal(batch->rejected, 0);
+    assert_int_equal(batch->columns, 2 + 3 + 1);
+    assert_column(batch, 2, values[0], ROWS);
+    assert_column(batch, 3, values[1], ROWS);
+    assert_column(batch, 4, values[0], ROWS);
+    assert_column(batch, 5, values[0], ROWS);
+    mr_batch_close(batch);
 }
 
 /* The same columns from lines, an array, single objects, and CloudEvents. */
@@ -537,7 +565,8 @@ static void survives_lack_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fills_columns_by_use),    cmocka_unit_test(works_in_all_formats),
+        cmocka_unit_test(fills_columns_by_use),    cmocka_unit_test(reads_columns_of_any_use),
+        cmocka_unit_test(works_in_all_formats),
         cmocka_unit_test(derives_fields),          cmocka_unit_test(refuses_bad_expressions),
         cmocka_unit_test(bounds_its_columns),      cmocka_unit_test(rejects_bad_keys),
         cmocka_unit_test(lists_the_first_rejects), cmocka_unit_test(bounds_made_texts),
