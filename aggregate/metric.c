@@ -1,351 +1,450 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "aggregate/metric.h"
 
-#include "base/check.h"
-#include "event/batch.h"
+#include "aggregate/metric_first.h"
+#include "aggregate/metric_histogram.h"
+#include "aggregate/metric_moments.h"
+#include "aggregate/metric_sum.h"
+#include "aggregate/sketch.h"
+#include "aggregate/sketch_distinct.h"
+#include "aggregate/sketch_quantiles.h"
+#include "aggregate/sketch_top.h"
 
 #include <math.h>
+#include <stddef.h>
 
-/* The states as they lie in accumulators: no padding, 8-byte aligned (an __int128 would ask for
- * 16). */
-struct count_state {
-    uint64_t events;
+/* What each kind has in the block. */
+static const struct {
+    const char *name;
+    uint32_t size;
+    const struct mr_sketch_ops *sketch; /* its 8 bytes are a slot */
+} kinds[MR_METRIC_KIND_COUNT] = {
+    [MR_METRIC_COUNT] = {"count", sizeof(uint64_t), NULL},
+    [MR_METRIC_SUM] = {"sum", sizeof(struct mr_sum_state), NULL},
+    [MR_METRIC_MIN] = {"min", sizeof(struct mr_extreme_state), NULL},
+    [MR_METRIC_MAX] = {"max", sizeof(struct mr_extreme_state), NULL},
+    [MR_METRIC_AVG] = {"avg", sizeof(struct mr_sum_state), NULL},
+    [MR_METRIC_VARIANCE] = {"variance", sizeof(struct mr_moments_state), NULL},
+    [MR_METRIC_STDDEV] = {"stddev", sizeof(struct mr_moments_state), NULL},
+    [MR_METRIC_FIRST] = {"first", sizeof(struct mr_first_state), NULL},
+    [MR_METRIC_LAST] = {"last", sizeof(struct mr_first_state), NULL},
+    [MR_METRIC_DISTINCT] = {"distinct", 8, &mr_distinct_ops},
+    [MR_METRIC_QUANTILES] = {"quantiles", 8, &mr_quantiles_ops},
+    [MR_METRIC_TOP] = {"top", 8, &mr_top_ops},
+    [MR_METRIC_HISTOGRAM] = {"histogram", 8, NULL}, /* and 8 for each bound */
+    [MR_METRIC_COLLECT] = {"collect", 8, &mr_collect_ops},
+    [MR_METRIC_RATIO] = {"ratio", 0, NULL},
 };
 
-/* sum and avg */
-struct sum_state {
-    uint64_t int_lo; /* the two halves of an __int128 */
-    uint64_t int_hi;
-    double hi; /* the doubles: hi + lo, |lo| <= half a unit in the last place of hi */
-    double lo;
-    uint64_t values; /* how many; with HAS_DOUBLES: not all of them are ints */
-};
-
-/* min and max */
-struct extreme_state {
-    uint64_t kind; /* MR_NUMBER_NULL, INT or DOUBLE */
-    union {
-        int64_t i;
-        double d;
-    };
-};
-
-static_assert(sizeof(struct count_state) == 8, "data format");
-static_assert(sizeof(struct sum_state) == 40, "data format");
-static_assert(sizeof(struct extreme_state) == 16, "data format");
-
-#define HAS_DOUBLES (UINT64_C(1) << 63)
+static_assert(sizeof(void *) == 8, "a slot is 8 bytes");
 
 const char *mr_metric_kind_name(enum mr_metric_kind kind) {
-    static const char *const names[] = {
-        [MR_METRIC_COUNT] = "count", [MR_METRIC_SUM] = "sum", [MR_METRIC_MIN] = "min",
-        [MR_METRIC_MAX] = "max",     [MR_METRIC_AVG] = "avg",
-    };
-    MR_ASSERT((unsigned)kind < sizeof names / sizeof names[0]);
-    return names[kind];
+    MR_ASSERT((unsigned)kind < MR_METRIC_KIND_COUNT);
+    return kinds[kind].name;
 }
 
-static uint32_t state_size(enum mr_metric_kind kind) {
-    switch (kind) {
-    case MR_METRIC_COUNT:
-        return sizeof(struct count_state);
-    case MR_METRIC_SUM:
-    case MR_METRIC_AVG:
-        return sizeof(struct sum_state);
-    case MR_METRIC_MIN:
-    case MR_METRIC_MAX:
-        return sizeof(struct extreme_state);
+static const struct mr_sketch_ops *ops_of(const struct mr_metric *metric) {
+    return kinds[metric->kind].sketch;
+}
+
+static bool is_first(const struct mr_metric *metric) {
+    return metric->kind == MR_METRIC_FIRST || metric->kind == MR_METRIC_LAST;
+}
+
+static uint32_t state_size(const struct mr_metric *metric) {
+    MR_ASSERT((unsigned)metric->kind < MR_METRIC_KIND_COUNT);
+    return kinds[metric->kind].size + (metric->kind == MR_METRIC_HISTOGRAM ? metric->param_count * 8 : 0);
+}
+
+static uint32_t limit_of(const struct mr_metric *metric, uint32_t standard, uint32_t most) {
+    MR_ASSERT(metric->limit <= most);
+    return metric->limit == 0 ? standard : metric->limit;
+}
+
+static void check_params(const struct mr_metric *metric) {
+    MR_ASSERT(metric->param_count > 0 && metric->param_count <= MR_METRIC_PARAMS_MAX);
+    for (uint32_t i = 0; i < metric->param_count; i++) {
+        double x = metric->params[i];
+        if (metric->kind == MR_METRIC_QUANTILES) {
+            MR_ASSERT(x >= 0 && x <= 1);
+        } else {
+            MR_ASSERT(isfinite(x) && (i == 0 || x > metric->params[i - 1]));
+        }
     }
-    MR_UNREACHABLE();
+}
+
+static void prepare(struct mr_metric *metric, const struct mr_metric *metrics, uint32_t count) {
+    bool in_range = metric->error >= MR_METRIC_ERROR_MIN && metric->error <= MR_METRIC_ERROR_MAX;
+    MR_ASSERT(metric->error == 0 || in_range);
+    double error = metric->error == 0 ? MR_METRIC_ERROR_DEFAULT : metric->error;
+    switch (metric->kind) {
+    case MR_METRIC_DISTINCT:
+        metric->error = error;
+        metric->capacity = mr_distinct_precision(error);
+        break;
+    case MR_METRIC_QUANTILES:
+        check_params(metric);
+        metric->error = error;
+        metric->capacity = mr_quantiles_buckets(error);
+        metric->scale = mr_quantiles_scale(error);
+        break;
+    case MR_METRIC_TOP:
+        metric->limit = limit_of(metric, MR_METRIC_TOP_DEFAULT, MR_METRIC_TOP_MAX);
+        metric->capacity = mr_top_counters(metric->limit);
+        break;
+    case MR_METRIC_HISTOGRAM:
+        check_params(metric);
+        break;
+    case MR_METRIC_COLLECT:
+        metric->limit = limit_of(metric, MR_METRIC_COLLECT_DEFAULT, MR_METRIC_COLLECT_MAX);
+        break;
+    case MR_METRIC_RATIO:
+        for (int i = 0; i < 2; i++) {
+            MR_ASSERT(metric->over[i] < count && metrics[metric->over[i]].kind != MR_METRIC_RATIO);
+        }
+        break;
+    default:
+        break;
+    }
 }
 
 uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count, uint32_t prefix) {
     MR_ASSERT(count > 0 && prefix % 8 == 0);
     uint32_t offset = prefix;
     for (uint32_t m = 0; m < count; m++) {
+        prepare(&metrics[m], metrics, count);
         metrics[m].offset = offset;
-        offset += state_size(metrics[m].kind);
+        offset += state_size(&metrics[m]);
     }
     MR_ASSERT(offset % 8 == 0);
     return offset;
 }
 
 static uint32_t block_len(const struct mr_metric *metrics, uint32_t count) {
-    return metrics[count - 1].offset + state_size(metrics[count - 1].kind);
+    return metrics[count - 1].offset + state_size(&metrics[count - 1]);
 }
 
 bool mr_metrics_grow(const struct mr_metric *metrics, uint32_t count) {
-    (void)metrics;
-    (void)count;
-    return false;
-}
-
-static void add_int(struct sum_state *s, __int128_t value) {
-    __uint128_t sum = (__uint128_t)s->int_hi << 64 | s->int_lo;
-    sum += (__uint128_t)value;
-    s->int_lo = (uint64_t)sum;
-    s->int_hi = (uint64_t)(sum >> 64);
-}
-
-static __int128_t get_int(const struct sum_state *s) {
-    return (__int128_t)((__uint128_t)s->int_hi << 64 | s->int_lo);
-}
-
-/* Knuth's two-sum into a double-double (Dekker): nothing is lost while the sum, counted in units of
- * the smallest bit of any value, stays below 2^105. */
-static void add_double(struct sum_state *s, double x) {
-    double sum = s->hi + x;
-    double part = sum - s->hi;
-    double error = (s->hi - (sum - part)) + (x - part) + s->lo;
-    double hi = sum + error;
-    if (__builtin_expect(!isfinite(hi), 0)) {
-        s->hi = isnan(sum) ? (double)NAN : sum; /* one NaN on all machines */
-        s->lo = 0;
-        return;
+    for (uint32_t m = 0; m < count; m++) {
+        if (ops_of(&metrics[m]) != NULL || is_first(&metrics[m])) {
+            return true;
+        }
     }
-    s->lo = error - (hi - sum);
-    s->hi = hi;
-}
-
-static inline void *state_of(const struct mr_metric *metric, uint8_t *state) {
-    return state + metric->offset;
+    return false;
 }
 
 static void count_column(const struct mr_metric *metric, uint8_t *const *states, uint32_t n) {
     for (uint32_t k = 0; k < n; k++) {
-        struct count_state *s = state_of(metric, states[k]);
-        s->events++;
-    }
-}
-
-static void sum_column(const struct mr_metric *metric, const struct mr_column *column,
-                       const uint32_t *events, uint8_t *const *states, uint32_t n) {
-    for (uint32_t k = 0; k < n; k++) {
-        struct sum_state *s = state_of(metric, states[k]);
-        uint32_t e = events[k];
-        if (column->kinds[e] == MR_VALUE_INT) {
-            add_int(s, column->values[e].i);
-            s->values++;
-        } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
-            add_double(s, column->values[e].d);
-            s->values = (s->values + 1) | HAS_DOUBLES;
-        }
-    }
-}
-
-/* Exact, where converting i to double would round. d is not NaN. */
-static int compare_int_double(int64_t i, double d) {
-    if (d >= 0x1p63) {
-        return -1;
-    }
-    if (d < -0x1p63) {
-        return 1;
-    }
-    int64_t whole = (int64_t)d;
-    if (i != whole) {
-        return i < whole ? -1 : 1;
-    }
-    double rest = d - (double)whole;
-    return (rest < 0) - (rest > 0);
-}
-
-static int compare_extremes(const struct extreme_state *a, const struct extreme_state *b) {
-    if (a->kind == MR_NUMBER_INT) {
-        return b->kind == MR_NUMBER_INT ? (a->i > b->i) - (a->i < b->i)
-                                        : compare_int_double(a->i, b->d);
-    }
-    return b->kind == MR_NUMBER_INT ? -compare_int_double(b->i, a->d)
-                                    : (a->d > b->d) - (a->d < b->d);
-}
-
-/* Of 5 and 5.0 the int is kept, whichever came first: else the order would show. */
-static void take_extreme(enum mr_metric_kind kind, struct extreme_state *into,
-                         const struct extreme_state *from) {
-    if (from->kind == MR_NUMBER_NULL) {
-        return;
-    }
-    if (into->kind == MR_NUMBER_NULL) {
-        *into = *from;
-        return;
-    }
-    int order = compare_extremes(from, into);
-    order = kind == MR_METRIC_MIN ? order : -order;
-    if (order < 0 || (order == 0 && from->kind == MR_NUMBER_INT)) {
-        *into = *from;
-    }
-}
-
-static void extreme_column(const struct mr_metric *metric, const struct mr_column *column,
-                           const uint32_t *events, uint8_t *const *states, uint32_t n) {
-    for (uint32_t k = 0; k < n; k++) {
-        struct extreme_state value = {.kind = MR_NUMBER_NULL};
-        uint32_t e = events[k];
-        if (column->kinds[e] == MR_VALUE_INT) {
-            value.kind = MR_NUMBER_INT;
-            value.i = column->values[e].i;
-        } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
-            value.kind = MR_NUMBER_DOUBLE;
-            value.d = column->values[e].d + 0.0; /* -0.0 becomes 0.0 */
-        }
-        take_extreme(metric->kind, state_of(metric, states[k]), &value);
+        uint64_t *events = (void *)(states[k] + metric->offset);
+        (*events)++;
     }
 }
 
 enum mr_status mr_metric_add(const struct mr_metric *metric, const struct mr_batch *batch,
                              const struct mr_column *column, const uint32_t *events,
                              uint8_t *const *states, uint32_t n) {
-    (void)batch;
-    MR_ASSERT((column == NULL) == (metric->kind == MR_METRIC_COUNT));
+    bool alone = metric->kind == MR_METRIC_COUNT || metric->kind == MR_METRIC_RATIO;
+    MR_ASSERT((column == NULL) == alone);
     switch (metric->kind) {
     case MR_METRIC_COUNT:
         count_column(metric, states, n);
         return MR_OK;
     case MR_METRIC_SUM:
     case MR_METRIC_AVG:
-        sum_column(metric, column, events, states, n);
+        mr_sum_add(metric, column, events, states, n);
         return MR_OK;
     case MR_METRIC_MIN:
     case MR_METRIC_MAX:
-        extreme_column(metric, column, events, states, n);
+        mr_extreme_add(metric, column, events, states, n);
         return MR_OK;
+    case MR_METRIC_VARIANCE:
+    case MR_METRIC_STDDEV:
+        mr_moments_add(metric, column, events, states, n);
+        return MR_OK;
+    case MR_METRIC_FIRST:
+    case MR_METRIC_LAST:
+        MR_ASSERT(batch != NULL);
+        return mr_first_add(metric, batch, column, events, states, n);
+    case MR_METRIC_HISTOGRAM:
+        mr_histogram_metric_add(metric, column, events, states, n);
+        return MR_OK;
+    case MR_METRIC_RATIO:
+        return MR_OK;
+    default:
+        return ops_of(metric)->add(metric, batch, column, events, states, n);
     }
-    MR_UNREACHABLE();
 }
 
-static void merge_sums(struct sum_state *into, const struct sum_state *from) {
-    add_int(into, get_int(from));
-    if ((from->values & HAS_DOUBLES) != 0) {
-        add_double(into, from->hi);
-        add_double(into, from->lo);
+/* The sketch behind metric's state in an encoded block: empty where there is none. Bytes that were checked. */
+static struct mr_bytes encoded_sketch(const struct mr_metric *metric, struct mr_bytes encoded) {
+    uint32_t slot[2];
+    uint32_t at = metric->offset;
+    if (is_first(metric)) {
+        uint32_t kind;
+        memcpy(&kind, encoded.ptr + at + offsetof(struct mr_first_state, kind), sizeof kind);
+        at += offsetof(struct mr_first_state, text);
+        if (kind != MR_SCALAR_TEXT) {
+            return mr_bytes_of(NULL, 0);
+        }
+    } else if (ops_of(metric) == NULL) {
+        return mr_bytes_of(NULL, 0);
     }
-    uint64_t values = (into->values & ~HAS_DOUBLES) + (from->values & ~HAS_DOUBLES);
-    into->values = values | ((into->values | from->values) & HAS_DOUBLES);
+    memcpy(slot, encoded.ptr + at, sizeof slot);
+    MR_ASSERT(slot[0] <= encoded.len && slot[1] <= encoded.len - slot[0]);
+    return mr_bytes_of(slot[1] == 0 ? NULL : encoded.ptr + slot[0], slot[1]);
+}
+
+static enum mr_status merge_one(const struct mr_metric *metric, void *to, const void *add, struct mr_bytes sketch) {
+    switch (metric->kind) {
+    case MR_METRIC_COUNT:
+        *(uint64_t *)to += *(const uint64_t *)add;
+        return MR_OK;
+    case MR_METRIC_SUM:
+    case MR_METRIC_AVG:
+        mr_sum_merge(to, add);
+        return MR_OK;
+    case MR_METRIC_MIN:
+    case MR_METRIC_MAX:
+        mr_extreme_merge(metric->kind, to, add);
+        return MR_OK;
+    case MR_METRIC_VARIANCE:
+    case MR_METRIC_STDDEV:
+        mr_moments_merge(to, add);
+        return MR_OK;
+    case MR_METRIC_FIRST:
+    case MR_METRIC_LAST:
+        return mr_first_merge(metric->kind, to, add, sketch);
+    case MR_METRIC_HISTOGRAM:
+        for (uint32_t i = 0; i <= metric->param_count; i++) {
+            ((uint64_t *)to)[i] += ((const uint64_t *)add)[i];
+        }
+        return MR_OK;
+    case MR_METRIC_RATIO:
+        return MR_OK;
+    default:
+        return sketch.len == 0 ? MR_OK : ops_of(metric)->merge(metric, to, sketch);
+    }
 }
 
 enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, uint8_t *into,
                                struct mr_bytes from) {
     MR_ASSERT(from.len >= block_len(metrics, count) && (uintptr_t)from.ptr % 8 == 0);
     for (uint32_t m = 0; m < count; m++) {
-        void *to = into + metrics[m].offset;
-        const void *add = from.ptr + metrics[m].offset;
-        switch (metrics[m].kind) {
-        case MR_METRIC_COUNT:
-            ((struct count_state *)to)->events += ((const struct count_state *)add)->events;
-            break;
-        case MR_METRIC_SUM:
-        case MR_METRIC_AVG:
-            merge_sums(to, add);
-            break;
-        case MR_METRIC_MIN:
-        case MR_METRIC_MAX:
-            take_extreme(metrics[m].kind, to, add);
-            break;
+        uint32_t offset = metrics[m].offset;
+        enum mr_status status =
+            merge_one(&metrics[m], into + offset, from.ptr + offset, encoded_sketch(&metrics[m], from));
+        if (status != MR_OK) {
+            return status;
         }
     }
     return MR_OK;
 }
 
+/* The slot in a live block; NULL where the metric has none now. */
+static struct mr_sketch **live_slot(const struct mr_metric *metric, const uint8_t *state) {
+    if (ops_of(metric) != NULL) {
+        return mr_sketch_slot(metric, (uint8_t *)(uintptr_t)state);
+    }
+    if (is_first(metric)) {
+        struct mr_first_state *s = (struct mr_first_state *)(uintptr_t)(state + metric->offset);
+        return s->kind == MR_SCALAR_TEXT ? &s->text : NULL;
+    }
+    return NULL;
+}
+
+static uint32_t sketch_len(const struct mr_metric *metric, const struct mr_sketch *sketch) {
+    if (sketch == NULL) {
+        return 0;
+    }
+    return is_first(metric) ? (uint32_t)mr_first_text(sketch).len : ops_of(metric)->encoded_len(metric, sketch);
+}
+
 uint32_t mr_metric_encoded_len(const struct mr_metric *metrics, uint32_t count, const uint8_t *state) {
-    (void)state;
-    return block_len(metrics, count);
+    uint64_t len = block_len(metrics, count);
+    for (uint32_t m = 0; m < count; m++) {
+        struct mr_sketch **slot = live_slot(&metrics[m], state);
+        len += slot == NULL ? 0 : mr_pad8(sketch_len(&metrics[m], *slot));
+    }
+    MR_ASSERT(len <= UINT32_MAX);
+    return (uint32_t)len;
 }
 
 void mr_metric_encode(const struct mr_metric *metrics, uint32_t count, const uint8_t *state, uint8_t *ret) {
-    memcpy(ret, state, block_len(metrics, count));
+    uint32_t at = block_len(metrics, count);
+    memcpy(ret, state, at);
+    for (uint32_t m = 0; m < count; m++) {
+        struct mr_sketch **slot = live_slot(&metrics[m], state);
+        if (slot == NULL) {
+            continue;
+        }
+        const struct mr_sketch *sketch = *slot;
+        uint32_t len = sketch_len(&metrics[m], sketch);
+        uint32_t encoded[2] = {len == 0 ? 0 : at, len};
+        memcpy(ret + ((const uint8_t *)slot - state), encoded, sizeof encoded);
+        if (len == 0) {
+            continue;
+        }
+        if (is_first(&metrics[m])) {
+            memcpy(ret + at, mr_first_text(sketch).ptr, len);
+        } else {
+            ops_of(&metrics[m])->encode(&metrics[m], sketch, ret + at);
+        }
+        memset(ret + at + len, 0, mr_pad8(len) - len);
+        at += (uint32_t)mr_pad8(len);
+    }
+}
+
+uint64_t mr_metric_encoded_max(const struct mr_metric *metrics, uint32_t count) {
+    uint64_t len = block_len(metrics, count);
+    for (uint32_t m = 0; m < count; m++) {
+        if (is_first(&metrics[m])) {
+            len += mr_pad8(MR_KEY_TEXT_MAX);
+        } else if (ops_of(&metrics[m]) != NULL) {
+            len += ops_of(&metrics[m])->encoded_max(&metrics[m]);
+        }
+    }
+    return len;
+}
+
+/* Takes the sketch of a slot off at *at: sketches lie in the metrics' order without gaps, padded with zeros. */
+static bool take_sketch(const uint8_t slot[8], struct mr_bytes encoded, size_t *at, struct mr_bytes *ret) {
+    uint32_t place[2];
+    memcpy(place, slot, sizeof place);
+    *ret = mr_bytes_of(NULL, 0);
+    if (place[1] == 0) {
+        return place[0] == 0;
+    }
+    if (place[0] != *at || place[1] > encoded.len - *at || mr_pad8(place[1]) > encoded.len - *at) {
+        return false;
+    }
+    *ret = mr_bytes_of(encoded.ptr + *at, place[1]);
+    *at += place[1];
+    for (; *at % 8 != 0; (*at)++) {
+        if (encoded.ptr[*at] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_one(const struct mr_metric *metric, struct mr_bytes encoded, size_t *at) {
+    const uint8_t *state = encoded.ptr + metric->offset;
+    struct mr_extreme_state extreme;
+    struct mr_first_state first;
+    struct mr_bytes sketch = {NULL, 0};
+    switch (metric->kind) {
+    case MR_METRIC_MIN:
+    case MR_METRIC_MAX:
+        memcpy(&extreme, state, sizeof extreme);
+        return mr_extreme_check(&extreme);
+    case MR_METRIC_FIRST:
+    case MR_METRIC_LAST:
+        memcpy(&first, state, sizeof first);
+        return (first.kind != MR_SCALAR_TEXT || take_sketch(first.payload, encoded, at, &sketch)) &&
+               mr_first_check(&first, sketch);
+    default:
+        if (ops_of(metric) == NULL) {
+            return true; /* any numbers */
+        }
+        return take_sketch(state, encoded, at, &sketch) &&
+               (sketch.len == 0 || ops_of(metric)->check(metric, sketch));
+    }
 }
 
 enum mr_status mr_metric_check(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded) {
-    return encoded.len == block_len(metrics, count) ? MR_OK : MR_CORRUPT;
+    size_t at = block_len(metrics, count);
+    if (encoded.len < at || encoded.len % 8 != 0) {
+        return MR_CORRUPT;
+    }
+    for (uint32_t m = 0; m < count; m++) {
+        if (!check_one(&metrics[m], encoded, &at)) {
+            return MR_CORRUPT;
+        }
+    }
+    return at == encoded.len ? MR_OK : MR_CORRUPT;
 }
 
 size_t mr_metric_heap(const struct mr_metric *metrics, uint32_t count, const uint8_t *state) {
-    (void)metrics;
-    (void)count;
-    (void)state;
-    return 0;
+    size_t bytes = 0;
+    for (uint32_t m = 0; m < count; m++) {
+        struct mr_sketch **slot = live_slot(&metrics[m], state);
+        bytes += slot == NULL || *slot == NULL ? 0 : (*slot)->heap;
+    }
+    return bytes;
 }
 
 void mr_metric_release(const struct mr_metric *metrics, uint32_t count, uint8_t *state) {
+    for (uint32_t m = 0; m < count; m++) {
+        struct mr_sketch **slot = live_slot(&metrics[m], state);
+        if (slot == NULL || *slot == NULL) {
+            continue;
+        }
+        if (is_first(&metrics[m])) {
+            mr_first_close(*slot);
+        } else {
+            ops_of(&metrics[m])->close(*slot);
+        }
+    }
     memset(state + metrics[0].offset, 0, block_len(metrics, count) - metrics[0].offset);
 }
 
-static struct mr_number number_of_double(double d) {
-    return (struct mr_number){.kind = isfinite(d) ? MR_NUMBER_DOUBLE : MR_NUMBER_OVERFLOW, .d = d};
+static bool is_number(struct mr_number n) {
+    return n.kind == MR_NUMBER_INT || n.kind == MR_NUMBER_DOUBLE || n.kind == MR_NUMBER_OVERFLOW;
 }
 
-/* Doubles and ints in one double-double. Three steps of 53 bits take an int of 128 bits whole. */
-static struct sum_state join_sums(const struct sum_state *s) {
-    struct sum_state joined = *s;
-    __int128_t rest = get_int(s);
-    for (int step = 0; step < 3; step++) {
-        double part = (double)rest;
-        add_double(&joined, part);
-        rest -= (__int128_t)part;
-    }
-    MR_ASSERT(rest == 0);
-    return joined;
+static double double_of(struct mr_number n) {
+    return n.kind == MR_NUMBER_INT ? (double)n.i : n.d;
 }
 
-static struct mr_number finish_sum(const struct sum_state *s) {
-    if ((s->values & HAS_DOUBLES) != 0) {
-        return number_of_double(join_sums(s).hi);
+static struct mr_number finish_ratio(const struct mr_metric *metrics, uint32_t index, struct mr_bytes encoded) {
+    const struct mr_metric *metric = &metrics[index];
+    struct mr_number above = mr_metric_finish(metrics, metric->over[0], encoded, NULL);
+    struct mr_number below = mr_metric_finish(metrics, metric->over[1], encoded, NULL);
+    if (!is_number(above) || !is_number(below) || double_of(below) == 0) {
+        return (struct mr_number){.kind = MR_NUMBER_NULL};
     }
-    __int128_t sum = get_int(s);
-    if (sum >= INT64_MIN && sum <= INT64_MAX) {
-        return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)sum};
-    }
-    return (struct mr_number){.kind = MR_NUMBER_OVERFLOW, .d = (double)sum};
-}
-
-static struct mr_number finish_avg(const struct sum_state *s) {
-    double n = (double)(s->values & ~HAS_DOUBLES);
-    if (n == 0) {
-        return (struct mr_number){.kind = MR_NUMBER_NULL, .i = 0};
-    }
-    struct sum_state joined = join_sums(s);
-    double quotient = joined.hi / n;
-    if (!isfinite(quotient)) {
-        return number_of_double(quotient);
-    }
-    double rest = fma(-quotient, n, joined.hi) + joined.lo; /* what the division left, exactly */
-    return number_of_double(quotient + rest / n);
+    return mr_number_of_double(double_of(above) / double_of(below));
 }
 
 /* Copies first: states in rows of the store are not aligned. */
 struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t index,
                                   struct mr_bytes encoded, struct mr_arena *scratch) {
-    (void)scratch;
     const struct mr_metric *metric = &metrics[index];
     union {
-        struct count_state count;
-        struct sum_state sum;
-        struct extreme_state extreme;
+        uint64_t count;
+        struct mr_sum_state sum;
+        struct mr_extreme_state extreme;
+        struct mr_moments_state moments;
+        struct mr_first_state first;
     } s;
-    MR_ASSERT(encoded.len >= metric->offset + state_size(metric->kind));
-    memcpy(&s, encoded.ptr + metric->offset, state_size(metric->kind));
+    MR_ASSERT(encoded.len >= metric->offset + state_size(metric));
+    if (state_size(metric) <= sizeof s) {
+        memcpy(&s, encoded.ptr + metric->offset, state_size(metric));
+    }
     switch (metric->kind) {
     case MR_METRIC_COUNT:
-        return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)s.count.events};
+        return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)s.count};
     case MR_METRIC_SUM:
-        return finish_sum(&s.sum);
+        return mr_sum_finish(&s.sum);
     case MR_METRIC_AVG:
-        return finish_avg(&s.sum);
+        return mr_avg_finish(&s.sum);
     case MR_METRIC_MIN:
     case MR_METRIC_MAX:
-        if (s.extreme.kind == MR_NUMBER_DOUBLE) {
-            return (struct mr_number){.kind = MR_NUMBER_DOUBLE, .d = s.extreme.d};
-        }
-        return (struct mr_number){.kind = (enum mr_number_kind)s.extreme.kind, .i = s.extreme.i};
+        return mr_extreme_finish(&s.extreme);
+    case MR_METRIC_VARIANCE:
+        return mr_variance_finish(&s.moments);
+    case MR_METRIC_STDDEV:
+        return mr_stddev_finish(&s.moments);
+    case MR_METRIC_FIRST:
+    case MR_METRIC_LAST:
+        return mr_first_finish(&s.first, encoded_sketch(metric, encoded), scratch);
+    case MR_METRIC_HISTOGRAM:
+        return mr_histogram_metric_finish(metric, encoded.ptr + metric->offset, scratch);
+    case MR_METRIC_RATIO:
+        return finish_ratio(metrics, index, encoded);
+    default:
+        return ops_of(metric)->finish(metric, encoded_sketch(metric, encoded), scratch);
     }
-    MR_UNREACHABLE();
-}
-
-/* NULL, then what is not a number, then numbers. */
-static int rank(struct mr_number n) {
-    if (n.kind == MR_NUMBER_NULL) {
-        return 0;
-    }
-    return n.kind != MR_NUMBER_INT && isnan(n.d) ? 1 : 2;
 }
 
 void mr_metrics_finish(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded,
@@ -355,19 +454,41 @@ void mr_metrics_finish(const struct mr_metric *metrics, uint32_t count, struct m
     }
 }
 
+/* NULL, what is not a number, booleans, numbers, texts, JSON. */
+static int rank(struct mr_number n) {
+    switch (n.kind) {
+    case MR_NUMBER_NULL:
+        return 0;
+    case MR_NUMBER_BOOL:
+        return 2;
+    case MR_NUMBER_TEXT:
+        return 4;
+    case MR_NUMBER_JSON:
+        return 5;
+    default:
+        return n.kind != MR_NUMBER_INT && isnan(n.d) ? 1 : 3;
+    }
+}
+
+static int compare_numbers(struct mr_number a, struct mr_number b) {
+    if (a.kind == MR_NUMBER_INT) {
+        return b.kind == MR_NUMBER_INT ? (a.i > b.i) - (a.i < b.i) : mr_compare_int_double(a.i, b.d);
+    }
+    return b.kind == MR_NUMBER_INT ? -mr_compare_int_double(b.i, a.d) : (a.d > b.d) - (a.d < b.d);
+}
+
 int mr_number_compare(struct mr_number a, struct mr_number b) {
     int rank_a = rank(a);
     int rank_b = rank(b);
     if (rank_a != rank_b || rank_a < 2) {
         return rank_a - rank_b;
     }
-    struct extreme_state left = {.kind = MR_NUMBER_DOUBLE, .d = a.d};
-    struct extreme_state right = {.kind = MR_NUMBER_DOUBLE, .d = b.d};
-    if (a.kind == MR_NUMBER_INT) {
-        left = (struct extreme_state){.kind = MR_NUMBER_INT, .i = a.i};
+    switch (rank_a) {
+    case 2:
+        return (a.i > b.i) - (a.i < b.i);
+    case 3:
+        return compare_numbers(a, b);
+    default:
+        return mr_bytes_compare(mr_bytes_of(a.text, a.len), mr_bytes_of(b.text, b.len));
     }
-    if (b.kind == MR_NUMBER_INT) {
-        right = (struct extreme_state){.kind = MR_NUMBER_INT, .i = b.i};
-    }
-    return compare_extremes(&left, &right);
 }

@@ -19,6 +19,31 @@
  *                           any order of merges need not be equal bytes, but finish to the same.
  *
  *             A rule without sketches has one form only: the two are the same bytes.
+ *
+ *             Sizes in the block, and the most a sketch takes encoded (mr_metric_encoded_max sums them up):
+ *
+ *                 count 8 | sum, avg 40 | min, max 16 | variance, stddev 48 | histogram 8 (bounds + 1) | ratio 0
+ *                 first, last  32, of which the last 8 are the value, or the sketch: a text        504
+ *                 distinct      8, HyperLogLog of 2^p registers; error 0.01: p = 14            12.3 KB
+ *                 quantiles     8, DDSketch; error 0.01: at most 2048 buckets                  24.6 KB
+ *                 top           8, Space-Saving of max(10 n, 100) counters                     53.2 KB for n = 10
+ *                 collect       8                                                              65.6 KB
+ *
+ *             Each sketch_*.h and metric_*.h says how its bytes lie.
+ * Kinds       variance, stddev   of the population (divided by n, as varPop): all events of the window are there, it is no
+ *                                sample of them. One value: 0.
+ *             first, last        the value with the least (greatest) event time, then place in the log. Any scalar.
+ *             distinct           how many different values; 1 and 1.0 are one value, 1 and "1" are two.
+ *             quantiles          of params[]; an object, {"0.5": 12.1, "0.99": 40}; NULL of no values. rank floor(q (n - 1)).
+ *             top                the `limit` most frequent values, best first, then in the order of values (booleans,
+ *                                numbers, texts): [{"value": "/", "count": 12, "error": 0}]; count - error <= true <= count.
+ *             histogram          {"bounds": [10, 20], "counts": [1, 2, 3]}: below 10, in [10, 20), from 20 on.
+ *             collect            the first `limit` values in the order of event time, then place in the log, as long as they
+ *                                take 64 KiB together: {"values": ["a", 1], "count": 2}; count: of all values.
+ *             ratio              metrics[over[0]] / metrics[over[1]]; NULL where one is no number or the second is 0.
+ *
+ *             Values: first, last, distinct, top and collect take booleans, numbers and strings; strings are cut at
+ *             MR_KEY_TEXT_MAX bytes, at a character, but by distinct. The others take numbers. Everything else is skipped.
  * Numbers     Sums keep an exact 128-bit integer sum of the int64 values and a double-double sum
  *             (two-sum, Knuth/Dekker) of the doubles, so the result does not depend on the order
  *             but in extreme cases: it is exact, and rounded once at the end, while the sum counted
@@ -42,7 +67,27 @@ enum mr_metric_kind {
     MR_METRIC_MIN,
     MR_METRIC_MAX,
     MR_METRIC_AVG,
+    MR_METRIC_VARIANCE,
+    MR_METRIC_STDDEV,
+    MR_METRIC_FIRST,
+    MR_METRIC_LAST,
+    MR_METRIC_DISTINCT,
+    MR_METRIC_QUANTILES,
+    MR_METRIC_TOP,
+    MR_METRIC_HISTOGRAM,
+    MR_METRIC_COLLECT,
+    MR_METRIC_RATIO,
+    MR_METRIC_KIND_COUNT
 };
+
+#define MR_METRIC_ERROR_DEFAULT 0.01
+#define MR_METRIC_ERROR_MIN     0.0025 /* distinct: p = 18, 256 KiB; quantiles: 8192 buckets */
+#define MR_METRIC_ERROR_MAX     0.25
+#define MR_METRIC_TOP_DEFAULT   10
+#define MR_METRIC_TOP_MAX       100
+#define MR_METRIC_COLLECT_DEFAULT 100
+#define MR_METRIC_COLLECT_MAX     2000
+#define MR_METRIC_COLLECT_BYTES (64u << 10) /* of a list: 32 for each value, and its text */
 
 /* Where there is no column of a batch to name. */
 #define MR_NO_COLUMN UINT32_MAX
@@ -50,7 +95,16 @@ enum mr_metric_kind {
 struct mr_metric {
     struct mr_bytes name;
     enum mr_metric_kind kind;
-    uint32_t offset; /* into the live block, set by mr_metric_layout */
+    const double *params; /* QUANTILES: each in [0, 1]; HISTOGRAM: bounds, ascending; 1 to MR_METRIC_PARAMS_MAX */
+    uint32_t param_count;
+    uint32_t limit;   /* TOP, COLLECT: of values in the result; 0: the default */
+    double error;     /* DISTINCT: standard error; QUANTILES: relative error of a value; 0: the default */
+    uint32_t over[2]; /* RATIO: indexes of metrics of the same rule that are no RATIO */
+
+    /* Set by mr_metric_layout. */
+    uint32_t offset;   /* into the live block */
+    uint32_t capacity; /* DISTINCT: p; QUANTILES: of buckets; TOP: of counters */
+    double scale;      /* QUANTILES: buckets to a step of mr_quantiles' logarithm */
 };
 
 struct mr_batch;
@@ -58,15 +112,15 @@ struct mr_column;
 
 const char *mr_metric_kind_name(enum mr_metric_kind kind);
 
-/* Sets the offsets, the first one `prefix` (a multiple of 8: room of the caller's before the metrics), and returns
- * state_len: a multiple of 8. */
+/* Sets the defaults and what is derived, asserts that the parameters are in their ranges; sets the offsets, the first one `prefix` (a multiple of 8: room of the caller's before the metrics), and returns state_len: a
+ * multiple of 8. */
 uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count, uint32_t prefix);
 
 /* Whether any of them has a sketch: then live and encoded differ. */
 bool mr_metrics_grow(const struct mr_metric *metrics, uint32_t count);
 
 /* For k in 0..n-1: adds the value of event events[k] to the live block at states[k] (the function adds the metric's
- * offset). column: of the batch; NULL for count. batch: for texts, times and the place in the log; NULL where the
+ * offset). column: of the batch; NULL for count and ratio. batch: for texts, times and the place in the log; NULL where the
  * metric needs none of them. */
 enum mr_status mr_metric_add(const struct mr_metric *metric, const struct mr_batch *batch,
                              const struct mr_column *column, const uint32_t *events,
@@ -79,17 +133,19 @@ enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, 
 /* Encoding: the size, a multiple of 8, then the bytes. The prefix is copied too. */
 uint32_t mr_metric_encoded_len(const struct mr_metric *metrics, uint32_t count, const uint8_t *state);
 void mr_metric_encode(const struct mr_metric *metrics, uint32_t count, const uint8_t *state, uint8_t *ret);
+/* The most that encoded_len can be. */
+uint64_t mr_metric_encoded_max(const struct mr_metric *metrics, uint32_t count);
 /* Encoded bytes from a file: whether they are well-formed. Alignment does not matter. */
 enum mr_status mr_metric_check(const struct mr_metric *metrics, uint32_t count,
                                struct mr_bytes encoded) MR_MUST_CHECK;
 
-/* Bytes on the heap of the block's sketches. */
+/* Bytes on the heap of the block's sketches. O(metrics). */
 size_t mr_metric_heap(const struct mr_metric *metrics, uint32_t count, const uint8_t *state);
 /* Frees them; the metrics are neutral again. */
 void mr_metric_release(const struct mr_metric *metrics, uint32_t count, uint8_t *state);
 
 /* What a person sees of metrics[index]. encoded need not be aligned. Texts lie in scratch until its reset; kinds without
- * texts do not need one. Out of memory: NULL. */
+ * texts do not need one. Without one, first and last borrow from encoded, and kinds of JSON are NULL. Out of memory: NULL. */
 struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t index,
                                   struct mr_bytes encoded, struct mr_arena *scratch);
 
@@ -97,5 +153,6 @@ struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t inde
 void mr_metrics_finish(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded,
                        struct mr_arena *scratch, struct mr_number *ret);
 
-/* Orders numbers for `order=`: NULL below everything, texts above, by bytes. <0, 0, >0. */
+/* Orders numbers for `order=`: NULL below everything, then not-a-number, booleans, numbers, texts, JSON, the last two by
+ * bytes. <0, 0, >0. */
 int mr_number_compare(struct mr_number a, struct mr_number b);

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "aggregate/metric_sum.h"
+
+#include "aggregate/metric_value.h"
+
+#include <math.h>
+
+static_assert(sizeof(struct mr_sum_state) == 40, "data format");
+static_assert(sizeof(struct mr_extreme_state) == 16, "data format");
+
+#define HAS_DOUBLES (UINT64_C(1) << 63)
+
+static void add_int(struct mr_sum_state *s, __int128_t value) {
+    __uint128_t sum = (__uint128_t)s->int_hi << 64 | s->int_lo;
+    sum += (__uint128_t)value;
+    s->int_lo = (uint64_t)sum;
+    s->int_hi = (uint64_t)(sum >> 64);
+}
+
+static __int128_t get_int(const struct mr_sum_state *s) {
+    return (__int128_t)((__uint128_t)s->int_hi << 64 | s->int_lo);
+}
+
+/* Knuth's two-sum into a double-double (Dekker): nothing is lost while the sum, counted in units of
+ * the smallest bit of any value, stays below 2^105. */
+static void add_double(struct mr_sum_state *s, double x) {
+    double sum = s->hi + x;
+    double part = sum - s->hi;
+    double error = (s->hi - (sum - part)) + (x - part) + s->lo;
+    double hi = sum + error;
+    if (__builtin_expect(!isfinite(hi), 0)) {
+        s->hi = isnan(sum) ? (double)NAN : sum; /* one NaN on all machines */
+        s->lo = 0;
+        return;
+    }
+    s->lo = error - (hi - sum);
+    s->hi = hi;
+}
+
+static inline void *state_of(const struct mr_metric *metric, uint8_t *state) {
+    return state + metric->offset;
+}
+
+void mr_sum_add(const struct mr_metric *metric, const struct mr_column *column, const uint32_t *events,
+                uint8_t *const *states, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        struct mr_sum_state *s = state_of(metric, states[k]);
+        uint32_t e = events[k];
+        if (column->kinds[e] == MR_VALUE_INT) {
+            add_int(s, column->values[e].i);
+            s->values++;
+        } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
+            add_double(s, column->values[e].d);
+            s->values = (s->values + 1) | HAS_DOUBLES;
+        }
+    }
+}
+
+void mr_sum_merge(struct mr_sum_state *into, const struct mr_sum_state *from) {
+    add_int(into, get_int(from));
+    if ((from->values & HAS_DOUBLES) != 0) {
+        add_double(into, from->hi);
+        add_double(into, from->lo);
+    }
+    uint64_t values = (into->values & ~HAS_DOUBLES) + (from->values & ~HAS_DOUBLES);
+    into->values = values | ((into->values | from->values) & HAS_DOUBLES);
+}
+
+struct mr_number mr_number_of_double(double d) {
+    return (struct mr_number){.kind = isfinite(d) ? MR_NUMBER_DOUBLE : MR_NUMBER_OVERFLOW, .d = d};
+}
+
+/* Doubles and ints in one double-double. Three steps of 53 bits take an int of 128 bits whole. */
+static struct mr_sum_state join_sums(const struct mr_sum_state *s) {
+    struct mr_sum_state joined = *s;
+    __int128_t rest = get_int(s);
+    for (int step = 0; step < 3; step++) {
+        double part = (double)rest;
+        add_double(&joined, part);
+        rest -= (__int128_t)part;
+    }
+    MR_ASSERT(rest == 0);
+    return joined;
+}
+
+struct mr_number mr_sum_finish(const struct mr_sum_state *s) {
+    if ((s->values & HAS_DOUBLES) != 0) {
+        return mr_number_of_double(join_sums(s).hi);
+    }
+    __int128_t sum = get_int(s);
+    if (sum >= INT64_MIN && sum <= INT64_MAX) {
+        return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)sum};
+    }
+    return (struct mr_number){.kind = MR_NUMBER_OVERFLOW, .d = (double)sum};
+}
+
+struct mr_number mr_avg_finish(const struct mr_sum_state *s) {
+    double n = (double)(s->values & ~HAS_DOUBLES);
+    if (n == 0) {
+        return (struct mr_number){.kind = MR_NUMBER_NULL, .i = 0};
+    }
+    struct mr_sum_state joined = join_sums(s);
+    double quotient = joined.hi / n;
+    if (!isfinite(quotient)) {
+        return mr_number_of_double(quotient);
+    }
+    double rest = fma(-quotient, n, joined.hi) + joined.lo; /* what the division left, exactly */
+    return mr_number_of_double(quotient + rest / n);
+}
+
+static int compare_extremes(const struct mr_extreme_state *a, const struct mr_extreme_state *b) {
+    if (a->kind == MR_NUMBER_INT) {
+        return b->kind == MR_NUMBER_INT ? (a->i > b->i) - (a->i < b->i)
+                                        : mr_compare_int_double(a->i, b->d);
+    }
+    return b->kind == MR_NUMBER_INT ? -mr_compare_int_double(b->i, a->d)
+                                    : (a->d > b->d) - (a->d < b->d);
+}
+
+/* Of 5 and 5.0 the int is kept, whichever came first: else the order would show. */
+static inline void take_extreme(enum mr_metric_kind kind, struct mr_extreme_state *into,
+                                const struct mr_extreme_state *from) {
+    if (from->kind == MR_NUMBER_NULL) {
+        return;
+    }
+    if (into->kind == MR_NUMBER_NULL) {
+        *into = *from;
+        return;
+    }
+    int order = compare_extremes(from, into);
+    order = kind == MR_METRIC_MIN ? order : -order;
+    if (order < 0 || (order == 0 && from->kind == MR_NUMBER_INT)) {
+        *into = *from;
+    }
+}
+
+void mr_extreme_add(const struct mr_metric *metric, const struct mr_column *column, const uint32_t *events,
+                    uint8_t *const *states, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        struct mr_extreme_state value = {.kind = MR_NUMBER_NULL};
+        uint32_t e = events[k];
+        if (column->kinds[e] == MR_VALUE_INT) {
+            value.kind = MR_NUMBER_INT;
+            value.i = column->values[e].i;
+        } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
+            value.kind = MR_NUMBER_DOUBLE;
+            value.d = column->values[e].d + 0.0; /* -0.0 becomes 0.0 */
+        }
+        take_extreme(metric->kind, state_of(metric, states[k]), &value);
+    }
+}
+
+void mr_extreme_merge(enum mr_metric_kind kind, struct mr_extreme_state *into, const struct mr_extreme_state *from) {
+    take_extreme(kind, into, from);
+}
+
+bool mr_extreme_check(const struct mr_extreme_state *s) {
+    return s->kind == MR_NUMBER_INT || (s->kind == MR_NUMBER_DOUBLE && !isnan(s->d)) ||
+           (s->kind == MR_NUMBER_NULL && s->i == 0);
+}
+
+struct mr_number mr_extreme_finish(const struct mr_extreme_state *s) {
+    if (s->kind == MR_NUMBER_DOUBLE) {
+        return (struct mr_number){.kind = MR_NUMBER_DOUBLE, .d = s->d};
+    }
+    return (struct mr_number){.kind = (enum mr_number_kind)s->kind, .i = s->i};
+}
