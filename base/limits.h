@@ -15,7 +15,7 @@
 #define MR_RULE_INPUTS_MAX 8     /* streams of one rule */
 #define MR_ID_PARTS_MAX 4
 #define MR_FIELDS_MAX 128       /* columns of one stream: projected fields, expressions, and the fields those use */
-#define MR_DERIVED_MAX 64       /* derived fields of one stream: a word of bits */
+#define MR_DERIVED_MAX 32       /* derived fields of one stream: bits of a word */
 #define MR_PATH_DEPTH_MAX 8     /* data.order.id has 3 */
 #define MR_NAME_MAX 64          /* streams, rules, metrics, tokens: [a-z_][a-z0-9_-]* in bytes */
 #define MR_SHARDS_MAX 64

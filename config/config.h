@@ -55,7 +55,6 @@
 #define MR_SINKS_MAX 8 /* each has a thread and a reader of the results */
 #define MR_LOOKUPS_MAX 16
 #define MR_LOOKUP_BYTES_MAX (UINT64_C(256) << 20) /* of one file, which is kept in memory */
-#define MR_DERIVED_MAX 32       /* of one stream */
 #define MR_EXPR_LEN_MAX 4096    /* bytes of one expression */
 #define MR_EVENT_WINDOWS_MAX 1000 /* sliding windows that one event is in */
 #define MR_BOUNDS_MAX 64        /* of one histogram */

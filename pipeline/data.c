@@ -194,6 +194,16 @@ static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq
     return status == MR_END ? MR_OK : status;
 }
 
+/* Before the log says that the configuration holds. */
+static enum mr_status keep_lookups(struct mr_data *data, struct mr_error *error) {
+    const struct mr_config *config = data->options.config;
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < config->lookup_count; i++) {
+        status = mr_datadir_keep_lookup(&data->dir, config->lookups[i].data, error);
+    }
+    return status;
+}
+
 static enum mr_status append_config(struct mr_data *data, struct mr_bytes text,
                                     struct mr_error *error) {
     struct mr_log_entry entry = {
@@ -206,8 +216,10 @@ static enum mr_status append_config(struct mr_data *data, struct mr_bytes text,
     if (recorded_ms == INT64_MIN) {
         recorded_ms = mr_clock_wall_ms(data->options.clock);
     }
-    enum mr_status status =
-        mr_log_append(data->log, mr_log_last_seq(data->log) + 1, recorded_ms, &entry, 1, error);
+    enum mr_status status = keep_lookups(data, error);
+    if (status == MR_OK) {
+        status = mr_log_append(data->log, mr_log_last_seq(data->log) + 1, recorded_ms, &entry, 1, error);
+    }
     /* With log.sync off as well: the results store is about to be made for it. */
     return status == MR_OK ? mr_log_sync(data->log, error) : status;
 }
@@ -281,6 +293,21 @@ static enum mr_status read_checkpoint(struct mr_data *data, struct mr_error *err
     return mr_restored_open(data->options.disk, data->dir.checkpoint_dir, &data->restored, error);
 }
 
+/* What the lookups held when the configuration was made: contents[lookup_count]. */
+static enum mr_status read_lookups(struct mr_data *data, struct mr_config *config, struct mr_buf *contents,
+                                   struct mr_error *error) {
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; i < config->lookup_count; i++) {
+        struct mr_config_lookup *lookup = &config->lookups[i];
+        mr_buf_init(&contents[i], (size_t)lookup->data_len + 1);
+        if (status == MR_OK) {
+            status = mr_datadir_read_lookup(&data->dir, lookup->data_hash, lookup->data_len, &contents[i], error);
+            lookup->data = mr_buf_bytes(&contents[i]);
+        }
+    }
+    return status;
+}
+
 /* One step of the way: the log up to the next change, under these streams and rules. */
 static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
                                 const struct mr_config *before, uint64_t anew_seq,
@@ -288,7 +315,13 @@ static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
     struct mr_config *config = NULL;
     mr_report(MR_LEVEL_INFO, "configuration_stage", "from_seq=%llu",
               (unsigned long long)data->restored.newest.seq);
+    struct mr_buf contents[MR_LOOKUPS_MAX];
+    uint32_t lookups = 0;
     enum mr_status status = parse_state(data, text, &config, error);
+    if (status == MR_OK) {
+        lookups = config->lookup_count;
+        status = read_lookups(data, config, contents, error);
+    }
     if (status == MR_OK) {
         status = open_plan(data, config, before, anew_seq, error);
     }
@@ -296,6 +329,9 @@ static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
         status = replay_and_save(data, error);
     }
     close_plan(data);
+    for (uint32_t i = 0; i < lookups; i++) {
+        mr_buf_finish(&contents[i]);
+    }
     mr_config_close(config);
     if (status == MR_OK) {
         status = read_checkpoint(data, error);

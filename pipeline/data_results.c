@@ -97,9 +97,13 @@ static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline 
 static enum mr_status put_finals(struct mr_data *data, const struct mr_pipeline *pipeline) {
     const struct mr_plan *plan = data->plan;
     enum mr_status status = MR_OK;
+    int64_t watermarks_ms[MR_STREAMS_MAX];
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        watermarks_ms[i] = pipeline->sequencer.watermarks[i].watermark_ms;
+    }
     for (uint32_t i = 0; status == MR_OK && i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
-        int64_t watermark_ms = pipeline->sequencer.watermarks[rule->inputs[0].stream].watermark_ms;
+        int64_t watermark_ms = mr_rule_watermark(rule, watermarks_ms);
         int64_t end_ms = mr_window_final_end(rule, watermark_ms);
         if (end_ms != INT64_MIN) {
             status = mr_results_finalize(data->results, i, end_ms);

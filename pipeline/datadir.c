@@ -4,9 +4,10 @@
 #include "base/check.h"
 #include "base/limits.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
-static const char format_text[] = "millrace data, format 3\n";
+static const char format_text[] = "millrace data, format 4\n";
 
 static void join(char *ret, size_t cap, const char *dir, const char *name) {
     int len = snprintf(ret, cap, "%s/%s", dir, name);
@@ -237,6 +238,33 @@ enum mr_status mr_datadir_write_sink(struct mr_datadir *dir, struct mr_bytes sin
     sink_name(name, sink, "");
     sink_name(name_at_first, sink, ".NEW"); /* its own: other threads write small files, too */
     return write_file_as(dir, name, name_at_first, MR_FILE_CREATE_NEW, content, error);
+}
+
+static void lookup_name(char ret[64], uint64_t hash, uint64_t len) {
+    (void)snprintf(ret, 64, "LOOKUP-%016" PRIx64 "-%" PRIu64, hash, len);
+}
+
+enum mr_status mr_datadir_read_lookup(struct mr_datadir *dir, uint64_t hash, uint64_t len, struct mr_buf *ret,
+                                      struct mr_error *error) {
+    char name[64];
+    lookup_name(name, hash, len);
+    enum mr_status status = read_file(dir, name, ret, error);
+    bool other = status == MR_OK && (ret->len != len || mr_checksum(mr_buf_bytes(ret)) != hash);
+    return other ? mr_error_set(error, MR_CORRUPT, "%s/%s: the content of a lookup is damaged", dir->path, name)
+                 : status;
+}
+
+enum mr_status mr_datadir_keep_lookup(struct mr_datadir *dir, struct mr_bytes content, struct mr_error *error) {
+    char name[64];
+    char path[3200];
+    struct mr_file *file;
+    lookup_name(name, mr_checksum(content), content.len);
+    join(path, sizeof path, dir->path, name);
+    if (mr_file_open(dir->disk, path, MR_FILE_READ, &file) == MR_OK) {
+        mr_file_close(file);
+        return MR_OK; /* there already, whole: it got its name last */
+    }
+    return write_file(dir, name, MR_FILE_CREATE_NEW, content, error);
 }
 
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,

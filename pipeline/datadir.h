@@ -7,9 +7,11 @@
  *       LOCK         locked while a process runs
  *       KEY          32 random bytes, or what cluster.secret says; 0600: fingerprints depend on it; losing it loses the
  *                    dedup horizon
- *       FORMAT       "millrace data, format 3" and a hash of KEY, so that another key is noticed
+ *       FORMAT       "millrace data, format 4" and a hash of KEY, so that another key is noticed
  *       EPOCH-<store> of the shared store that claims were made in (dedup/watch.h)
  *       SINK-<sink>  how far results have arrived there (pipeline/sinks.h)
+ *       LOOKUP-<hash>-<length>  what a lookup's file held: events are decoded with it again in a replay. Kept for ever,
+ *                    for the log's beginning may need it
  *       SHARDS       how many shards the results were made with
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       log/         the event log
@@ -47,6 +49,11 @@ enum mr_status mr_datadir_read_sink(struct mr_datadir *dir, struct mr_bytes sink
                                     struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_datadir_write_sink(struct mr_datadir *dir, struct mr_bytes sink, struct mr_bytes content,
                                      struct mr_error *error) MR_MUST_CHECK;
+/* Appended to ret. MR_NOT_FOUND, MR_CORRUPT. */
+enum mr_status mr_datadir_read_lookup(struct mr_datadir *dir, uint64_t hash, uint64_t len, struct mr_buf *ret,
+                                      struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_keep_lookup(struct mr_datadir *dir, struct mr_bytes content,
+                                      struct mr_error *error) MR_MUST_CHECK;
 /* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
  * which groups overflow, depends on it. */
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,

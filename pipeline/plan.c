@@ -3,103 +3,20 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/zone.h"
 #include "config/change.h"
+#include "event/expr.h"
+#include "event/lookup.h"
+#include "pipeline/plan_rule.h"
 #include "pipeline/plan_later.h"
 #include "sink/redis_sink.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { STATE_TEXT_MAX = 4 << 20 };
+enum { STATE_TEXT_MAX = 4 << 20, ARENA_FIRST = 4096, ARENA_MAX = 64 * 1024 };
 
-/* The plan keeps a list of projected fields for each stream while it is being made: column i is field i. */
-struct fields {
-    struct mr_field field[MR_FIELDS_MAX];
-    uint32_t count;
-};
-
-static enum mr_status add_field(struct fields *fields, struct mr_bytes path, enum mr_field_use use,
-                                uint32_t *ret_column, struct mr_error *error) {
-    for (uint32_t i = 0; i < fields->count; i++) {
-        if (fields->field[i].use == use && mr_bytes_equal(fields->field[i].path, path)) {
-            *ret_column = i;
-            return MR_OK;
-        }
-    }
-    if (fields->count == MR_FIELDS_MAX) {
-        return mr_error_set(error, MR_INVALID, "the rules of one stream use more than %d fields",
-                            MR_FIELDS_MAX);
-    }
-    fields->field[fields->count] = (struct mr_field){path, use};
-    *ret_column = fields->count++;
-    return MR_OK;
-}
-
-static enum mr_metric_kind metric_kind(enum mr_config_metric kind) {
-    static const enum mr_metric_kind kinds[] = {
-        [MR_CONFIG_COUNT] = MR_METRIC_COUNT, [MR_CONFIG_SUM] = MR_METRIC_SUM,
-        [MR_CONFIG_MIN] = MR_METRIC_MIN,     [MR_CONFIG_MAX] = MR_METRIC_MAX,
-        [MR_CONFIG_AVG] = MR_METRIC_AVG,
-    };
-    return kinds[kind];
-}
-
-static enum mr_status plan_metrics(struct mr_rule *rule, const struct mr_config_rule *config,
-                                   struct fields *fields, struct mr_error *error) {
-    rule->metric_count = config->metric_count;
-    for (uint32_t i = 0; i < config->metric_count; i++) {
-        struct mr_metric *metric = &rule->metrics[i];
-        metric->name = config->metrics[i].name;
-        metric->kind = metric_kind(config->metrics[i].kind);
-        rule->inputs[0].metric_columns[i] = MR_NO_COLUMN;
-        rule->inputs[0].metric_where[i] = MR_NO_COLUMN;
-        if (metric->kind != MR_METRIC_COUNT) {
-            enum mr_status status = add_field(fields, config->metrics[i].field, MR_FIELD_NUMBER,
-                                              &rule->inputs[0].metric_columns[i], error);
-            if (status != MR_OK) {
-                return status;
-            }
-        }
-    }
-    rule->state_len = mr_metric_layout(rule->metrics, rule->metric_count, 0);
-    rule->grows = mr_metrics_grow(rule->metrics, rule->metric_count);
-    return MR_OK;
-}
-
-static uint64_t share(uint64_t whole, uint32_t shards) {
-    return (whole + shards - 1) / shards;
-}
-
-static enum mr_status plan_rule(const struct mr_plan *plan, uint32_t index,
-                                const struct mr_hash_key *key, struct fields *fields,
-                                struct mr_error *error) {
-    const struct mr_config_rule *config = &plan->config->rules[index];
-    struct mr_rule *rule = &plan->rules[index];
-    *rule = (struct mr_rule){
-        .name = config->name,
-        .index = index,
-        .inputs = {{.stream = config->streams[0], .where = MR_NO_COLUMN}},
-        .input_count = 1,
-        .key_seed = mr_hash_seed(key, config->name),
-        .key_count = config->group_by_count,
-        .window = {.kind = MR_WINDOW_TUMBLING, .size_ms = config->window.size_ms},
-        .trigger = {.late = true},
-        .allowed_lateness_ms = config->allowed_lateness_ms,
-        .groups_max = share(config->groups.max, plan->shards),
-        .groups_bytes = share(config->groups.bytes, plan->shards),
-        .when_full = config->groups.when_full == MR_CONFIG_OTHER ? MR_GROUPS_OTHER : MR_GROUPS_DROP,
-        .final_floor_ms = INT64_MIN,
-    };
-    for (uint32_t i = 0; i < config->group_by_count; i++) {
-        rule->key_names[i] = config->group_by[i];
-        enum mr_status status = add_field(fields, config->group_by[i], MR_FIELD_KEY,
-                                          &rule->inputs[0].key_columns[i], error);
-        if (status != MR_OK) {
-            return status;
-        }
-    }
-    return plan_metrics(rule, config, fields, error);
-}
+#define LOOKUP_BYTES_MAX (UINT64_C(2) << 30) /* a table of the largest file */
 
 static enum mr_time_format time_format(enum mr_config_time format) {
     static const enum mr_time_format formats[] = {
@@ -111,7 +28,7 @@ static enum mr_time_format time_format(enum mr_config_time format) {
 }
 
 static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
-                                   const struct mr_hash_key *key, const struct fields *fields,
+                                   const struct mr_hash_key *key, const struct mr_plan_columns *columns,
                                    struct mr_error *error) {
     const struct mr_config_stream *config = &plan->config->streams[index];
     struct mr_schema_options options = {
@@ -121,12 +38,22 @@ static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
         .time = config->time_field,
         .time_format = time_format(config->time_format),
         .missing_time = config->reject_missing_time ? MR_MISSING_REJECT : MR_MISSING_ACCEPT,
-        .fields = fields->field,
-        .field_count = fields->count,
+        .fields = columns->fields,
+        .field_count = columns->field_count,
+        .derived_count = config->derived_count,
+        .exprs = columns->exprs,
+        .expr_count = columns->expr_count,
+        .lookups = plan->lookups,
+        .lookup_count = plan->config->lookup_count,
         .event_bytes_max = (uint32_t)plan->config->limits.event_bytes,
         .events_max = plan->config->limits.batch_events,
         .shards = plan->shards,
     };
+    struct mr_schema_derived derived[MR_DERIVED_MAX];
+    for (uint32_t i = 0; i < config->derived_count; i++) {
+        derived[i] = (struct mr_schema_derived){config->derived[i].name, config->derived[i].expr.text};
+    }
+    options.derived = derived;
     mr_secret_derive(key, config->name, &options.secret);
     for (uint32_t i = 0; i < config->id_parts; i++) {
         options.id[i] = config->id[i];
@@ -160,7 +87,7 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
         .when_full = config->dedup.when_full == MR_CONFIG_REJECT ? MR_WHEN_FULL_REJECT
                                                                  : MR_WHEN_FULL_EVICT_OLDEST,
         .horizon_ms = config->dedup.horizon_ms,
-        .ids_max = share(config->dedup.ids, plan->shards),
+        .ids_max = mr_plan_share(config->dedup.ids, plan->shards),
         .error = config->dedup.error,
     };
     stream->watermark = (struct mr_watermark_options){
@@ -173,19 +100,37 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
 
 static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
                                   const struct mr_hash_key *key, struct mr_error *error) {
-    struct fields fields = {.count = 0};
-    plan->streams[index].name = plan->config->streams[index].name;
-    plan->stream_names[index] = plan->config->streams[index].name;
-    for (uint32_t i = 0; i < plan->rule_count; i++) {
-        if (plan->config->rules[i].streams[0] == index) {
-            enum mr_status status = plan_rule(plan, i, key, &fields, error);
-            if (status != MR_OK) {
-                return status;
+    struct mr_plan_columns columns = {.field_count = 0};
+    enum mr_status status = MR_OK;
+    for (uint32_t r = 0; r < plan->rule_count; r++) {
+        for (uint32_t i = 0; status == MR_OK && i < plan->rules[r].input_count; i++) {
+            if (plan->rules[r].inputs[i].stream == index) {
+                status = mr_plan_input(plan, r, i, &columns, error);
             }
         }
     }
+    mr_plan_settle(plan, index, &columns);
     plan_dedup(plan, index);
-    return plan_schemas(plan, index, key, &fields, error);
+    return status == MR_OK ? plan_schemas(plan, index, key, &columns, error) : status;
+}
+
+static enum mr_status plan_lookups(struct mr_plan *plan, struct mr_error *error) {
+    for (uint32_t i = 0; i < plan->config->lookup_count; i++) {
+        const struct mr_config_lookup *lookup = &plan->config->lookups[i];
+        struct mr_lookup_options options = {.key = lookup->key_column,
+                                            .value = lookup->value_column,
+                                            .rows_max = MR_LOOKUP_ROWS_MAX,
+                                            .bytes_max = LOOKUP_BYTES_MAX};
+        struct mr_error why;
+        enum mr_status status = mr_lookup_open(lookup->data, &options, &plan->tables[i], &why);
+        if (status != MR_OK) {
+            return mr_error_set(error, status, "lookup %.*s (%.*s): %s", (int)lookup->name.len,
+                                (const char *)lookup->name.ptr, (int)lookup->file.len, (const char *)lookup->file.ptr,
+                                why.text);
+        }
+        plan->lookups[i] = (struct mr_expr_lookup){lookup->name, plan->tables[i]};
+    }
+    return MR_OK;
 }
 
 enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash_key *key,
@@ -204,15 +149,26 @@ enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash
     plan->stream_names = mr_alloc_zero(plan->stream_count, sizeof *plan->stream_names);
     plan->rules = mr_alloc_zero(plan->rule_count + 1, sizeof *plan->rules);
     plan->generations = mr_alloc_zero(plan->rule_count + 1, sizeof *plan->generations);
+    plan->tables = mr_alloc_zero(config->lookup_count + 1, sizeof(struct mr_lookup *));
+    plan->lookups = mr_alloc_zero(config->lookup_count + 1, sizeof *plan->lookups);
+    mr_arena_init(&plan->arena, ARENA_FIRST, ARENA_MAX);
     mr_buf_init(&plan->state_text, STATE_TEXT_MAX);
     mr_config_print_state(config, &plan->state_text);
     enum mr_status status = MR_OK;
     if (plan->streams == NULL || plan->stream_names == NULL || plan->rules == NULL ||
-        plan->generations == NULL || plan->state_text.failed) {
+        plan->generations == NULL || plan->tables == NULL || plan->lookups == NULL || plan->state_text.failed) {
         status = mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
     }
     if (status == MR_OK) {
         status = mr_plan_later(config, error);
+    }
+    status = status == MR_OK ? plan_lookups(plan, error) : status;
+    for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
+        plan->streams[i].name = config->streams[i].name;
+        plan->stream_names[i] = config->streams[i].name;
+    }
+    for (uint32_t i = 0; status == MR_OK && i < plan->rule_count; i++) {
+        status = mr_plan_rule(plan, i, key, error);
     }
     for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {
         status = plan_stream(plan, i, key, error);
@@ -233,7 +189,16 @@ void mr_plan_close(struct mr_plan *plan) {
         mr_schema_close(plan->streams[i].schema);
         mr_schema_close(plan->streams[i].schema_ce);
     }
+    for (uint32_t i = 0; plan->rules != NULL && i < plan->rule_count; i++) {
+        mr_zone_close((struct mr_zone *)plan->rules[i].window.zone);
+    }
+    for (uint32_t i = 0; plan->tables != NULL && i < plan->config->lookup_count; i++) {
+        mr_lookup_close(plan->tables[i]);
+    }
     mr_buf_finish(&plan->state_text);
+    mr_arena_finish(&plan->arena);
+    mr_free(plan->tables);
+    mr_free(plan->lookups);
     mr_free(plan->streams);
     mr_free(plan->stream_names);
     mr_free(plan->rules);
@@ -274,7 +239,7 @@ static uint64_t dedup_bytes(const struct mr_config *config, uint32_t stream) {
 uint32_t mr_plan_flush_ring(const struct mr_config *config) {
     uint64_t slices = 0;
     for (uint32_t i = 0; i < config->rule_count; i++) {
-        uint64_t most = share(config->rules[i].groups.max, config->node.shards) / MR_SLICE_GROUPS + 1;
+        uint64_t most = mr_plan_share(config->rules[i].groups.max, config->node.shards) / MR_SLICE_GROUPS + 1;
         slices = most > slices ? most : slices;
     }
     uint32_t ring = MR_FLUSH_RING;

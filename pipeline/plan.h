@@ -35,6 +35,9 @@ struct mr_plan {
     uint32_t shards;
     bool bounded;
     uint64_t *generations; /* by rule: sink/results.h */
+    struct mr_lookup **tables;         /* by lookup of the configuration */
+    struct mr_expr_lookup *lookups;
+    struct mr_arena arena; /* texts made for messages */
     struct mr_buf state_text; /* mr_config_print_state: what CONFIG records and checkpoints hold */
 };
 

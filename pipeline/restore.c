@@ -507,13 +507,23 @@ struct mr_bytes mr_restored_config(const struct mr_restored *restored) {
     return blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob);
 }
 
-/* Windows that were final under the settings before stay final. */
-static int64_t floor_of(const struct mr_config_rule *before, int64_t floor_ms, int64_t watermark_ms) {
-    struct mr_rule rule = {.window = {.size_ms = before->window.size_ms},
+/* Windows that were final under the settings before stay final. Their kind is the same, or the rule begins anew. */
+static int64_t floor_of(const struct mr_rule *now, const struct mr_config_rule *before, int64_t floor_ms,
+                        int64_t watermark_ms) {
+    struct mr_rule rule = {.window = now->window,
                            .allowed_lateness_ms = before->allowed_lateness_ms,
                            .final_floor_ms = floor_ms};
     int64_t end_ms = mr_window_final_end(&rule, watermark_ms);
     return end_ms > floor_ms ? end_ms : floor_ms;
+}
+
+static int64_t watermark_of(const struct mr_config_rule *rule, const int64_t *watermarks_ms) {
+    int64_t least = watermarks_ms[rule->streams[0]];
+    for (uint32_t i = 1; i < rule->stream_count; i++) {
+        int64_t next = watermarks_ms[rule->streams[i]];
+        least = next < least ? next : least;
+    }
+    return least;
 }
 
 enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_config *before,
@@ -551,9 +561,9 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
         plan->generations[i] = generations[old];
         plan->rules[i].final_floor_ms = floors_ms[old];
         if (restored->change.rules[i] != MR_CHANGE_NONE) {
-            int64_t watermark_ms = watermarks_ms[before->rules[old].streams[0]];
+            int64_t watermark_ms = watermark_of(&before->rules[old], watermarks_ms);
             plan->rules[i].final_floor_ms =
-                floor_of(&before->rules[old], floors_ms[old], watermark_ms);
+                floor_of(&plan->rules[i], &before->rules[old], floors_ms[old], watermark_ms);
             restored->finals_ms[i] = mr_window_final_end(&plan->rules[i], watermark_ms);
         }
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that boundaries of a time zone's days are where the C library's clock says:
- *   1. around every change of many clocks, and at random times, the beginning of a day is the first minute whose local date
- *      is another one than the minute's before, also where midnight is left out, comes twice, or a whole day is left out;
+ *   1. around every change of many clocks, and at random times, the beginning of a day is the first quarter of an hour whose local date
+ *      is another one than the one before, also where midnight is left out, comes twice, or a whole day is left out;
  *   2. floor and next agree, steps of several days and offsets keep their distance in local days;
  *   3. what is no zone is refused, and the environment is as it was.
  */
@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { MINUTE = 60000 };
+enum { MINUTE = 60000, STEP = 15 * MINUTE }; /* clocks change at quarters of hours */
 #define DAY INT64_C(86400000)
 
 static int64_t local_day(int64_t ms) {
@@ -27,12 +27,12 @@ static int64_t local_day(int64_t ms) {
     return (int64_t)tm.tm_year * 366 + tm.tm_yday; /* grows with the date */
 }
 
-/* The first minute at or after `from` with a later local date than any minute before it. */
+/* The first quarter of an hour at or after `from` with a later local date than any before it. */
 static int64_t naive_next(int64_t from) {
     int64_t day = local_day(from);
     int64_t at = from;
     while (local_day(at) <= day) {
-        at += MINUTE;
+        at += STEP;
     }
     return at;
 }
