@@ -136,7 +136,8 @@ int main(int argc, char **argv) {
     static const struct mr_bytes metrics[METRICS] = {
         {(const uint8_t *)"views", 5}, {(const uint8_t *)"spend", 5}, {(const uint8_t *)"avg", 3}};
     const struct mr_results_rule rule = {
-        {(const uint8_t *)"ad_views", 8}, keys, 2, metrics, METRICS, SIZE_MS, 0};
+        {(const uint8_t *)"ad_views", 8}, keys, 2, metrics, METRICS, {(const uint8_t *)"window", 6},
+        false, false, false, 0};
     char dir[BENCH_PATH_MAX];
     char path[BENCH_PATH_MAX + 16];
     bench_make_directory(dir);

@@ -8,14 +8,32 @@
 #include "pipeline/dead_letters.h"
 #include "pipeline/stations.h"
 
+#include <stdio.h>
+
+enum { SHAPE_LEN = 160 }; /* two words and four numbers */
+
+/* What makes a table one of another shape besides its columns, in words: into text, SHAPE_LEN long. */
+static struct mr_bytes write_shape(const struct mr_rule *rule, char *text) {
+    static const char *const kinds[] = {"tumbling", "sliding", "calendar", "session", "global"};
+    static const char *const panes[] = {"accumulating", "discarding", "retracting"};
+    const struct mr_window *w = &rule->window;
+    int len = snprintf(text, SHAPE_LEN, "%s window %lld ms every %lld ms offset %lld ms gap %lld ms %s", kinds[w->kind],
+                       (long long)w->size_ms, (long long)w->every_ms, (long long)w->offset_ms, (long long)w->gap_ms,
+                       panes[rule->trigger.panes]);
+    MR_ASSERT(len > 0 && len < SHAPE_LEN);
+    return mr_bytes_of(text, (size_t)len);
+}
+
 struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
     size_t names = plan->rule_count * (size_t)MR_RULE_METRICS_MAX;
     struct mr_results_rule *rules =
-        mr_alloc_zero(1, (plan->rule_count + 1) * sizeof *rules + names * sizeof(struct mr_bytes));
+        mr_alloc_zero(1, (plan->rule_count + 1) * sizeof *rules + names * sizeof(struct mr_bytes) +
+                             plan->rule_count * SHAPE_LEN);
     if (rules == NULL) {
         return NULL;
     }
     struct mr_bytes *name = (struct mr_bytes *)(void *)(rules + plan->rule_count + 1);
+    char *shape = (char *)(name + names);
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         const struct mr_rule *rule = &plan->rules[i];
         rules[i] = (struct mr_results_rule){
@@ -24,7 +42,10 @@ struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan) {
             .key_count = rule->key_count,
             .metric_names = name,
             .metric_count = rule->metric_count,
-            .window_size_ms = rule->window.size_ms,
+            .shape = write_shape(rule, shape + i * SHAPE_LEN),
+            .ends_vary = rule->window.kind == MR_WINDOW_SESSION,
+            .discarding = rule->trigger.panes == MR_DISCARDING,
+            .retracting = rule->trigger.panes == MR_ACCUMULATING_RETRACTING,
             .generation = plan->generations[i],
         };
         for (uint32_t k = 0; k < rule->metric_count; k++) {

@@ -102,6 +102,19 @@ static void append_time(struct mr_buf *buf, int64_t ms) {
     }
 }
 
+/* What is behind the columns: nothing, or the index of a pane that is a row of its own. */
+static bool append_index(struct mr_buf *buf, struct mr_bytes rest) {
+    struct mr_key_value value;
+    if (rest.len == 0) {
+        return true;
+    }
+    if (!mr_key_next(&rest, &value) || value.tag != MR_KEY_PANE) {
+        return false;
+    }
+    mr_buf_printf(buf, ":p%u", mr_key_read_pane(value.text));
+    return rest.len == 0;
+}
+
 bool mr_redis_sink_key(struct mr_buf *ret, struct mr_bytes prefix, const struct mr_results_rule *rule,
                        const struct mr_pane *pane) {
     mr_buf_append_bytes(ret, prefix);
@@ -114,16 +127,16 @@ bool mr_redis_sink_key(struct mr_buf *ret, struct mr_bytes prefix, const struct 
         bool more = mr_key_next(&rest, &value);
         MR_ASSERT(more && value.text.len == 1);
         mr_buf_printf(ret, ":" MR_KEY_OTHER_TEXT ".%u", value.text.ptr[0]);
-        return rest.len == 0;
+        return append_index(ret, rest);
     }
     for (uint32_t i = 0; i < rule->key_count; i++) {
-        if (!mr_key_next(&rest, &value) || value.tag == MR_KEY_OTHER) {
+        if (!mr_key_next(&rest, &value) || value.tag == MR_KEY_OTHER || value.tag == MR_KEY_PANE) {
             return false;
         }
         mr_buf_append_char(ret, ':');
         append_key_value(ret, &value);
     }
-    return rest.len == 0;
+    return append_index(ret, rest);
 }
 
 /* ---- the arguments ---- */
@@ -237,21 +250,27 @@ static bool put_key(struct mr_redis_row *row, struct mr_bytes prefix, const stru
 
 enum mr_status mr_redis_row_set(struct mr_redis_row *row, const struct mr_redis_row_target *target,
                                 const struct mr_results_rule *rule, const struct mr_pane *pane) {
-    MR_ASSERT(pane->number_count == rule->metric_count);
+    static const char *const timings[3] = {"EARLY", "ON_TIME", "LATE"};
+    MR_ASSERT(pane->retraction || pane->number_count == rule->metric_count);
     mr_buf_clear(&row->bytes);
     row->revision = pane->revision;
     row->epoch = target->epoch;
-    row->final = pane->final;
+    row->rank = pane->retraction ? MR_REDIS_RETRACTED : pane->final ? MR_REDIS_FINAL : MR_REDIS_OPEN;
     if (!put_key(row, target->prefix, rule, pane)) {
         return MR_CORRUPT;
     }
     put_uint(row, target->epoch);
     put_uint(row, pane->revision);
-    put_uint(row, pane->final);
-    if (target->ttl_ms == INT64_MAX) {
-        put_argument(row, MR_BYTES(""));
-    } else {
+    put_uint(row, row->rank);
+    if (target->ttl_ms != INT64_MAX) {
         put_uint(row, (uint64_t)target->ttl_ms);
+    } else if (pane->retraction) {
+        put_uint(row, MR_REDIS_TOMBSTONE_MS);
+    } else {
+        put_argument(row, MR_BYTES(""));
+    }
+    if (pane->retraction) {
+        return row->bytes.failed ? MR_NO_MEMORY : MR_OK;
     }
     put_time(row, "window_start", pane->window_start_ms);
     put_time(row, "window_end", pane->window_end_ms);
@@ -261,6 +280,10 @@ enum mr_status mr_redis_row_set(struct mr_redis_row *row, const struct mr_redis_
     }
     put_argument(row, MR_BYTES("events"));
     put_uint(row, pane->events);
+    put_argument(row, MR_BYTES("pane"));
+    put_uint(row, pane->index);
+    put_argument(row, MR_BYTES("timing"));
+    put_argument(row, mr_bytes_text(timings[pane->timing]));
     put_overflow(row, rule, pane);
     return row->bytes.failed ? MR_NO_MEMORY : MR_OK;
 }
@@ -287,33 +310,38 @@ bool mr_redis_row_is_newer(const struct mr_redis_row *a, const struct mr_redis_r
     if (a->epoch != b->epoch) {
         return a->epoch > b->epoch;
     }
-    return a->revision != b->revision ? a->revision > b->revision : a->final && !b->final;
+    return a->revision != b->revision ? a->revision > b->revision : a->rank > b->rank;
 }
 
 /* ---- the script ---- */
 
 /* Numbers are decimal texts: those of the same length compare as texts, and Lua's numbers end at 2^53. What the hash
- * had goes first, or a metric that is null now would stay. */
+ * had goes first, or a metric that is null now would stay. A hash without `final` is what a retraction left: a column
+ * may be called `retracted`, none is called `final`. */
 static const char script[] =
     "-- millrace: the newest result of a group, see sink/redis_sink.h\n"
-    "local key, epoch, revision, final = KEYS[1], ARGV[1], ARGV[2], ARGV[3]\n"
+    "local key, epoch, revision, rank = KEYS[1], ARGV[1], ARGV[2], ARGV[3]\n"
     "local function later(a, b) return #a > #b or (#a == #b and a > b) end\n"
-    "local old = redis.call('HMGET', key, '_epoch', 'revision', 'final')\n"
-    "if old[1] and old[2] and old[3] then\n"
+    "local old = redis.call('HMGET', key, '_epoch', 'revision', 'final', 'retracted')\n"
+    "if old[1] and old[2] and (old[3] or old[4]) then\n"
     "    if later(old[1], epoch) then return -1 end\n"
     "    if old[1] == epoch then\n"
     "        if later(old[2], revision) then return 0 end\n"
-    "        if old[2] == revision and (old[3] == '1' or final == '0') then return 0 end\n"
+    "        if old[2] == revision and (old[3] or '2') >= rank then return 0 end\n"
     "    end\n"
     "    redis.call('DEL', key)\n"
     "elseif redis.call('EXISTS', key) == 1 then\n"
     "    return redis.error_reply('WRONGTYPE this hash is not one that millrace wrote')\n"
     "end\n"
-    "redis.call('HSET', key, '_epoch', epoch, 'revision', revision, 'final', final, unpack(ARGV, 5))\n"
+    "if rank == '2' then\n"
+    "    redis.call('HSET', key, '_epoch', epoch, 'revision', revision, 'retracted', '1')\n"
+    "else\n"
+    "    redis.call('HSET', key, '_epoch', epoch, 'revision', revision, 'final', rank, unpack(ARGV, 5))\n"
+    "end\n"
     "if ARGV[4] ~= '' then redis.call('PEXPIRE', key, ARGV[4]) end\n"
     "return 1\n";
 
-const char mr_redis_sink_sha[41] = "d3b13f7e04c8006b4a69eb78fbb39526998eba90";
+const char mr_redis_sink_sha[41] = "84562fb62e3f59159bc8465b3860bf2f152a8a43";
 
 struct mr_bytes mr_redis_sink_script(void) {
     return mr_bytes_of(script, sizeof script - 1);

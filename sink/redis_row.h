@@ -11,15 +11,19 @@
 #include "sink/redis_sink.h"
 
 #define MR_REDIS_ROW_BYTES_MAX (1u << 20) /* the widest rule with the longest texts takes a tenth */
+#define MR_REDIS_TOMBSTONE_MS  (INT64_C(24) * 60 * 60 * 1000) /* of a sink without ttl */
 /* The key, four numbers, and two arguments for each field that the script does not make itself. */
-#define MR_REDIS_ROW_ARGUMENTS_MAX (5 + 2 * (4 + MR_RULE_KEYS_MAX + MR_RULE_METRICS_MAX))
+#define MR_REDIS_ROW_ARGUMENTS_MAX (5 + 2 * (6 + MR_RULE_KEYS_MAX + MR_RULE_METRICS_MAX))
+
+/* Of rows of one revision: what takes back comes last, what is final behind what is not. */
+enum mr_redis_rank { MR_REDIS_OPEN, MR_REDIS_FINAL, MR_REDIS_RETRACTED };
 
 struct mr_redis_row {
     struct mr_buf bytes;
     uint32_t count;
     uint64_t epoch;
     uint64_t revision;
-    bool final;
+    enum mr_redis_rank rank;
 };
 
 struct mr_redis_row_target {

@@ -6,16 +6,22 @@
  *      put ─▶ [ rows waiting ] ─send─▶ [ rows sent ] ─answer─▶ done: applied, there already, or newer there
  *                     ▲─────── not executed, or nobody knows ──────┘
  *
- * Idea        A row is written by a script that compares (epoch, revision, final) with what the hash has, and writes
- *             only what is greater. So repeating a row is harmless, rows may overtake each other, and everything that
- *             is not known to be done is simply sent again.
+ * Idea        A row is written by a script that compares (epoch, revision, rank) with what the hash has, and writes
+ *             only what is greater; rank is 0, 1 for a row that is final, 2 for what takes it back. So repeating a row
+ *             is harmless, rows may overtake each other, and everything that is not known to be done is simply sent
+ *             again.
  * Shape       A hash at   <prefix><rule>:<window start>:<key value>:…
- *             with fields window_start, window_end, the group_by names, the metric names, events, revision, final
- *             (0, 1) and _epoch. Texts are those of GET rows as CSV; what is null there is not in the hash. _overflow:
- *             names of metrics that left their range, with commas between; only when there are any.
+ *             with fields window_start, window_end, the group_by names, the metric names, events, revision, pane
+ *             (index), timing (EARLY, ON_TIME, LATE), final (0, 1) and _epoch. Texts are those of GET rows as CSV; what
+ *             is null there is not in the hash. _overflow: names of metrics that left their range, with commas between;
+ *             only when there are any.
  * Key values  In the key, after each other with ':' between: numbers as sent, true, false, null, strings. In a string
  *             ':', '%', '"' and control characters are %XX. A string that would read as one of the others (17, true)
  *             stands in quotes: "17". The group of overflow of shard 3 is (other).3. So no two groups have one key.
+ *             Panes that are rows of their own (discarding) have their index behind all values: :p0, also behind
+ *             (other).3.
+ * Retractions leave a tombstone: _epoch, revision and retracted (1), nothing else, so that a row that was overtaken
+ *             does not come back. It goes after ttl_ms, or 24 hours where there is none.
  * Expiry      ttl_ms after the last row that was applied.
  * Wrong keys  A key that somebody else has made is left as it is; the row is counted and given up.
  * Errors      put: MR_FULL (rows_max or bytes_max: later), MR_NO_MEMORY, MR_CORRUPT (the key is not one of the rule's).
@@ -54,7 +60,8 @@ enum mr_status mr_redis_sink_open(const struct mr_redis_sink_options *options, s
                                   struct mr_error *error) MR_MUST_CHECK;
 void mr_redis_sink_close(struct mr_redis_sink *sink); /* NULL is fine; what was sent may still be applied */
 
-/* Copies the row. Of rows of one hash that are waiting only the newest stays. The pane has its numbers. */
+/* Copies the row. Of rows of one hash that are waiting only the newest stays. The pane has its numbers, unless it is a
+ * retraction. */
 enum mr_status mr_redis_sink_put(struct mr_redis_sink *sink, const struct mr_results_rule *rule, uint64_t epoch,
                                  const struct mr_pane *pane) MR_MUST_CHECK;
 /* Sends, reads answers; returns whether anything moved. */
@@ -70,7 +77,7 @@ void mr_redis_sink_check(const struct mr_redis_sink *sink);
 bool mr_redis_sink_key(struct mr_buf *ret, struct mr_bytes prefix, const struct mr_results_rule *rule,
                        const struct mr_pane *pane);
 
-/* KEYS: the hash. ARGV: epoch, revision, final, ttl in ms ("": none), then the other fields and values. Answers 1:
+/* KEYS: the hash. ARGV: epoch, revision, rank, ttl in ms ("": none), then the other fields and values. Answers 1:
  * applied; 0: it has this row or a newer one; -1: it is of a later epoch. */
 struct mr_bytes mr_redis_sink_script(void);
 extern const char mr_redis_sink_sha[41]; /* SHA-1 of it */

@@ -10,6 +10,7 @@ enum mr_status mr_results_begin(struct mr_results *results) {
 enum mr_status mr_results_put(struct mr_results *results, const struct mr_pane *pane) {
     MR_ASSERT(pane->window_start_ms < pane->window_end_ms);
     MR_ASSERT(pane->revision > 0); /* 0 would mean flushed before the first bundle */
+    MR_ASSERT(!pane->retraction || pane->number_count == 0);
     return results->ops->put(results, pane);
 }
 
@@ -62,6 +63,13 @@ enum mr_status mr_results_read_outbox(struct mr_results_reader *reader, uint64_t
                                       struct mr_error *error) {
     MR_ASSERT(visit != NULL);
     return reader->results->ops->read_outbox(reader, after_id, visit, ctx, error);
+}
+
+enum mr_status mr_results_read_outbox_rule(struct mr_results_reader *reader, uint32_t rule, uint64_t after_id,
+                                           mr_results_outbox_visit visit, void *ctx, uint64_t *ret_id,
+                                           struct mr_error *error) {
+    MR_ASSERT(visit != NULL);
+    return reader->results->ops->read_outbox_rule(reader, rule, after_id, visit, ctx, ret_id, error);
 }
 
 enum mr_status mr_results_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,

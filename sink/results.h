@@ -9,20 +9,31 @@
  *             the log is replayed from the start; the flusher skips what is at or below flushed_seq. Every
  *             write is guarded by the revision all the same, so that repeating one changes nothing (L6).
  *             A put that the guard refuses changes nothing, the outbox included.
+ * Rows        One for each (rule, window start, key); a pane replaces it, its window's end included: a session grows.
+ *             Where panes are discarding, keys end with the pane's index (base/key.h), so that each is a row of its
+ *             own.
+ * Retractions A pane that is one removes the row, if that is not of a later revision, and puts into the outbox what the
+ *             row said, marked as a retraction. In rules that are `retracting`, a put that changes what a row says
+ *             (state, events or window end) does so first. A retraction in the outbox is of the revision that it takes
+ *             back: a rewind keeps or removes both. No row, or a later one: nothing happens. A row that was removed has
+ *             no revision any more: a put from before its retraction would make it again, until the retraction is
+ *             repeated, too. So whoever repeats begins behind flushed_seq, and repeats all of it.
  * Shape       One file a person can open with sqlite3:
  *
  *                 table "<rule>": window_start TEXT, window_end TEXT (RFC 3339), window_start_ms INTEGER,
- *                     window_end_ms INTEGER, <key columns>, <metric columns>, events, revision, final,
- *                     _key BLOB, _state BLOB; primary key (window_start_ms, _key) without rowid
+ *                     window_end_ms INTEGER, <key columns>, <metric columns>, events, revision, pane (its index),
+ *                     timing (EARLY, ON_TIME, LATE), final, _key BLOB, _state BLOB; primary key
+ *                     (window_start_ms, _key) without rowid
+ *                 index "open:<rule>:<n>": window_end_ms of the rows of generation n that are not final, where ends vary
  *                 table panes: id INTEGER PRIMARY KEY (order), rule, window_start_ms, window_end_ms, key,
- *                     state, events, revision, timing, final
+ *                     state, events, revision, pane, timing, final, retraction
  *                 table millrace_meta: name, value (format, incarnation, epoch, flushed_seq, …)
  *                 table "<rule>:<n>": generation n of a rule that is of another one now, put aside; its panes, too, say so
  *
  *             Key columns: TEXT for strings and numbers-as-sent that are not int64, INTEGER for int64
  *             numbers and booleans (0/1), NULL; "(other)" for the overflow group. Metric columns: INTEGER or
- *             REAL, NULL for nothing; an overflowed sum is REAL. Names that SQLite or the store need for
- *             themselves get a prefix: sink/results_sql.h.
+ *             REAL, NULL for nothing; an overflowed sum is REAL; booleans are 0 and 1, texts and JSON TEXT. Names that
+ *             SQLite or the store need for themselves get a prefix: sink/results_sql.h.
  * Epoch       Wall milliseconds when the store was made or last rewound. Revisions begin again below what they were:
  *             whoever keeps a copy of rows elsewhere compares (epoch, revision), and the greater one is the newer row.
  * Owner       writer functions: the flusher thread. reader functions: query threads, each with a reader of its
@@ -50,7 +61,10 @@ struct mr_results_rule {
     uint32_t key_count;
     const struct mr_bytes *metric_names;
     uint32_t metric_count;
-    int64_t window_size_ms; /* > 0; window_end is window_start plus this, for every pane */
+    struct mr_bytes shape; /* window and accumulation, as text: a table is continued by rules with the same one only */
+    bool ends_vary;  /* of windows that start together: sessions. Else all rows of one start have one end */
+    bool discarding; /* keys end with the pane's index: asserted */
+    bool retracting; /* a pane that changes a row takes back first what that said */
     /* 0, and the number of the bundle each time the rule began anew with another shape. A store that has a table of
      * another generation, older or newer, puts it aside under "<rule>:<its generation>"; it brings back the table of
      * this one when that is aside, else it begins an empty one: a start from an older checkpoint goes back to the older
@@ -73,7 +87,7 @@ struct mr_results_query {
     int64_t after_start_ms;
     struct mr_bytes after_key;
     /* Filters on keys are the visitor's. Called for each row of the range in order; the row borrows until it returns. Stops when it returns
-     * false. The pane's numbers are NULL: state has all. timing says nothing: a row is no firing. */
+     * false. The pane's numbers are NULL: state has all. index and timing are those of the last firing. */
     bool (*visit)(void *ctx, const struct mr_pane *row);
     void *ctx;
 };
@@ -102,6 +116,8 @@ struct mr_results_ops {
     enum mr_status (*read)(struct mr_results_reader *, const struct mr_results_query *, struct mr_error *);
     enum mr_status (*read_outbox)(struct mr_results_reader *, uint64_t after_id, mr_results_outbox_visit,
                                   void *ctx, struct mr_error *);
+    enum mr_status (*read_outbox_rule)(struct mr_results_reader *, uint32_t rule, uint64_t after_id,
+                                       mr_results_outbox_visit, void *ctx, uint64_t *ret_id, struct mr_error *);
     enum mr_status (*read_state)(struct mr_results_reader *, struct mr_results_state *ret, struct mr_error *);
     enum mr_status (*read_open_from)(struct mr_results_reader *, uint32_t rule, int64_t *ret_ms,
                                      struct mr_error *);
@@ -121,7 +137,8 @@ struct mr_results_reader {
 /* Writer functions. put, finalize and commit need a transaction: asserted. */
 enum mr_status mr_results_begin(struct mr_results *results) MR_MUST_CHECK;
 enum mr_status mr_results_put(struct mr_results *results, const struct mr_pane *pane) MR_MUST_CHECK;
-/* Every row of the rule whose window ends at or before end_ms becomes final. */
+/* Every row of the rule whose window ends at or before end_ms becomes final. Costs what it changes, and a search for each
+ * window start; where ends vary, a pass over the rows that open_from gets ahead by: each once. */
 enum mr_status mr_results_finalize(struct mr_results *results, uint32_t rule,
                                    int64_t end_ms) MR_MUST_CHECK;
 /* flushed_seq is at least the last one: asserted. */
@@ -149,10 +166,19 @@ enum mr_status mr_results_read(struct mr_results_reader *reader, const struct mr
 enum mr_status mr_results_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
                                       mr_results_outbox_visit visit, void *ctx,
                                       struct mr_error *error) MR_MUST_CHECK;
+/* The panes of one rule only. Looks through MR_RESULTS_LOOK_MAX ids behind after_id at most, beginning at the oldest
+ * that is there, so that a call is short however many panes other rules have. *ret_id: everything up to it was visited
+ * or is of others; where the visitor stopped, that pane, taken or not; after_id when nothing is newer. To go on, call
+ * again with it until it is no more than what it was. */
+#define MR_RESULTS_LOOK_MAX 65536
+enum mr_status mr_results_read_outbox_rule(struct mr_results_reader *reader, uint32_t rule, uint64_t after_id,
+                                           mr_results_outbox_visit visit, void *ctx, uint64_t *ret_id,
+                                           struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_results_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
                                      struct mr_error *error) MR_MUST_CHECK;
 /* Every row of the rule whose window starts before *ret_ms is final: so a reader learns of finalize, which puts no
- * panes. INT64_MAX: all are. It goes back when an older window is put open. */
+ * panes. INT64_MAX: all are. It goes back when an older window is put open, and ahead with finalize. Rows that start
+ * later may be final already: behind a long window that is open. */
 enum mr_status mr_results_read_open_from(struct mr_results_reader *reader, uint32_t rule, int64_t *ret_ms,
                                          struct mr_error *error) MR_MUST_CHECK;
 void mr_results_close(struct mr_results *results); /* NULL is fine */

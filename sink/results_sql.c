@@ -11,8 +11,8 @@ const char mr_results_sql_base[] =
     "CREATE TABLE panes(id INTEGER PRIMARY KEY, rule TEXT NOT NULL, window_start_ms INTEGER NOT "
     "NULL,"
     " window_end_ms INTEGER NOT NULL, key BLOB NOT NULL, state BLOB NOT NULL,"
-    " events INTEGER NOT NULL, revision INTEGER NOT NULL, timing TEXT NOT NULL,"
-    " final INTEGER NOT NULL);";
+    " events INTEGER NOT NULL, revision INTEGER NOT NULL, pane INTEGER NOT NULL,"
+    " timing TEXT NOT NULL, final INTEGER NOT NULL, retraction INTEGER NOT NULL);";
 
 /* Compared as a whole: LIKE would take "A_b" for "axb", and "a" has nothing to do with "a:b:7". */
 const char mr_results_sql_newer_aside[] =
@@ -23,7 +23,9 @@ const char mr_results_sql_newer_aside[] =
  * type would convert: TEXT makes "17" of the number 17, NUMERIC makes 1 of 1.0. */
 static const char *const columns_before[] = {"window_start", "window_end", "window_start_ms",
                                              "window_end_ms"};
-static const char *const columns_behind[] = {"events", "revision", "final", "_key", "_state"};
+static const char *const columns_behind[] = {"events", "revision", "pane",  "timing",
+                                             "final",  "_key",     "_state"};
+#define COLUMNS_READ "window_start_ms,window_end_ms,events,revision,pane,timing,final,_key,_state"
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
@@ -65,7 +67,8 @@ static void append_table_open(struct mr_buf *sql, const struct mr_results_rule *
     static const char *const tables[] = {"panes", "millrace_meta"};
     bool taken = is_among(rule->name, tables, COUNT(tables)) ||
                  begins_with(rule->name, MR_BYTES("sqlite_")) ||
-                 begins_with(rule->name, MR_BYTES("rule:"));
+                 begins_with(rule->name, MR_BYTES("rule:")) ||
+                 begins_with(rule->name, MR_BYTES("open:"));
     mr_buf_append_text(sql, taken ? "\"rule:" : "\"");
     append_escaped(sql, rule->name);
 }
@@ -154,7 +157,6 @@ enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_
                                     struct mr_error *error) {
     for (uint32_t r = 0; r < rule_count; r++) {
         const struct mr_results_rule *rule = &rules[r];
-        MR_ASSERT(rule->window_size_ms > 0);
         bool taken = rule->name.len == 0 || memchr(rule->name.ptr, 0, rule->name.len) != NULL ||
                      looks_aside(rule->name);
         for (uint32_t i = 0; i < r; i++) {
@@ -187,7 +189,7 @@ static void append_names(struct mr_buf *sql, const char *what, const struct mr_b
 }
 
 void mr_results_sql_shape(struct mr_buf *sql, const struct mr_results_rule *rule) {
-    mr_buf_printf(sql, "window %lld ms", (long long)rule->window_size_ms);
+    mr_buf_append_bytes(sql, rule->shape);
     append_names(sql, "keys", rule->key_names, rule->key_count);
     append_names(sql, "metrics", rule->metric_names, rule->metric_count);
 }
@@ -202,8 +204,18 @@ void mr_results_sql_create(struct mr_buf *sql, const struct mr_results_rule *rul
         append_column(sql, rule, i);
     }
     mr_buf_append_text(sql, ",events INTEGER NOT NULL,revision INTEGER NOT NULL,"
+                            "pane INTEGER NOT NULL,timing TEXT NOT NULL,"
                             "final INTEGER NOT NULL,_key BLOB NOT NULL,_state BLOB NOT NULL,"
                             "PRIMARY KEY(window_start_ms,_key)) WITHOUT ROWID");
+}
+
+/* Goes with the table when that is renamed, but keeps its name: that of the generation. */
+void mr_results_sql_create_index(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, "CREATE INDEX \"open:");
+    append_escaped(sql, rule->name);
+    mr_buf_printf(sql, ":%llu\" ON ", (unsigned long long)rule->generation);
+    append_table(sql, rule);
+    mr_buf_append_text(sql, "(window_end_ms)WHERE final=0");
 }
 
 void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rule) {
@@ -225,7 +237,9 @@ void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rul
         append_column(sql, rule, i);
         mr_buf_append_char(sql, ',');
     }
-    mr_buf_append_text(sql, "events=excluded.events,revision=excluded.revision,"
+    mr_buf_append_text(sql, "window_end=excluded.window_end,window_end_ms=excluded.window_end_ms,"
+                            "events=excluded.events,revision=excluded.revision,"
+                            "pane=excluded.pane,timing=excluded.timing,"
                             "final=max(t.final,excluded.final),_state=excluded._state ");
     mr_buf_append_text(sql, MR_BUG(REVISION_NOT_GUARDED) ? "WHERE true"
                                                          : "WHERE excluded.revision>t.revision");
@@ -234,7 +248,30 @@ void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rul
 void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *rule) {
     mr_buf_append_text(sql, "UPDATE ");
     append_table(sql, rule);
-    mr_buf_append_text(sql, " SET final=1 WHERE window_start_ms BETWEEN ? AND ? AND final=0");
+    mr_buf_append_text(sql, rule->ends_vary ? " SET final=1 WHERE window_end_ms<=? AND final=0"
+                                            : " SET final=1 WHERE window_start_ms=? AND final=0");
+}
+
+static void append_place(struct mr_buf *sql, const char *verb, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, verb);
+    append_table(sql, rule);
+    mr_buf_append_text(sql, " WHERE window_start_ms=? AND _key=?");
+}
+
+void mr_results_sql_find(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    append_place(sql, "SELECT " COLUMNS_READ " FROM ", rule);
+}
+
+void mr_results_sql_remove(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    append_place(sql, "DELETE FROM ", rule);
+}
+
+/* The + keeps SQLite from the index of open rows: the primary key has the first one at hand. */
+void mr_results_sql_first_open(struct mr_buf *sql, const struct mr_results_rule *rule) {
+    mr_buf_append_text(sql, "SELECT window_start_ms,window_end_ms FROM ");
+    append_table(sql, rule);
+    mr_buf_append_text(
+        sql, " WHERE window_start_ms>=? AND +final=0 ORDER BY window_start_ms LIMIT 1");
 }
 
 void mr_results_sql_put_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
@@ -312,8 +349,7 @@ void mr_results_sql_select(struct mr_buf *sql, const struct mr_results_rule *rul
                            const struct mr_results_query *query) {
     MR_ASSERT(query->order < 0 || (uint32_t)query->order < rule->metric_count);
     const char *direction = query->descending ? " DESC" : "";
-    mr_buf_append_text(
-        sql, "SELECT window_start_ms,window_end_ms,events,revision,final,_key,_state FROM ");
+    mr_buf_append_text(sql, "SELECT " COLUMNS_READ " FROM ");
     append_table(sql, rule);
     append_range(sql, query);
     mr_buf_append_text(sql, " ORDER BY ");

@@ -7,7 +7,8 @@
  *             that SQLite or the store need for themselves are moved out of the way in a way that can't
  *             collide: what looks like a prefixed name is itself prefixed.
  *
- *                 rule    panes, millrace_meta, sqlite_…, rule:…   ->  "rule:panes", …
+ *                 rule    panes, millrace_meta, sqlite_…, rule:…, open:…   ->  "rule:panes", …
+ *                 index   generation 7 of a rule                   ->  "open:<rule>:7"
  *                 aside   generation 7 of a rule                   ->  "<table of the rule>:7"
  *                 key     events, _key, a name seen before …       ->  "key0:events", …
  *                 metric  window_start, the name of a key …        ->  "metric2:window_start", …
@@ -15,8 +16,11 @@
  *             SQLite compares names without regard to ASCII case; so does this.
  * Owner       Appends to the caller's buffer; a failed append shows in buf->failed. Statements end with a NUL
  *             (mr_results_sql_end), which is what SQLite takes.
+ * Columns     select and find: window_start_ms, window_end_ms, events, revision, pane, timing, final, _key, _state.
  * Parameters  upsert: 1 window_start, 2 window_end, 3 window_start_ms, 4 window_end_ms, then the keys, the
- *             metrics, events, revision, final, _key, _state. finalize: 1 first and 2 last window_start_ms.
+ *             metrics, events, revision, pane, timing, final, _key, _state. finalize: 1 window_end_ms where ends vary,
+ *             else window_start_ms.
+ *             find and remove: 1 window_start_ms, 2 _key. first_open: 1 window_start_ms to begin at.
  *             select: 1 from and 2 to, 3 after_start and 4 after_key where the text asks for them.
  *             rewind: 1 seq. rewind_outbox: 1 seq, then the names of the rules. newer_aside: 1 seq, 2 the name.
  */
@@ -35,8 +39,14 @@ enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_
 /* What must be the same for the stored rows to be continued, as text a person can compare. */
 void mr_results_sql_shape(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_create(struct mr_buf *sql, const struct mr_results_rule *rule);
+/* Where ends vary. */
+void mr_results_sql_create_index(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_upsert(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_finalize(struct mr_buf *sql, const struct mr_results_rule *rule);
+void mr_results_sql_find(struct mr_buf *sql, const struct mr_results_rule *rule);
+void mr_results_sql_remove(struct mr_buf *sql, const struct mr_results_rule *rule);
+/* window_start_ms and window_end_ms of the first row from there on that is not final. */
+void mr_results_sql_first_open(struct mr_buf *sql, const struct mr_results_rule *rule);
 /* The rule's table is of that generation: it goes aside, comes back, goes for good from there. */
 void mr_results_sql_put_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
                               uint64_t generation);

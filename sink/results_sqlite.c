@@ -11,7 +11,7 @@
 
 enum { PRUNE_STEP_MIN = 1024 }; /* a commit may prune this many, and two for each pane it appends */
 
-const char *const mr_results_timings[3] = {"early", "on_time", "late"};
+const char *const mr_results_timings[3] = {"EARLY", "ON_TIME", "LATE"};
 
 static_assert(MR_TIMING_EARLY == 0 && MR_TIMING_ON_TIME == 1 && MR_TIMING_LATE == 2,
               "mr_results_timings is indexed by enum mr_timing");
@@ -178,6 +178,8 @@ static enum mr_status upsert(struct mr_results_sqlite *s, struct mr_results_sqli
     }
     mr_sqlite_bind_uint(stmt, pane->events);
     mr_sqlite_bind_uint(stmt, pane->revision);
+    mr_sqlite_bind_uint(stmt, pane->index);
+    mr_sqlite_bind_text(stmt, mr_bytes_text(mr_results_timings[pane->timing]));
     mr_sqlite_bind_int(stmt, pane->final);
     mr_sqlite_bind_blob(stmt, pane->key);
     mr_sqlite_bind_blob(stmt, pane->state);
@@ -197,12 +199,60 @@ static enum mr_status append(struct mr_results_sqlite *s, const struct mr_result
     mr_sqlite_bind_blob(stmt, pane->state);
     mr_sqlite_bind_uint(stmt, pane->events);
     mr_sqlite_bind_uint(stmt, pane->revision);
+    mr_sqlite_bind_uint(stmt, pane->index);
     mr_sqlite_bind_text(stmt, mr_bytes_text(mr_results_timings[pane->timing]));
     mr_sqlite_bind_int(stmt, pane->final);
+    mr_sqlite_bind_int(stmt, pane->retraction);
     enum mr_status status = run(s, stmt);
     s->now.outbox_next += status == MR_OK;
     s->now.outbox_count += status == MR_OK;
     return status;
+}
+
+static bool ends_with_index(struct mr_bytes key) {
+    return key.len >= MR_KEY_PANE_LEN && key.ptr[key.len - MR_KEY_PANE_LEN] == MR_KEY_PANE;
+}
+
+static void bind_place(struct mr_sqlite_stmt *stmt, const struct mr_pane *pane) {
+    mr_sqlite_bind_int(stmt, pane->window_start_ms);
+    mr_sqlite_bind_blob(stmt, pane->key);
+}
+
+/* Whether a pane takes back what the row says: a retraction of it, or a later pane that says something else. */
+static bool is_taken_back(const struct mr_pane *row, const struct mr_pane *pane) {
+    if (pane->retraction) {
+        return row->revision <= pane->revision;
+    }
+    return row->revision < pane->revision &&
+           (row->events != pane->events || row->window_end_ms != pane->window_end_ms ||
+            !mr_bytes_equal(row->state, pane->state));
+}
+
+/* Puts what the row of the pane's place says into the outbox as a retraction, if the pane takes it back, and removes
+ * the row where that is asked for. Of a row that somebody has changed nobody knows what was said: it goes without a
+ * word. */
+static enum mr_status take_back(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r,
+                                const struct mr_pane *pane, bool remove) {
+    struct mr_pane row;
+    bind_place(r->find, pane);
+    enum mr_status status = mr_sqlite_step(r->find);
+    bool found = status == MR_OK;
+    bool whole = found && mr_results_sqlite_take_row(r->find, 0, pane->rule, &row);
+    bool taken = found && (!whole || is_taken_back(&row, pane));
+    if (taken && whole && s->outbox_panes_max > 0) {
+        row.retraction = true;
+        status = append(s, r->rule, &row);
+    }
+    mr_sqlite_reset(r->find);
+    if (!found && status != MR_END) {
+        abandon(s);
+        return status;
+    }
+    if (!taken || status != MR_OK || !remove) {
+        return status == MR_END ? MR_OK : status;
+    }
+    bind_place(r->remove, pane);
+    return run(s, r->remove);
 }
 
 static enum mr_status sqlite_put(struct mr_results *results, const struct mr_pane *pane) {
@@ -210,9 +260,13 @@ static enum mr_status sqlite_put(struct mr_results *results, const struct mr_pan
     MR_ASSERT(s->in_transaction);
     MR_ASSERT(pane->rule < s->rule_count);
     struct mr_results_sqlite_rule *r = &s->rules[pane->rule];
+    MR_ASSERT(!r->rule->discarding || ends_with_index(pane->key));
+    if (pane->retraction) {
+        return take_back(s, r, pane, true);
+    }
     MR_ASSERT(pane->number_count == r->rule->metric_count);
-    MR_ASSERT(pane->window_end_ms - pane->window_start_ms == r->rule->window_size_ms);
-    enum mr_status status = upsert(s, r, pane);
+    enum mr_status status = r->rule->retracting ? take_back(s, r, pane, false) : MR_OK;
+    status = status == MR_OK ? upsert(s, r, pane) : status;
     if (status != MR_OK || mr_sqlite_changes(s->db) == 0) {
         return status; /* no change: the guard has seen this or a newer revision */
     }
@@ -222,23 +276,53 @@ static enum mr_status sqlite_put(struct mr_results *results, const struct mr_pan
     return s->outbox_panes_max == 0 ? MR_OK : append(s, r->rule, pane);
 }
 
+/* Moves open_from_ms_now to the first row at or behind it that is not final. *ret_end_ms: where its window ends. */
+static enum mr_status find_first_open(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r,
+                                      int64_t *ret_end_ms) {
+    mr_sqlite_bind_int(r->first_open, r->open_from_ms_now);
+    enum mr_status status = mr_sqlite_step(r->first_open);
+    bool found = status == MR_OK;
+    if (found || status == MR_END) {
+        r->open_from_ms_now = found ? mr_sqlite_column_int(r->first_open, 0) : INT64_MAX;
+        *ret_end_ms = found ? mr_sqlite_column_int(r->first_open, 1) : INT64_MAX;
+        status = MR_OK;
+    }
+    mr_sqlite_reset(r->first_open);
+    if (status != MR_OK) {
+        abandon(s);
+    }
+    return status;
+}
+
+static enum mr_status finalize_starts(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r, int64_t end_ms) {
+    int64_t first_end_ms;
+    enum mr_status status = find_first_open(s, r, &first_end_ms);
+    while (status == MR_OK && r->open_from_ms_now < end_ms && first_end_ms <= end_ms) {
+        mr_sqlite_bind_int(r->finalize, r->open_from_ms_now);
+        status = run(s, r->finalize);
+        if (status == MR_OK) {
+            r->open_from_ms_now++;
+            status = find_first_open(s, r, &first_end_ms);
+        }
+    }
+    return status;
+}
+
 static enum mr_status sqlite_finalize(struct mr_results *results, uint32_t rule, int64_t end_ms) {
     struct mr_results_sqlite *s = mr_results_sqlite_of(results);
     MR_ASSERT(s->in_transaction);
     MR_ASSERT(rule < s->rule_count);
     struct mr_results_sqlite_rule *r = &s->rules[rule];
-    int64_t last_ms; /* the last window that ends in time starts here */
-    if (__builtin_sub_overflow(end_ms, r->rule->window_size_ms, &last_ms) ||
-        r->open_from_ms_now > last_ms) {
-        return MR_OK;
+    if (r->open_from_ms_now >= end_ms) {
+        return MR_OK; /* no row that is not final ends that early */
     }
-    mr_sqlite_bind_int(r->finalize, r->open_from_ms_now);
-    mr_sqlite_bind_int(r->finalize, last_ms);
+    if (!r->rule->ends_vary) {
+        return finalize_starts(s, r, end_ms);
+    }
+    int64_t first_end_ms;
+    mr_sqlite_bind_int(r->finalize, end_ms);
     enum mr_status status = run(s, r->finalize);
-    if (status == MR_OK) {
-        r->open_from_ms_now = last_ms + 1;
-    }
-    return status;
+    return status == MR_OK ? find_first_open(s, r, &first_end_ms) : status;
 }
 
 /* After a DELETE from panes. A person may have put more there than were counted. */
@@ -491,6 +575,7 @@ const struct mr_results_ops mr_results_sqlite_ops = {
     .reader_close = mr_results_sqlite_reader_close,
     .read = mr_results_sqlite_read,
     .read_outbox = mr_results_sqlite_read_outbox,
+    .read_outbox_rule = mr_results_sqlite_read_outbox_rule,
     .read_state = mr_results_sqlite_read_state,
     .read_open_from = mr_results_sqlite_read_open_from,
     .error_text = sqlite_error_text,

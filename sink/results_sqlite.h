@@ -7,6 +7,10 @@
  * Idea        What is kept beside the file (flushed_seq, the outbox's end and count, where rows that are not
  *             final begin) is a copy of millrace_meta. It changes with the transaction and goes back with
  *             it: `now` inside, `kept` as committed.
+ * Finalize    Rows become final in the order of their starts, one start after the other from open_from_ms on, that of the
+ *             first row that is not: so rows that are final cost nothing, and no index is needed, which would make a row
+ *             dearer by three quarters from its put until it is final. Where ends vary there is one, by window end, and
+ *             open_from_ms goes ahead afterwards, along the primary key.
  * Shape       millrace_meta has: format, incarnation, epoch, flushed_seq, outbox_next, outbox_count, and for each rule
  *             shape:<rule>, open_from_ms:<rule> and generation:<rule>; of a generation that is aside, with :<n> behind.
  * Threads     The store is the writer's. Readers use path, rules[].rule, in_memory: constant after opening.
@@ -31,6 +35,9 @@ struct mr_results_sqlite_rule {
     const struct mr_results_rule *rule;
     struct mr_sqlite_stmt *upsert;
     struct mr_sqlite_stmt *finalize;
+    struct mr_sqlite_stmt *find;
+    struct mr_sqlite_stmt *remove;
+    struct mr_sqlite_stmt *first_open;
     int64_t open_from_ms_now; /* every row with a smaller window start is final */
     int64_t open_from_ms_kept;
     struct mr_results_window window;
@@ -68,7 +75,7 @@ extern const struct mr_results_ops mr_results_sqlite_ops;
 /* The checked cast. */
 struct mr_results_sqlite *mr_results_sqlite_of(struct mr_results *results);
 
-/* By enum mr_timing: the text in table panes. */
+/* By enum mr_timing: the text in tables. */
 extern const char *const mr_results_timings[3];
 
 /* Of results_sqlite_read.c, for the table of operations. */
@@ -81,10 +88,16 @@ enum mr_status mr_results_sqlite_read(struct mr_results_reader *reader,
 enum mr_status mr_results_sqlite_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
                                              mr_results_outbox_visit visit, void *ctx,
                                              struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_results_sqlite_read_outbox_rule(struct mr_results_reader *reader, uint32_t rule, uint64_t after_id,
+                                                  mr_results_outbox_visit visit, void *ctx, uint64_t *ret_id,
+                                                  struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_results_sqlite_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
                                             struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_results_sqlite_read_open_from(struct mr_results_reader *reader, uint32_t rule, int64_t *ret_ms,
                                                 struct mr_error *error) MR_MUST_CHECK;
+/* From the columns of mr_results_sql_select, the first of which is `first`; borrows from stmt. false: a row that
+ * millrace did not write. */
+bool mr_results_sqlite_take_row(struct mr_sqlite_stmt *stmt, int first, uint32_t rule, struct mr_pane *ret);
 /* The epoch that begins now, after the last one (0: none). */
 uint64_t mr_results_sqlite_next_epoch(const struct mr_results_sqlite *s, uint64_t last);
 /* Of results_sqlite_open.c: finishes the statements and the connection, frees the store. */

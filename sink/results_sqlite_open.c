@@ -15,7 +15,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define FORMAT "2"
+#define FORMAT "3"
 
 enum { INCARNATION_TEXT = 17 };
 
@@ -239,6 +239,11 @@ static enum mr_status create_rule(struct mr_results_sqlite *s, const struct mr_r
     mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
     mr_results_sql_create(&sql, rule);
     enum mr_status status = explain(s, mr_sqlite_exec(s->db, mr_results_sql_end(&sql)), error);
+    if (status == MR_OK && rule->ends_vary) {
+        mr_buf_clear(&sql);
+        mr_results_sql_create_index(&sql, rule);
+        status = explain(s, mr_sqlite_exec(s->db, mr_results_sql_end(&sql)), error);
+    }
     mr_buf_finish(&sql);
     if (status == MR_OK) {
         status = put_meta(s, "shape:", rule->name, shape, error);
@@ -402,14 +407,21 @@ static enum mr_status make_schema(struct mr_results_sqlite *s, const char *incar
 }
 
 static enum mr_status prepare_rule(struct mr_results_sqlite *s, struct mr_results_sqlite_rule *r) {
+    const struct {
+        void (*append)(struct mr_buf *sql, const struct mr_results_rule *rule);
+        struct mr_sqlite_stmt **ret;
+    } statements[] = {
+        {mr_results_sql_upsert, &r->upsert},         {mr_results_sql_finalize, &r->finalize},
+        {mr_results_sql_find, &r->find},             {mr_results_sql_remove, &r->remove},
+        {mr_results_sql_first_open, &r->first_open},
+    };
     struct mr_buf sql;
     mr_buf_init(&sql, MR_RESULTS_SQL_BYTES_MAX);
-    mr_results_sql_upsert(&sql, r->rule);
-    enum mr_status status = mr_sqlite_prepare(s->db, mr_results_sql_end(&sql), &r->upsert);
-    if (status == MR_OK) {
+    enum mr_status status = MR_OK;
+    for (size_t i = 0; i < sizeof statements / sizeof statements[0] && status == MR_OK; i++) {
         mr_buf_clear(&sql);
-        mr_results_sql_finalize(&sql, r->rule);
-        status = mr_sqlite_prepare(s->db, mr_results_sql_end(&sql), &r->finalize);
+        statements[i].append(&sql, r->rule);
+        status = mr_sqlite_prepare(s->db, mr_results_sql_end(&sql), statements[i].ret);
     }
     mr_buf_finish(&sql);
     return status;
@@ -422,8 +434,8 @@ static enum mr_status prepare_all(struct mr_results_sqlite *s, struct mr_error *
     } statements[] = {
         {"BEGIN IMMEDIATE", &s->begin},
         {"COMMIT", &s->commit},
-        {"INSERT INTO panes(id,rule,window_start_ms,window_end_ms,key,state,events,revision,timing,"
-         "final)VALUES(?,?,?,?,?,?,?,?,?,?)",
+        {"INSERT INTO panes(id,rule,window_start_ms,window_end_ms,key,state,events,revision,pane,"
+         "timing,final,retraction)VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
          &s->append},
         {"DELETE FROM panes WHERE id<=(SELECT id FROM panes ORDER BY id LIMIT 1 OFFSET ?)",
          &s->prune},
@@ -549,6 +561,9 @@ void mr_results_sqlite_close(struct mr_results *results) {
     for (uint32_t i = 0; i < s->rule_count; i++) {
         mr_sqlite_finish(s->rules[i].upsert);
         mr_sqlite_finish(s->rules[i].finalize);
+        mr_sqlite_finish(s->rules[i].find);
+        mr_sqlite_finish(s->rules[i].remove);
+        mr_sqlite_finish(s->rules[i].first_open);
     }
     mr_sqlite_finish(s->begin);
     mr_sqlite_finish(s->commit);

@@ -65,7 +65,10 @@ static void add_table(struct sim_store *store, const struct mr_results_rule *rul
         .key_count = rule->key_count,
         .metric_names = columns,
         .metric_count = rule->metric_count,
-        .window_size_ms = rule->window_size_ms,
+        .shape = MR_BYTES("its window"), /* which nobody compares here */
+        .ends_vary = rule->ends_vary,
+        .discarding = rule->discarding,
+        .retracting = rule->retracting,
         .generation = rule->generation,
     };
 }
@@ -151,10 +154,12 @@ static const char *compare_rows(const struct list *a, const struct list *b) {
         const struct mr_pane *x = a->rows[i];
         const struct mr_pane *y = b->rows[i];
         bool place = x->window_start_ms == y->window_start_ms && mr_bytes_equal(x->key, y->key);
-        bool content = x->events == y->events && x->final == y->final &&
+        bool firing = x->index == y->index && x->timing == y->timing;
+        bool content = x->window_end_ms == y->window_end_ms && x->events == y->events && x->final == y->final &&
                        mr_bytes_equal(x->state, y->state);
         difference = !place                       ? "other rows"
                      : !content                   ? "a row with other content"
+                     : !firing                    ? "a row of another firing"
                      : x->revision != y->revision ? "a row of another revision"
                                                   : NULL;
     }

@@ -2,12 +2,10 @@
 #include "tests/sink/memory_results.h"
 
 #include "base/check.h"
+#include "tests/sink/memory_order.h"
 
-#include <math.h>
-
-/* A pane in memory of its own: numbers, key and state behind it. */
 struct row {
-    struct mr_pane pane;
+    struct mr_pane pane; /* numbers, key and state lie behind it */
 };
 
 struct row_list {
@@ -73,14 +71,28 @@ static struct mr_bytes copied(uint8_t **at, struct mr_bytes from) {
     return to;
 }
 
+static bool is_text(const struct mr_number *number) {
+    return number->kind == MR_NUMBER_TEXT || number->kind == MR_NUMBER_JSON;
+}
+
 static struct row *row_open(const struct mr_pane *pane) {
     size_t numbers = pane->number_count * sizeof *pane->numbers;
-    struct row *row = calloc(1, sizeof *row + numbers + pane->key.len + pane->state.len);
+    size_t texts = 0;
+    for (uint32_t i = 0; i < pane->number_count; i++) {
+        texts += is_text(&pane->numbers[i]) ? pane->numbers[i].len : 0;
+    }
+    struct row *row = calloc(1, sizeof *row + numbers + texts + pane->key.len + pane->state.len);
     MR_ASSERT(row != NULL);
     row->pane = *pane;
     uint8_t *at = (uint8_t *)(row + 1);
     struct mr_bytes from = mr_bytes_of(pane->numbers, numbers);
-    row->pane.numbers = (const struct mr_number *)(const void *)copied(&at, from).ptr;
+    struct mr_number *to = (struct mr_number *)(uintptr_t)copied(&at, from).ptr;
+    row->pane.numbers = pane->number_count == 0 ? NULL : to;
+    for (uint32_t i = 0; i < pane->number_count; i++) {
+        if (is_text(&to[i])) {
+            to[i].text = copied(&at, mr_bytes_of(to[i].text, to[i].len)).ptr;
+        }
+    }
     row->pane.key = copied(&at, pane->key);
     row->pane.state = copied(&at, pane->state);
     return row;
@@ -133,24 +145,45 @@ static size_t lower_bound(const struct row_list *list, int64_t start_ms, struct 
     return low;
 }
 
-static void append_outbox(struct memory *m, const struct mr_pane *pane) {
-    m->outbox = grown(m->outbox, m->outbox_count, &m->outbox_cap, sizeof *m->outbox);
-    m->outbox[m->outbox_count++] = (struct outbox_pane){m->outbox_next++, row_open(pane)};
+static void append_outbox(struct memory *m, const struct mr_pane *pane, bool retraction) {
+    if (m->outbox_panes_max > 0) {
+        m->outbox = grown(m->outbox, m->outbox_count, &m->outbox_cap, sizeof *m->outbox);
+        m->outbox[m->outbox_count] = (struct outbox_pane){m->outbox_next++, row_open(pane)};
+        m->outbox[m->outbox_count++].row->pane.retraction = retraction;
+    }
+}
+
+static void apply_retraction(struct memory *m, struct row_list *list, size_t i, bool found, uint64_t revision) {
+    if (found && list->rows[i]->pane.revision <= revision) {
+        append_outbox(m, &list->rows[i]->pane, true);
+        free(list->rows[i]);
+        list->count--;
+        memmove(&list->rows[i], &list->rows[i + 1], (list->count - i) * sizeof *list->rows);
+    }
+}
+
+static bool says_the_same(const struct mr_pane *a, const struct mr_pane *b) {
+    return a->window_end_ms == b->window_end_ms && a->events == b->events && mr_bytes_equal(a->state, b->state);
 }
 
 /* Takes the row. */
 static void apply_put(struct memory *m, struct row *row) {
     struct row_list *list = &m->tables[row->pane.rule];
     size_t i = lower_bound(list, row->pane.window_start_ms, row->pane.key);
-    bool found = i < list->count &&
-                 compare_place(&list->rows[i]->pane, row->pane.window_start_ms, row->pane.key) == 0;
+    bool found = i < list->count && compare_place(&list->rows[i]->pane, row->pane.window_start_ms, row->pane.key) == 0;
+    if (row->pane.retraction) {
+        apply_retraction(m, list, i, found, row->pane.revision);
+        free(row);
+        return;
+    }
     if (found && list->rows[i]->pane.revision >= row->pane.revision) {
         free(row);
         return;
     }
-    if (m->outbox_panes_max > 0) {
-        append_outbox(m, &row->pane);
+    if (found && m->rules[row->pane.rule].retracting && !says_the_same(&list->rows[i]->pane, &row->pane)) {
+        append_outbox(m, &list->rows[i]->pane, true);
     }
+    append_outbox(m, &row->pane, false);
     if (found) {
         row->pane.final = row->pane.final || list->rows[i]->pane.final;
         free(list->rows[i]);
@@ -220,8 +253,7 @@ static enum mr_status add_step(struct memory *m, enum mr_memory_op op, struct st
 static enum mr_status memory_put(struct mr_results *results, const struct mr_pane *pane) {
     struct memory *m = memory_of(results);
     MR_ASSERT(pane->rule < m->rule_count);
-    MR_ASSERT(pane->number_count == m->rules[pane->rule].metric_count);
-    MR_ASSERT(pane->window_end_ms - pane->window_start_ms == m->rules[pane->rule].window_size_ms);
+    MR_ASSERT(pane->retraction || pane->number_count == m->rules[pane->rule].metric_count);
     return add_step(m, MR_MEMORY_PUT, (struct step){.put = row_open(pane)});
 }
 
@@ -344,22 +376,6 @@ static bool matches(const struct mr_results_query *q, const struct mr_pane *row)
     return q->descending ? place < 0 : place > 0;
 }
 
-/* Long double holds every int64 and every double. */
-static long double value_of(struct mr_number n) {
-    return n.kind == MR_NUMBER_INT ? (long double)n.i : (long double)n.d;
-}
-
-static bool is_null(struct mr_number n) {
-    return n.kind == MR_NUMBER_NULL || (n.kind != MR_NUMBER_INT && isnan(n.d));
-}
-
-static int compare_number(struct mr_number a, struct mr_number b) {
-    if (is_null(a) || is_null(b)) {
-        return (int)is_null(b) - (int)is_null(a);
-    }
-    return (value_of(a) > value_of(b)) - (value_of(a) < value_of(b));
-}
-
 /* Rows in window order go in one by one behind those that are not greater: equal ones stay in
  * order. */
 static void insert_sorted(struct row_list *list, struct row *row, uint32_t metric,
@@ -368,13 +384,17 @@ static void insert_sorted(struct row_list *list, struct row *row, uint32_t metri
     size_t i = list->count++;
     for (; i > 0; i--) {
         int order =
-            compare_number(list->rows[i - 1]->pane.numbers[metric], row->pane.numbers[metric]);
+            mr_memory_compare_number(&list->rows[i - 1]->pane.numbers[metric], &row->pane.numbers[metric]);
         if (descending ? order >= 0 : order <= 0) {
             break;
         }
         list->rows[i] = list->rows[i - 1];
     }
     list->rows[i] = row;
+}
+
+static enum mr_status may_read(struct memory *m, struct mr_error *error) {
+    return fails_now(m, MR_MEMORY_READ) ? mr_error_set(error, m->failure.status, "failed by plan") : MR_OK;
 }
 
 static enum mr_status memory_read(struct mr_results_reader *reader,
@@ -402,7 +422,6 @@ static enum mr_status memory_read(struct mr_results_reader *reader,
     bool more = true;
     for (size_t i = 0; i < found.count && more; i++) {
         struct mr_pane row = found.rows[i]->pane;
-        row.timing = MR_TIMING_ON_TIME;
         row.numbers = NULL;
         row.number_count = 0;
         more = q->visit(q->ctx, &row);
@@ -411,22 +430,47 @@ static enum mr_status memory_read(struct mr_results_reader *reader,
     return MR_OK;
 }
 
+/* Panes of ids behind first up to last, of that rule or (UINT32_MAX) of all. Returns where it stopped. */
+static uint64_t visit_panes(const struct memory *m, uint64_t first, uint64_t last, uint32_t rule,
+                            mr_results_outbox_visit visit, void *ctx) {
+    for (size_t i = 0; i < m->outbox_count; i++) {
+        uint64_t id = m->outbox[i].id;
+        struct mr_pane pane = m->outbox[i].row->pane;
+        pane.numbers = NULL;
+        pane.number_count = 0;
+        bool wanted = id > first && id <= last && (rule == UINT32_MAX || rule == pane.rule);
+        if (wanted && !visit(ctx, id, &pane)) {
+            return id;
+        }
+    }
+    return last;
+}
+
 static enum mr_status memory_read_outbox(struct mr_results_reader *reader, uint64_t after_id,
                                          mr_results_outbox_visit visit, void *ctx,
                                          struct mr_error *error) {
     struct memory *m = memory_of(reader->results);
-    if (fails_now(m, MR_MEMORY_READ)) {
-        return mr_error_set(error, m->failure.status, "failed by plan");
+    enum mr_status status = may_read(m, error);
+    if (status == MR_OK) {
+        (void)visit_panes(m, after_id, UINT64_MAX, UINT32_MAX, visit, ctx); /* where is not asked */
     }
-    for (size_t i = 0; i < m->outbox_count; i++) {
-        struct mr_pane pane = m->outbox[i].row->pane;
-        pane.numbers = NULL;
-        pane.number_count = 0;
-        if (m->outbox[i].id > after_id && !visit(ctx, m->outbox[i].id, &pane)) {
-            break;
-        }
+    return status;
+}
+
+static enum mr_status memory_read_outbox_rule(struct mr_results_reader *reader, uint32_t rule, uint64_t after_id,
+                                              mr_results_outbox_visit visit, void *ctx, uint64_t *ret_id,
+                                              struct mr_error *error) {
+    struct memory *m = memory_of(reader->results);
+    MR_ASSERT(rule < m->rule_count);
+    enum mr_status status = may_read(m, error);
+    if (status == MR_OK) {
+        uint64_t newest = m->outbox_next - 1;
+        uint64_t oldest = m->outbox_count == 0 ? m->outbox_next : m->outbox[0].id;
+        uint64_t first = after_id < oldest ? oldest - 1 : after_id;
+        uint64_t last = first + MR_RESULTS_LOOK_MAX < newest ? first + MR_RESULTS_LOOK_MAX : newest;
+        *ret_id = first < last ? visit_panes(m, first, last, rule, visit, ctx) : first;
     }
-    return MR_OK;
+    return status;
 }
 
 static enum mr_status memory_read_state(struct mr_results_reader *reader, struct mr_results_state *ret,
@@ -489,6 +533,7 @@ static const struct mr_results_ops memory_ops = {
     .reader_close = memory_reader_close,
     .read = memory_read,
     .read_outbox = memory_read_outbox,
+    .read_outbox_rule = memory_read_outbox_rule,
     .read_state = memory_read_state,
     .read_open_from = memory_read_open_from,
     .error_text = memory_error_text,

@@ -55,8 +55,7 @@ void mr_memory_results_fail(struct mr_results *results, const struct mr_memory_f
 /* How many operations have failed by plan since opening. */
 uint64_t mr_memory_results_failures(const struct mr_results *results);
 
-/* The committed rows of a rule by window start, then key, with their numbers and the timing of the last
- * firing, until visit returns false. */
+/* The committed rows of a rule by window start, then key, with their numbers, until visit returns false. */
 void mr_memory_results_each(struct mr_results *results, uint32_t rule,
                             bool (*visit)(void *ctx, const struct mr_pane *row), void *ctx);
 uint64_t mr_memory_results_count(const struct mr_results *results, uint32_t rule);

@@ -26,10 +26,12 @@ static const struct mr_bytes panes_metrics[] = {NAME("Events"), NAME("_key")};
 static const struct mr_bytes total_metrics[] = {NAME("n")};
 
 const struct mr_results_rule rig_rules[RIG_RULES] = {
-    {NAME("ad_views"), views_keys, 2, views_metrics, 3, 10000, 0},
-    {NAME("panes"), panes_keys, 2, panes_metrics, 2, 60000, 0},
-    {NAME("total"), NULL, 0, total_metrics, 1, 1000, 0},
+    {NAME("ad_views"), views_keys, 2, views_metrics, 3, NAME("window 10000 ms"), false, false, false, 0},
+    {NAME("panes"), panes_keys, 2, panes_metrics, 2, NAME("window 60000 ms"), false, false, false, 0},
+    {NAME("total"), NULL, 0, total_metrics, 1, NAME("window 1000 ms"), false, false, false, 0},
 };
+
+static const int64_t sizes_ms[RIG_RULES] = {10000, 60000, 1000};
 
 uint64_t rig_random(uint64_t *state) { /* splitmix64, Sebastiano Vigna */
     uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
@@ -42,8 +44,8 @@ uint64_t rig_below(uint64_t *state, uint64_t bound) {
     return rig_random(state) % bound;
 }
 
-int64_t rig_window_ms(const struct mr_results_rule *rule, uint64_t window) {
-    return INT64_C(1700000040000) + (int64_t)window * rule->window_size_ms;
+int64_t rig_window_ms(uint32_t rule, uint64_t window) {
+    return INT64_C(1700000040000) + (int64_t)window * sizes_ms[rule];
 }
 
 void rig_key(struct mr_buf *buf, uint32_t columns, uint64_t k) {
@@ -77,7 +79,16 @@ static struct mr_number random_number(uint64_t *random) {
         0, 1, -1, INT64_MAX, INT64_MIN, INT64_MAX - 1, (INT64_C(1) << 53) + 1, 42};
     static const double doubles[] = {
         0.0, -0.0, 1.0, 0.1, -1e300, 9007199254740992.0, 9223372036854775808.0, INFINITY};
-    switch (rig_below(random, 5)) {
+    static const char texts[] = "[{\"a\":1}]\0Q";
+    switch (rig_below(random, 8)) {
+    case 4:
+        return (struct mr_number){.kind = MR_NUMBER_BOOL, .i = (int64_t)rig_below(random, 2)};
+    case 5:
+    case 6: {
+        uint32_t at = (uint32_t)rig_below(random, sizeof texts);
+        return (struct mr_number){.kind = rig_below(random, 2) == 0 ? MR_NUMBER_TEXT : MR_NUMBER_JSON,
+                                  .len = (uint32_t)sizeof texts - 1 - at, .text = (const uint8_t *)texts + at};
+    }
     case 0:
         return (struct mr_number){.kind = MR_NUMBER_NULL};
     case 1:
@@ -99,8 +110,8 @@ static void pane_init(struct rig_pane *p, uint32_t rule, uint64_t window, uint64
     p->pane = (struct mr_pane){
         .rule = rule,
         .timing = MR_TIMING_ON_TIME,
-        .window_start_ms = rig_window_ms(r, window),
-        .window_end_ms = rig_window_ms(r, window + 1),
+        .window_start_ms = rig_window_ms(rule, window),
+        .window_end_ms = rig_window_ms(rule, window + 1),
         .key = mr_buf_bytes(&p->key),
         .state = mr_bytes_of(p->state, sizeof p->state),
         .numbers = p->numbers,
@@ -121,6 +132,7 @@ void rig_pane_random(struct rig_pane *p, uint64_t *random, uint64_t revision) {
     p->pane.events = rig_below(random, 1000);
     p->pane.final = rig_below(random, 4) == 0;
     p->pane.timing = (enum mr_timing)rig_below(random, 3);
+    p->pane.index = rig_below(random, 8) == 0 ? UINT32_MAX : (uint32_t)rig_below(random, 3);
     p->pane.state.len = 8 * rig_below(random, 4);
 }
 

@@ -22,10 +22,10 @@ struct rig_pane {
     uint8_t state[24];
 };
 
-int64_t rig_window_ms(const struct mr_results_rule *rule, uint64_t window);
+int64_t rig_window_ms(uint32_t rule, uint64_t window);
 /* Key number k < RIG_KEYS of a rule with that many columns: all tags, NUL, empty and long texts. */
 void rig_key(struct mr_buf *buf, uint32_t columns, uint64_t k);
-/* Any rule, window, key; numbers of all kinds and at their ends. */
+/* Any rule, window, key; numbers of all kinds and at their ends; no retraction. */
 void rig_pane_random(struct rig_pane *p, uint64_t *random, uint64_t revision);
 /* Rule `rule`, window 0, key k, all numbers i = value. */
 void rig_pane_simple(struct rig_pane *p, uint32_t rule, uint64_t k, uint64_t revision, int64_t value);

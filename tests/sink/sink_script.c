@@ -19,7 +19,8 @@ static unsigned long long number(struct mr_bytes text) {
 /* <0, 0, >0: what the hash has against what comes. */
 static int compare(const struct mr_redis_reply *old, const struct mr_bytes *args) {
     for (uint32_t i = 0; i < 3; i++) {
-        unsigned long long a = number(old->items[i].text);
+        bool tombstone = i == 2 && old->items[i].type != MR_REDIS_TEXT;
+        unsigned long long a = tombstone ? 2 : number(old->items[i].text);
         unsigned long long b = number(args[i]);
         if (a != b) {
             bool of_epoch = i == 0;
@@ -30,13 +31,16 @@ static int compare(const struct mr_redis_reply *old, const struct mr_bytes *args
 }
 
 static void set_fields(struct virtual_redis_call *call) {
-    static const char *const names[] = {"_epoch", "revision", "final"};
+    static const char *const names[] = {"_epoch", "revision"};
     const struct mr_bytes remove[] = {MR_BYTES("DEL"), call->keys[0]};
     const struct mr_bytes expire[] = {MR_BYTES("PEXPIRE"), call->keys[0], call->args[3]};
     (void)virtual_redis_do(call, remove, 2);
-    for (uint32_t i = 0; i < 3; i++) {
+    bool retraction = number(call->args[2]) == 2;
+    for (uint32_t i = 0; i < 2; i++) {
         virtual_redis_hset(call, call->keys[0], mr_bytes_text(names[i]), call->args[i]);
     }
+    virtual_redis_hset(call, call->keys[0], retraction ? MR_BYTES("retracted") : MR_BYTES("final"),
+                       retraction ? MR_BYTES("1") : call->args[2]);
     for (uint32_t i = 4; i + 1 < call->arg_count; i += 2) {
         virtual_redis_hset(call, call->keys[0], call->args[i], call->args[i + 1]);
     }
@@ -47,18 +51,18 @@ static void set_fields(struct virtual_redis_call *call) {
 
 static void run(void *ctx, struct virtual_redis_call *call, struct mr_redis_reply *ret) {
     (void)ctx;
-    MR_ASSERT(call->key_count == 1 && call->arg_count > 4 && call->arg_count % 2 == 0);
+    MR_ASSERT(call->key_count == 1 && call->arg_count >= 4 && call->arg_count % 2 == 0);
     const struct mr_bytes get[] = {MR_BYTES("HMGET"), call->keys[0], MR_BYTES("_epoch"), MR_BYTES("revision"),
-                                   MR_BYTES("final")};
+                                   MR_BYTES("final"), MR_BYTES("retracted")};
     const struct mr_bytes exists[] = {MR_BYTES("EXISTS"), call->keys[0]};
-    struct mr_redis_reply old = virtual_redis_do(call, get, 5);
+    struct mr_redis_reply old = virtual_redis_do(call, get, 6);
     if (old.type == MR_REDIS_FAILURE) {
         *ret = old;
         return;
     }
     ret->type = MR_REDIS_INTEGER;
     bool ours = old.items[0].type == MR_REDIS_TEXT && old.items[1].type == MR_REDIS_TEXT &&
-                old.items[2].type == MR_REDIS_TEXT;
+                (old.items[2].type == MR_REDIS_TEXT || old.items[3].type == MR_REDIS_TEXT);
     if (!ours && virtual_redis_do(call, exists, 2).integer == 1) {
         virtual_redis_reply_text(call, ret, MR_REDIS_FAILURE, MR_BYTES("WRONGTYPE not ours"));
         return;

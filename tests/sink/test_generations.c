@@ -48,7 +48,7 @@ static struct rules rules_of(uint64_t generation) {
         rules.list[0].key_count = 1;
         rules.list[0].metric_names = other_metrics;
         rules.list[0].metric_count = 1;
-        rules.list[0].window_size_ms = 20000;
+        rules.list[0].shape = MR_BYTES("window 20000 ms");
         rules.list[0].generation = generation;
     }
     return rules;
@@ -148,7 +148,7 @@ static void a_rule_begins_anew(void **state) {
     rig_assert_query(&dir, meta,
                      "generation:ad_views|7\n"
                      "generation:ad_views:0|0\n"
-                     "open_from_ms:ad_views|9223372036854755808\n"
+                     "open_from_ms:ad_views|9223372036854775807\n"
                      "open_from_ms:ad_views:0|1700000040000\n"
                      "shape:ad_views|window 20000 ms keys(\"country\") metrics(\"clicks\")\n"
                      "shape:ad_views:0|window 10000 ms keys(\"campaign_id\",\"data.country\") "
@@ -293,7 +293,7 @@ static void contradictions_are_refused(void **state) {
     mr_buf_init(&after, 1 << 20);
     read_file(&dir, &before);
     struct rules other = rules_of(7);
-    other.list[0].window_size_ms = 30000;
+    other.list[0].shape = MR_BYTES("window 30000 ms");
     must_refuse(&dir, &other, MR_MISMATCH,
                 "/results.db: shape:ad_views is window 20000 ms keys(\"country\") "
                 "metrics(\"clicks\") in the file, "
@@ -301,13 +301,13 @@ static void contradictions_are_refused(void **state) {
                 "rule another "
                 "name, or move the file away");
     struct rules back = rules_of(0); /* brought back, it does not fit */
-    back.list[0].window_size_ms = 30000;
+    back.list[0].shape = MR_BYTES("window 30000 ms");
     must_refuse(&dir, &back, MR_MISMATCH, "shape:ad_views is window 10000 ms");
     struct rules cased = rules_of(8); /* SQLite finds it, though it is another rule */
     cased.list[0].name = MR_BYTES("AD_views");
     must_refuse(&dir, &cased, MR_CORRUPT, "already exists");
     struct rules half = rules_of(8); /* the first rule would be moved, the second one is refused */
-    half.list[1].window_size_ms++;
+    half.list[1].shape = MR_BYTES("window 60001 ms");
     must_refuse(&dir, &half, MR_MISMATCH, "shape:panes is");
     struct rules named = rules_of(7);
     named.list[1].name = MR_BYTES("ad_views:0");

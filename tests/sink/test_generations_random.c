@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that the SQLite store keeps generations of rules apart, against a model that is a plain array of them:
- *   1. random bundles; opens with a generation that is new, known (older or newer), or was never there; rewinds;
+ *   1. random bundles with panes and retractions; opens with a generation that is new, known (older or newer), or was
+ *      never there; rewinds;
  *      of rules whose names look like each other's, and like those of what is aside;
  *   2. after each: the rows of every generation, the panes of the outbox with ids and names, which tables and entries
  *      of millrace_meta there are; after a rewind, where rows that are open begin;
@@ -45,6 +46,7 @@ struct pane {
     uint64_t generation;
     uint64_t revision;
     bool final;
+    bool retraction;
 };
 
 struct model {
@@ -84,9 +86,18 @@ static void model_put(struct model *m, uint32_t rule, uint64_t window, struct ro
         return;
     }
     m->panes[m->pane_count++] =
-        (struct pane){m->next_id++, rule, m->rules[rule].generation, row.revision, row.final};
+        (struct pane){m->next_id++, rule, m->rules[rule].generation, row.revision, row.final, false};
     row.final = row.final || have->final;
     *have = row;
+}
+
+static void model_retract(struct model *m, uint32_t rule, uint64_t window, uint64_t revision) {
+    struct row *have = &table_now(m, rule)->rows[window];
+    if (have->revision > 0 && have->revision <= revision) {
+        m->panes[m->pane_count++] =
+            (struct pane){m->next_id++, rule, m->rules[rule].generation, have->revision, have->final, true};
+        *have = (struct row){.revision = 0};
+    }
 }
 
 static void model_prune(struct model *m) {
@@ -153,7 +164,7 @@ static void compare_tables(const struct model *m, struct mr_buf *sql, struct mr_
             const struct table *table = &m->tables[r][i];
             mr_buf_printf(sql, "%sSELECT %llu,(window_start_ms-%lld)/1000,n,revision,final FROM \"",
                           count == 0 ? "" : "\" UNION ALL ", (unsigned long long)count,
-                          (long long)rig_window_ms(&rig_rules[2], 0));
+                          (long long)rig_window_ms(2, 0));
             append_name(sql, m, r, names[r].table, table->generation);
             for (uint64_t w = 0; w < WINDOWS; w++) {
                 const struct row *row = &table->rows[w];
@@ -187,9 +198,9 @@ static void compare(struct model *m) {
         mr_buf_printf(&want, "%llu|", (unsigned long long)pane->id);
         append_name(&want, m, pane->rule, (const char *)names[pane->rule].name.ptr,
                     pane->generation);
-        mr_buf_printf(&want, "|%llu|%d\n", (unsigned long long)pane->revision, pane->final);
+        mr_buf_printf(&want, "|%llu|%d|%d\n", (unsigned long long)pane->revision, pane->final, pane->retraction);
     }
-    mr_buf_append_text(&sql, "SELECT id,rule,revision,final FROM panes");
+    mr_buf_append_text(&sql, "SELECT id,rule,revision,final,retraction FROM panes");
     assert_query(m, &sql, &want);
     mr_buf_finish(&sql);
     mr_buf_finish(&want);
@@ -206,7 +217,7 @@ static void compare_open_from(struct model *m) {
         while (w < WINDOWS && table_now(m, r)->rows[w].revision == 0) {
             w++;
         }
-        int64_t first_ms = w == WINDOWS ? INT64_MAX : rig_window_ms(&rig_rules[2], w);
+        int64_t first_ms = w == WINDOWS ? INT64_MAX : rig_window_ms(2, w);
         mr_buf_printf(&sql, "SELECT value FROM millrace_meta WHERE name='open_from_ms:%s'",
                       (const char *)names[r].name.ptr);
         mr_buf_printf(&want, "%lld\n", (long long)first_ms);
@@ -237,18 +248,28 @@ static void put_both(struct model *m) {
     struct rig_pane pane;
     rig_pane_simple(&pane, 2, 0, row.revision, (int64_t)row.value);
     pane.pane.rule = rule;
-    pane.pane.window_start_ms = rig_window_ms(&rig_rules[2], window);
-    pane.pane.window_end_ms = rig_window_ms(&rig_rules[2], window + 1);
+    pane.pane.window_start_ms = rig_window_ms(2, window);
+    pane.pane.window_end_ms = rig_window_ms(2, window + 1);
     pane.pane.final = row.final;
+    bool retraction = rig_below(&m->random, 5) == 0;
+    if (retraction) {
+        pane.pane.retraction = true;
+        pane.pane.number_count = 0;
+        pane.pane.revision -= rig_below(&m->random, row.revision); /* older than the row, now and then */
+    }
     assert_int_equal(mr_results_put(m->results, &pane.pane), MR_OK);
+    if (retraction) {
+        model_retract(m, rule, window, pane.pane.revision);
+    } else {
+        model_put(m, rule, window, row);
+    }
     rig_pane_finish(&pane);
-    model_put(m, rule, window, row);
 }
 
 static void finalize_both(struct model *m) {
     uint32_t rule = (uint32_t)rig_below(&m->random, RULES);
     uint64_t windows = rig_below(&m->random, WINDOWS + 1);
-    int64_t end_ms = rig_window_ms(&rig_rules[2], windows);
+    int64_t end_ms = rig_window_ms(2, windows);
     assert_int_equal(mr_results_finalize(m->results, rule, end_ms), MR_OK);
     for (uint64_t w = 0; w < windows; w++) {
         struct row *row = &table_now(m, rule)->rows[w];

@@ -60,7 +60,7 @@ static enum mr_status flush_bundle(struct mr_results *results, uint64_t seq) {
         rig_pane_finish(&pane);
     }
     if (status == MR_OK) {
-        status = mr_results_finalize(results, 0, rig_window_ms(&rig_rules[0], seq));
+        status = mr_results_finalize(results, 0, rig_window_ms(0, seq));
     }
     return status == MR_OK ? mr_results_commit(results, seq) : status;
 }

@@ -29,9 +29,9 @@ static void assert_key(const struct mr_key_value *values, uint32_t count, const 
         mr_key_append(&encoded, values[i]);
     }
     bool other = count > 0 && values[0].tag == MR_KEY_OTHER;
-    if (other) {
-        rule.key_count = 2;
-    }
+    bool has_index = count > 0 && values[count - 1].tag == MR_KEY_PANE;
+    count -= has_index;
+    rule.key_count = other ? 2 : count;
     struct mr_pane pane = {.window_start_ms = INT64_C(1763774400000), .key = mr_buf_bytes(&encoded)};
     assert_true(mr_redis_sink_key(&key, MR_BYTES("p:"), &rule, &pane));
     mr_buf_append_char(&key, 0);
@@ -49,6 +49,7 @@ static void assert_key(const struct mr_key_value *values, uint32_t count, const 
 #define START         "p:r:2025-11-22T01:20:00.000Z"
 #define STRING(text_) {.tag = MR_KEY_STRING, .text = MR_BYTES(text_)}
 #define NUMBER(text_) {.tag = MR_KEY_NUMBER, .text = MR_BYTES(text_)}
+#define INDEX(text_)  {.tag = MR_KEY_PANE, .text = MR_BYTES(text_)}
 #define BARE(tag_)    {.tag = MR_KEY_##tag_, .text = MR_BYTES("")}
 
 static void keys_are_readable_and_differ(void **state_) {
@@ -87,6 +88,11 @@ static void keys_are_readable_and_differ(void **state_) {
     assert_key(two, 2, START ":a:1");
     assert_key(shifted, 2, START ":a%3A1:");
     assert_key(NULL, 0, START);
+    const struct mr_key_value indexed[] = {STRING("a"), INDEX("\xff\0\0\x07")};
+    const struct mr_key_value other[] = {{.tag = MR_KEY_OTHER, .text = MR_BYTES("\x03")}, INDEX("\0\0\0\0")};
+    assert_key(indexed, 2, START ":a:p4278190087");
+    assert_key(indexed + 1, 1, START ":p4278190087");
+    assert_key(other, 2, START ":(other).3:p0");
 }
 
 int main(void) {

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that Redis ends up with the newest row of each group, whatever happens on the way:
- *   1. random rows, with epochs and revisions about 2^53, to one server and to a cluster, while connections break before
- *      and after the script ran, servers hang, fail over, forget scripts and move slots: afterwards no two
- *      groups have one key, and every hash is, field
- *      by field, what a model says that knows only the greatest (epoch, revision, final);
+ *   1. random rows and retractions, with epochs and revisions about 2^53, to one server and to a cluster, while
+ *      connections break before and after the script ran, servers hang, fail over, forget scripts and move slots:
+ *      afterwards no two groups have one key, and every hash is, field by field, what a model says that knows only the
+ *      greatest (epoch, revision, final or retracted);
  *   2. the same against a real redis-server, without faults: the script in Lua is the one in C;
  *   3. errors by hand: OOM, NOSCRIPT, a lost reply, a key of somebody else, a later epoch, a server that is not there;
- *   4. every allocation failing in turn.
+ *   4. a retraction leaves a tombstone that goes after a while, and keeps what is older away until then;
+ *   5. every allocation failing in turn.
  */
 #include "base/alloc.h"
-#include "base/json.h"
-#include "base/key.h"
-#include "base/time_text.h"
 #include "sink/redis_sink.h"
 #include "tests/redis/redis_server.h"
 #include "tests/redis/virtual_redis.h"
 #include "tests/redis/virtual_time.h"
+#include "tests/sink/redis_fields.h"
 #include "tests/sink/results_rig.h"
 #include "tests/sink/sink_script.h"
 
@@ -24,10 +23,6 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
-
-#include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 
 enum { SEEDS = 12, ROUNDS = 30, PANES_MAX = 40, ROWS_MAX = 16, MODEL_MAX = 4096, SERVERS = 4, MASTERS = 3 };
 
@@ -164,12 +159,6 @@ static struct mr_redis_reply ask(struct world *w, const struct mr_bytes *argv, u
 
 /* ---- the model ---- */
 
-struct fields {
-    uint32_t count;
-    char names[32][64];
-    struct mr_buf values[32];
-};
-
 struct entry {
     struct rig_pane pane;
     uint64_t epoch;
@@ -180,78 +169,13 @@ struct model {
     struct entry entries[MODEL_MAX];
 };
 
-static void add_field(struct fields *f, struct mr_bytes name, const void *value, size_t len) {
-    assert_true(f->count < 32);
-    (void)snprintf(f->names[f->count], sizeof f->names[0], "%.*s", (int)name.len, (const char *)name.ptr);
-    mr_buf_init(&f->values[f->count], 1 << 16);
-    mr_buf_append(&f->values[f->count++], value, len);
-}
-
-static void add_text(struct fields *f, const char *name, const char *format, uint64_t value) {
-    char text[64];
-    int len = snprintf(text, sizeof text, format, value);
-    add_field(f, mr_bytes_text(name), text, (size_t)len);
-}
-
-static void add_group(struct fields *f, const struct mr_results_rule *rule, struct mr_bytes key) {
-    bool other = mr_key_is_other(key);
-    for (uint32_t i = 0; i < rule->key_count; i++) {
-        struct mr_key_value value;
-        if (other) {
-            add_field(f, rule->key_names[i], "(other)", 7);
-            continue;
-        }
-        assert_true(mr_key_next(&key, &value));
-        if (value.tag == MR_KEY_TRUE || value.tag == MR_KEY_FALSE) {
-            const char *text = value.tag == MR_KEY_TRUE ? "true" : "false";
-            add_field(f, rule->key_names[i], text, strlen(text));
-        } else if (value.tag != MR_KEY_NULL) {
-            add_field(f, rule->key_names[i], value.text.ptr, value.text.len);
-        }
-    }
-}
-
-static void expect(struct fields *f, const struct entry *e) {
-    const struct mr_pane *pane = &e->pane.pane;
-    const struct mr_results_rule *rule = &rules[pane->rule];
-    char text[64];
-    char overflow[256] = "";
-    f->count = 0;
-    add_text(f, "_epoch", "%" PRIu64, e->epoch);
-    add_text(f, "revision", "%" PRIu64, pane->revision);
-    add_text(f, "final", "%" PRIu64, pane->final);
-    add_text(f, "events", "%" PRIu64, pane->events);
-    mr_time_format(pane->window_start_ms, text);
-    add_field(f, MR_BYTES("window_start"), text, MR_TIME_TEXT_LEN);
-    mr_time_format(pane->window_end_ms, text);
-    add_field(f, MR_BYTES("window_end"), text, MR_TIME_TEXT_LEN);
-    add_group(f, rule, pane->key);
-    for (uint32_t i = 0; i < rule->metric_count; i++) {
-        const struct mr_number *n = &pane->numbers[i];
-        if (n->kind == MR_NUMBER_INT) {
-            int len = snprintf(text, sizeof text, "%" PRId64, n->i);
-            add_field(f, rule->metric_names[i], text, (size_t)len);
-        } else if (n->kind != MR_NUMBER_NULL && isfinite(n->d)) {
-            add_field(f, rule->metric_names[i], text, mr_double_text(n->d, text));
-        }
-        if (n->kind == MR_NUMBER_OVERFLOW) {
-            size_t len = strlen(overflow);
-            (void)snprintf(overflow + len, sizeof overflow - len, "%s%.*s", len > 0 ? "," : "",
-                           (int)rule->metric_names[i].len, (const char *)rule->metric_names[i].ptr);
-        }
-    }
-    if (overflow[0] != 0) {
-        add_field(f, MR_BYTES("_overflow"), overflow, strlen(overflow));
-    }
-}
-
 static void assert_hash(struct world *w, const struct entry *e) {
     struct mr_buf key;
-    struct fields f;
+    struct redis_fields f;
     mr_buf_init(&key, 1 << 16);
     assert_true(mr_redis_sink_key(&key, w->cluster ? MR_BYTES("t:") : prefix, &rules[e->pane.pane.rule],
                                   &e->pane.pane));
-    expect(&f, e);
+    redis_fields_expect(&f, &rules[e->pane.pane.rule], &e->pane.pane, e->epoch);
     const struct mr_bytes argv[] = {MR_BYTES("HGETALL"), mr_buf_bytes(&key)};
     struct mr_redis_reply reply = ask(w, argv, 2);
     assert_int_equal(reply.count, 2 * f.count);
@@ -282,8 +206,8 @@ static void keep(struct model *m, struct rig_pane *pane, uint64_t epoch) {
         if (a->rule != b->rule || a->window_start_ms != b->window_start_ms || !mr_bytes_equal(a->key, b->key)) {
             continue;
         }
-        uint64_t before[] = {m->entries[i].epoch, a->revision, a->final};
-        uint64_t now[] = {epoch, b->revision, b->final};
+        uint64_t before[] = {m->entries[i].epoch, a->revision, a->retraction ? 2 : a->final};
+        uint64_t now[] = {epoch, b->revision, b->retraction ? 2 : b->final};
         int k = 0;
         while (k < 2 && before[k] == now[k]) {
             k++;
@@ -314,6 +238,7 @@ static void put(struct world *w, struct model *m, uint64_t *random) {
     uint64_t revision = edges[rig_below(random, 6)] + rig_below(random, 3);
     rig_pane_random(&pane, random, revision);
     pane.pane.final = rig_below(random, 2) == 0;
+    pane.pane.retraction = rig_below(random, 4) == 0;
     enum mr_status status;
     int steps = 0;
     while ((status = mr_redis_sink_put(w->sink, &rules[pane.pane.rule], epoch, &pane.pane)) == MR_FULL) {
@@ -532,6 +457,62 @@ static void a_later_epoch_wins_and_is_told(void **state_) {
     close_world(&w);
 }
 
+static void retract_simple(struct world *w, uint64_t k, uint64_t revision) {
+    struct rig_pane pane;
+    rig_pane_simple(&pane, 0, k, revision, 5);
+    pane.pane.retraction = true;
+    pane.pane.number_count = 0;
+    assert_int_equal(mr_redis_sink_put(w->sink, &rules[0], 1, &pane.pane), MR_OK);
+    rig_pane_finish(&pane);
+    assert_true(run_until_empty(w, 1000000000));
+}
+
+static bool has_field(struct world *w, const struct mr_buf *key, const char *field) {
+    struct mr_bytes value;
+    return virtual_redis_peek_field(w->v, 0, mr_buf_bytes(key), mr_bytes_text(field), &value);
+}
+
+static void a_retraction_leaves_a_tombstone(void **state_) {
+    (void)state_;
+    static const int64_t ttls_ms[] = {60000, INT64_MAX};
+    for (int i = 0; i < 2; i++) {
+        struct world w;
+        open_virtual(&w, 1, false, ttls_ms[i]);
+        struct mr_buf key = key_of(&w, 1);
+        const struct mr_bytes left[] = {MR_BYTES("PTTL"), mr_buf_bytes(&key)};
+        put_simple(&w, 1, 1, 7);
+        assert_true(run_until_empty(&w, 1000000000));
+        retract_simple(&w, 1, 6); /* of what was before */
+        assert_true(has_field(&w, &key, "views"));
+        retract_simple(&w, 1, 7);
+        assert_false(has_field(&w, &key, "views") || has_field(&w, &key, "final"));
+        assert_true(has_field(&w, &key, "retracted") && has_field(&w, &key, "_epoch"));
+        int64_t want_ms = i == 0 ? 60000 : INT64_C(24) * 60 * 60 * 1000;
+        int64_t ttl_ms = ask(&w, left, 2).integer;
+        assert_true(ttl_ms > want_ms - 2000 && ttl_ms <= want_ms);
+        for (uint64_t revision = 6; revision <= 7; revision++) { /* they come late */
+            put_simple(&w, 1, 1, revision);
+            assert_true(run_until_empty(&w, 1000000000));
+            assert_false(has_field(&w, &key, "views"));
+        }
+        put_simple(&w, 1, 1, 8);
+        assert_true(run_until_empty(&w, 1000000000));
+        assert_true(has_field(&w, &key, "views") && !has_field(&w, &key, "retracted"));
+        assert_int_equal(ask(&w, left, 2).integer < 0, i == 1); /* again as long as the sink says */
+        retract_simple(&w, 2, 3); /* of a row that is not there yet */
+        put_simple(&w, 2, 1, 3);
+        assert_true(run_until_empty(&w, 1000000000));
+        assert_int_equal(stats_of(&w).there_already, 4);
+        w.time.ns += (uint64_t)want_ms * 1000000;
+        struct mr_buf other = key_of(&w, 2);
+        assert_false(has_field(&w, &other, "revision"));
+        assert_int_equal(has_field(&w, &key, "revision"), i == 1); /* a row of a sink without ttl */
+        mr_buf_finish(&key);
+        mr_buf_finish(&other);
+        close_world(&w);
+    }
+}
+
 static void a_server_that_is_away_is_told(void **state_) {
     (void)state_;
     struct world w;
@@ -607,6 +588,7 @@ int main(void) {
         cmocka_unit_test(errors_are_counted_and_tried_again),
         cmocka_unit_test(keys_of_others_are_left_alone),
         cmocka_unit_test(a_later_epoch_wins_and_is_told),
+        cmocka_unit_test(a_retraction_leaves_a_tombstone),
         cmocka_unit_test(a_server_that_is_away_is_told),
         cmocka_unit_test(allocations_fail),
         cmocka_unit_test(random_rows_through_faults),

@@ -72,8 +72,8 @@ static struct mr_results_query random_query(struct pair *p, struct mr_buf *after
     uint32_t rule = (uint32_t)rig_below(&p->random, RIG_RULES);
     const struct mr_results_rule *r = &rig_rules[rule];
     struct mr_results_query query = rig_query_all(rule, &p->from_sqlite);
-    query.from_ms = rig_window_ms(r, rig_below(&p->random, RIG_WINDOWS));
-    query.to_ms = rig_window_ms(r, rig_below(&p->random, RIG_WINDOWS + 1));
+    query.from_ms = rig_window_ms(rule, rig_below(&p->random, RIG_WINDOWS));
+    query.to_ms = rig_window_ms(rule, rig_below(&p->random, RIG_WINDOWS + 1));
     query.descending = rig_below(&p->random, 2) == 0;
     query.final_only = rig_below(&p->random, 3) == 0;
     query.open_only = !query.final_only && rig_below(&p->random, 3) == 0;
@@ -81,7 +81,7 @@ static struct mr_results_query random_query(struct pair *p, struct mr_buf *after
     query.order = query.order == (int32_t)r->metric_count ? -1 : query.order;
     if (query.order < 0 && rig_below(&p->random, 2) == 0) {
         query.has_after = true;
-        query.after_start_ms = rig_window_ms(r, rig_below(&p->random, RIG_WINDOWS + 1));
+        query.after_start_ms = rig_window_ms(rule, rig_below(&p->random, RIG_WINDOWS + 1));
         rig_key(after_key, r->key_count, rig_below(&p->random, RIG_KEYS));
         query.after_key = mr_buf_bytes(after_key);
     }
@@ -122,7 +122,7 @@ static void put_both(struct pair *p) {
 
 static void finalize_both(struct pair *p) {
     uint32_t rule = (uint32_t)rig_below(&p->random, RIG_RULES);
-    int64_t end_ms = rig_window_ms(&rig_rules[rule], rig_below(&p->random, RIG_WINDOWS + 1)) +
+    int64_t end_ms = rig_window_ms(rule, rig_below(&p->random, RIG_WINDOWS + 1)) +
                      (int64_t)rig_below(&p->random, 3) - 1;
     assert_int_equal(mr_results_finalize(p->sqlite, rule, end_ms), MR_OK);
     assert_int_equal(mr_results_finalize(p->memory, rule, end_ms), MR_OK);

@@ -23,7 +23,7 @@ static struct mr_results_rule rule_of(const char *name, struct mr_bytes *keys, u
         .key_count = key_count,
         .metric_names = metrics,
         .metric_count = metric_count,
-        .window_size_ms = 1000,
+        .shape = MR_BYTES("window 1000 ms"),
     };
 }
 
@@ -47,6 +47,7 @@ static void tables_keep_out_of_the_way(void **state) {
         {"sqlite_x", "UPDATE \"rule:sqlite_x\" SET"},
         {"SQLITE_", "UPDATE \"rule:SQLITE_\" SET"},
         {"rule:panes", "UPDATE \"rule:rule:panes\" SET"},
+        {"Open:a:7", "UPDATE \"rule:Open:a:7\" SET"},
         {"select", "UPDATE \"select\" SET"},
         {"a\"; DROP TABLE panes; --", "UPDATE \"a\"\"; DROP TABLE panes; --\" SET"},
     };
@@ -75,8 +76,8 @@ static void columns_keep_out_of_the_way(void **state) {
                           "\"country\",\"key1:Country\",\"key2:EVENTS\",\"key3:key0:country\","
                           "\"a\"\"b\",\"views\",\"metric1:country\",\"metric2:_state\","
                           "\"metric3:metric1:country\",\"metric4:events\","
-                          "events,revision,final,_key,_state)"
-                          "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
+                          "events,revision,pane,timing,final,_key,_state)"
+                          "VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)");
     assert_contains(text, "WHERE excluded.revision>t.revision");
     mr_buf_finish(&sql);
 }
@@ -96,6 +97,22 @@ static void other_statements_name_their_table(void **state) {
     mr_buf_clear(&sql);
     mr_results_sql_drop_aside(&sql, &rule, 7);
     assert_string_equal(mr_results_sql_end(&sql), "DROP TABLE IF EXISTS \"rule:sqlite_\"\"x:7\"");
+    for (int vary = 0; vary < 2; vary++) {
+        mr_buf_clear(&sql);
+        rule.ends_vary = vary == 1;
+        mr_results_sql_finalize(&sql, &rule);
+        assert_contains(mr_results_sql_end(&sql), vary == 1 ? " WHERE window_end_ms<=? AND final=0"
+                                                            : " WHERE window_start_ms=? AND final=0");
+    }
+    mr_buf_clear(&sql);
+    rule.generation = 7;
+    mr_results_sql_create_index(&sql, &rule);
+    assert_string_equal(mr_results_sql_end(&sql), "CREATE INDEX \"open:sqlite_\"\"x:7\" ON "
+                                                  "\"rule:sqlite_\"\"x\"(window_end_ms)WHERE final=0");
+    mr_buf_clear(&sql);
+    mr_results_sql_remove(&sql, &rule);
+    assert_string_equal(mr_results_sql_end(&sql),
+                        "DELETE FROM \"rule:sqlite_\"\"x\" WHERE window_start_ms=? AND _key=?");
     mr_buf_clear(&sql);
     mr_results_sql_open_all(&sql, &rule);
     assert_string_equal(mr_results_sql_end(&sql),
@@ -137,7 +154,7 @@ static void impossible_names_are_refused(void **state) {
         {rule_of("a", NULL, 0, NULL, 0), rule_of("", NULL, 0, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("b", nul, 1, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("b", NULL, 0, nul, 1)},
-        {rule_of("a", NULL, 0, NULL, 0), {.name = nul[0], .window_size_ms = 1}},
+        {rule_of("a", NULL, 0, NULL, 0), {.name = nul[0]}},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("a:0", NULL, 0, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of("rule:x:18446744073709551615", NULL, 0, NULL, 0)},
         {rule_of("a", NULL, 0, NULL, 0), rule_of(":7", NULL, 0, NULL, 0)},
@@ -155,7 +172,7 @@ static void the_shape_tells_rules_apart(void **state) {
     struct mr_bytes two[] = {MR_BYTES("a"), MR_BYTES("b")};
     struct mr_bytes odd[] = {MR_BYTES("a\",\"b")};
     struct mr_results_rule longer = rule_of("r", one, 1, one, 1);
-    longer.window_size_ms = 2000;
+    longer.shape = MR_BYTES("window 2000 ms");
     const struct mr_results_rule rules[] = {
         rule_of("r", one, 1, one, 1),
         rule_of("r", two, 2, one, 1),

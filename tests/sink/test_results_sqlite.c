@@ -120,10 +120,11 @@ static void a_person_sees_rows_and_panes(void **state) {
         &dir,
         "SELECT window_start,window_end,window_start_ms,window_end_ms,campaign_id,"
         "\"data.country\",views,typeof(views),typeof(spend),spend=1e19,\"avg-price\",events,"
-        "revision,final,hex(_key),hex(_state) FROM ad_views",
+        "revision,pane,timing,final,hex(_key),hex(_state) FROM ad_views",
         "2023-11-14T22:14:00.000Z|2023-11-14T22:14:10.000Z|1700000040000|1700000050000|17|17|"
-        "12|integer|real|1|NULL|1|7|0|6E000231377300023137|0C00000000000000\n");
+        "12|integer|real|1|NULL|1|7|0|ON_TIME|0|6E000231377300023137|0C00000000000000\n");
     pane.pane.timing = MR_TIMING_LATE;
+    pane.pane.index = 2;
     pane.pane.revision = 8;
     pane.pane.final = true;
     pane.numbers[0].i = 13;
@@ -132,16 +133,16 @@ static void a_person_sees_rows_and_panes(void **state) {
     rig_assert_query(
         &dir,
         "SELECT id,rule,window_start_ms,window_end_ms,hex(key),hex(state),events,revision,"
-        "timing,final FROM panes",
+        "pane,timing,final,retraction FROM panes",
         "1|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|7|"
-        "on_time|0\n"
+        "0|ON_TIME|0|0\n"
         "2|ad_views|1700000040000|1700000050000|6E000231377300023137|0C00000000000000|1|8|"
-        "late|1\n");
+        "2|LATE|1|0\n");
     rig_assert_query(
         &dir,
         "SELECT value FROM millrace_meta WHERE name IN('flushed_seq','format','incarnation')"
         " ORDER BY name",
-        "9\n2\n0000000000000abc\n");
+        "9\n3\n0000000000000abc\n");
     rig_pane_finish(&pane);
     rig_pane_simple(&pane, 1, 3, 10, 4); /* the rule named panes, with columns events and Events */
     rig_store(results, &pane.pane, 1, 10);
@@ -184,7 +185,7 @@ static void other_stores_are_refused(void **state) {
     for (int part = 0; part < 3; part++) {
         struct mr_results_rule rules[RIG_RULES] = {rig_rules[0], rig_rules[1], rig_rules[2]};
         if (part == 0) {
-            rules[2].window_size_ms++;
+            rules[2].shape = MR_BYTES("window 1001 ms");
         } else if (part == 1) {
             rules[2].metric_names = wrong;
         } else {

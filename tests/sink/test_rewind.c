@@ -36,16 +36,15 @@ static void flush_bundle(struct mr_results *results, uint64_t seq) {
     for (int i = 0; i < PANES; i++) {
         struct rig_pane pane;
         rig_pane_random(&pane, &random, seq);
-        const struct mr_results_rule *rule = &rig_rules[pane.pane.rule];
         uint64_t window = open_from + rig_below(&random, 3);
-        pane.pane.window_start_ms = rig_window_ms(rule, window);
-        pane.pane.window_end_ms = rig_window_ms(rule, window + 1);
+        pane.pane.window_start_ms = rig_window_ms(pane.pane.rule, window);
+        pane.pane.window_end_ms = rig_window_ms(pane.pane.rule, window + 1);
         pane.pane.final = window < open_from_next;
         assert_int_equal(mr_results_put(results, &pane.pane), MR_OK);
         rig_pane_finish(&pane);
     }
     for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
-        int64_t end_ms = rig_window_ms(&rig_rules[rule], open_from_next);
+        int64_t end_ms = rig_window_ms(rule, open_from_next);
         assert_int_equal(mr_results_finalize(results, rule, end_ms), MR_OK);
     }
     assert_int_equal(mr_results_commit(results, seq), MR_OK);
@@ -87,7 +86,7 @@ static void trace_init(struct trace *trace, struct mr_results *results) {
 static void finalize_again(struct mr_results *results, uint64_t seq) {
     assert_int_equal(mr_results_begin(results), MR_OK);
     for (uint32_t rule = 0; rule < RIG_RULES; rule++) {
-        int64_t end_ms = rig_window_ms(&rig_rules[rule], (seq + 1) / 2);
+        int64_t end_ms = rig_window_ms(rule, (seq + 1) / 2);
         assert_int_equal(mr_results_finalize(results, rule, end_ms), MR_OK);
     }
     assert_int_equal(mr_results_commit(results, seq), MR_OK);

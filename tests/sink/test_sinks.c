@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that a sink gets what the results store has (pipeline/sinks.h), over a store, a Redis and a disk in memory, in
- * virtual time, step by step from a seed: panes and finals are committed, the outbox is short, so that it is pruned under a
+ * virtual time, step by step from a seed: panes, retractions and finals are committed, the outbox is short, so that it is pruned under a
  * sink that is away; connections break, reading the store fails, the cursor cannot be written or is lost with the power;
  * the worker is closed and opened again; the store is rewound, and goes on with revisions below those that Redis has.
  * Whenever everything is well again for long enough, each row of the rules with that sink is in Redis: same revision,
  * number, count and final mark.
  *
- * And by hand: rules without the sink are not sent, a copy leaves out what is over, the cursor spares copies.
+ * And by hand: a retraction arrives; rules without the sink are not sent, a copy leaves out what is over, the cursor spares copies.
  */
 #include "base/alloc.h"
 #include "base/key.h"
@@ -113,12 +113,33 @@ static void close_world(struct world *w) {
 
 /* ---- the store ---- */
 
+static void append_key(struct mr_buf *buf, uint64_t key) {
+    char text[24];
+    int len = snprintf(text, sizeof text, "k%llu", (unsigned long long)key);
+    mr_key_append(buf, (struct mr_key_value){MR_KEY_STRING, mr_bytes_of(text, (size_t)len)});
+}
+
+static void retract(struct world *w, uint32_t rule, int64_t window, uint64_t key) {
+    struct mr_buf encoded;
+    mr_buf_init(&encoded, 256);
+    append_key(&encoded, key);
+    struct mr_pane pane = {
+        .rule = rule,
+        .retraction = true,
+        .window_start_ms = w->base_ms + window * SIZE_MS,
+        .window_end_ms = w->base_ms + (window + 1) * SIZE_MS,
+        .revision = w->seq,
+        .key = mr_buf_bytes(&encoded),
+    };
+    assert_int_equal(mr_results_put(w->results, &pane), MR_OK);
+    mr_buf_finish(&encoded);
+}
+
 static void put(struct world *w, uint32_t rule, int64_t window, uint64_t key, uint64_t count, bool final) {
     const struct mr_rule *r = &w->plan->rules[rule];
     static const uint32_t event = 0;
     _Alignas(8) uint8_t state[64];
     uint8_t *states[] = {state};
-    char text[24];
     assert_true(r->state_len <= sizeof state);
     memset(state, 0, r->state_len);
     for (uint64_t i = 0; i < count; i++) {
@@ -127,8 +148,7 @@ static void put(struct world *w, uint32_t rule, int64_t window, uint64_t key, ui
     struct mr_number number = mr_metric_finish(r->metrics, 0, mr_bytes_of(state, r->state_len), NULL);
     struct mr_buf encoded;
     mr_buf_init(&encoded, 256);
-    int len = snprintf(text, sizeof text, "k%llu", (unsigned long long)key);
-    mr_key_append(&encoded, (struct mr_key_value){MR_KEY_STRING, mr_bytes_of(text, (size_t)len)});
+    append_key(&encoded, key);
     struct mr_pane pane = {
         .rule = rule,
         .timing = MR_TIMING_ON_TIME,
@@ -153,6 +173,10 @@ static void commit_random(struct world *w) {
     for (uint64_t n = below(w, 8); n > 0; n--) {
         int64_t window = w->final_windows + (int64_t)below(w, WINDOWS);
         put(w, (uint32_t)below(w, 3), window, below(w, KEYS), 1 + below(w, 9), false);
+    }
+    if (below(w, 3) == 0) {
+        w->seq++;
+        retract(w, (uint32_t)below(w, 3), w->final_windows + (int64_t)below(w, WINDOWS), below(w, KEYS));
     }
     if (below(w, 4) == 0) {
         w->final_windows += (int64_t)below(w, 3);
@@ -332,6 +356,35 @@ static void only_rules_with_the_sink_are_sent(void **state_) {
     close_world(&w);
 }
 
+static void a_retraction_arrives(void **state_) {
+    (void)state_;
+    struct world w;
+    open_world(&w, 1);
+    commit_one(&w, 0, 0, 1);
+    commit_one(&w, 0, 0, 2);
+    assert_true(run_until_idle(&w, UINT64_C(1000000000)));
+    w.seq++;
+    assert_int_equal(mr_results_begin(w.results), MR_OK);
+    retract(&w, 0, 0, 1);
+    retract(&w, 0, 0, 3); /* which is not there */
+    assert_int_equal(mr_results_commit(w.results, w.seq), MR_OK);
+    assert_true(run_until_idle(&w, UINT64_C(1000000000)));
+    assert_int_equal(assert_same(&w), 1);
+    struct mr_buf encoded;
+    struct mr_buf key;
+    mr_buf_init(&encoded, 256);
+    mr_buf_init(&key, 256);
+    append_key(&encoded, 1);
+    struct mr_pane pane = {.window_start_ms = w.base_ms, .key = mr_buf_bytes(&encoded)};
+    assert_true(mr_redis_sink_key(&key, MR_BYTES("p:"), &w.rules[0], &pane));
+    assert_true(has(&w, mr_buf_bytes(&key), "retracted", 1) && has(&w, mr_buf_bytes(&key), "revision", 1));
+    assert_false(has(&w, mr_buf_bytes(&key), "n", 1));
+    assert_int_equal(virtual_redis_keys(w.v, 0), 2);
+    mr_buf_finish(&encoded);
+    mr_buf_finish(&key);
+    close_world(&w);
+}
+
 static void a_cursor_spares_copies(void **state_) {
     (void)state_;
     struct world w;
@@ -440,6 +493,7 @@ int main(void) {
         cmocka_unit_test(only_rules_with_the_sink_are_sent), cmocka_unit_test(a_cursor_spares_copies),
         cmocka_unit_test(a_damaged_cursor_costs_a_copy),     cmocka_unit_test(a_copy_leaves_out_what_is_over),
         cmocka_unit_test(allocations_fail),                  cmocka_unit_test(random_life),
+        cmocka_unit_test(a_retraction_arrives),
     };
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
