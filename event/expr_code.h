@@ -136,12 +136,8 @@ static inline int mr_expr_compare_mixed(int64_t i, double d) {
     if (d < -0x1p63) {
         return 1;
     }
-    int64_t whole = (int64_t)d; /* towards zero */
-    if (i != whole) {
-        return i < whole ? -1 : 1;
-    }
-    double rest = d - (double)whole; /* exact: where there is a rest, whole is below 2^53 */
-    return (rest < 0) - (rest > 0);
+    int64_t whole = (int64_t)d; /* a d that is as far from 0 as i has no fraction */
+    return (i > whole) - (i < whole);
 }
 
 static inline int mr_expr_compare_numbers(uint8_t a_kind, union mr_expr_datum a, uint8_t b_kind,

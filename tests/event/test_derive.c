@@ -256,8 +256,13 @@ static void derives_fields(void **state) {
     };
     (void)state;
     struct setting s;
-    setting_init(&s, exprs, 4, derived, 4);
+    /* First what is used by name by no expression: its vector must not be what another schema left. */
+    setting_init(&s, exprs + 2, 1, derived, 4);
     struct mr_batch *batch = decode(&s, MR_FORMAT_NDJSON, MR_BYTES(lines));
+    assert_column(batch, 3, values[2], ROWS);
+    mr_batch_close(batch);
+    setting_init(&s, exprs, 4, derived, 4);
+    batch = decode(&s, MR_FORMAT_NDJSON, MR_BYTES(lines));
     for (uint32_t i = 0; i < 4; i++) {
         assert_column(batch, 3 + i, values[i], ROWS);
     }
