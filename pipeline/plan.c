@@ -109,6 +109,11 @@ static enum mr_status plan_stream(struct mr_plan *plan, uint32_t index,
             }
         }
     }
+    struct mr_bytes source = plan->config->streams[index].watermark.source;
+    plan->streams[index].source_column = MR_NO_COLUMN;
+    if (status == MR_OK && source.len > 0) {
+        status = mr_plan_source(plan, index, &columns, error);
+    }
     mr_plan_settle(plan, index, &columns);
     plan_dedup(plan, index);
     return status == MR_OK ? plan_schemas(plan, index, key, &columns, error) : status;

@@ -22,6 +22,7 @@ struct mr_plan_stream {
     bool claimed;                  /* a shared store decides: config->stores[store] */
     bool local;                    /* and while it is away, this node's own table of the ids that it has counted */
     uint32_t store;
+    uint32_t source_column; /* a watermark for each of its values; MR_NO_COLUMN: one for all */
     uint64_t partners; /* bit k: some rule reads stream k besides this one */
 };
 

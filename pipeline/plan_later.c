@@ -12,9 +12,6 @@ static enum mr_status later(struct mr_error *error, const char *where, struct mr
 }
 
 static enum mr_status stream_later(const struct mr_config_stream *s, struct mr_error *error) {
-    if (s->watermark.source.len > 0) {
-        return later(error, "streams", s->name, "watermark.source");
-    }
     if (s->dedup.conflicts) {
         return later(error, "streams", s->name, "dedup.conflicts: detect");
     }

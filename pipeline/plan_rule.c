@@ -238,6 +238,13 @@ enum mr_status mr_plan_input(struct mr_plan *plan, uint32_t index, uint32_t at, 
     return status;
 }
 
+enum mr_status mr_plan_source(struct mr_plan *plan, uint32_t stream, struct mr_plan_columns *columns,
+                              struct mr_error *error) {
+    const struct mr_config_stream *config = &plan->config->streams[stream];
+    return add_value(config, columns, config->watermark.source, MR_FIELD_KEY, &plan->streams[stream].source_column,
+                     error);
+}
+
 static void settle(uint32_t *column, const struct mr_plan_columns *columns) {
     if (*column != MR_NO_COLUMN && (*column & MR_PLAN_EXPR) != 0) {
         *column = columns->field_count + (*column & ~MR_PLAN_EXPR);
@@ -245,6 +252,7 @@ static void settle(uint32_t *column, const struct mr_plan_columns *columns) {
 }
 
 void mr_plan_settle(struct mr_plan *plan, uint32_t stream, const struct mr_plan_columns *columns) {
+    settle(&plan->streams[stream].source_column, columns);
     for (uint32_t r = 0; r < plan->rule_count; r++) {
         struct mr_rule *rule = &plan->rules[r];
         for (uint32_t i = 0; i < rule->input_count; i++) {

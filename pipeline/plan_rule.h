@@ -25,6 +25,9 @@ enum mr_status mr_plan_rule(struct mr_plan *plan, uint32_t rule, const struct mr
 /* What the rule needs of its input number `input`. */
 enum mr_status mr_plan_input(struct mr_plan *plan, uint32_t rule, uint32_t input, struct mr_plan_columns *columns,
                              struct mr_error *error) MR_MUST_CHECK;
+/* What tells the stream's sources apart. */
+enum mr_status mr_plan_source(struct mr_plan *plan, uint32_t stream, struct mr_plan_columns *columns,
+                              struct mr_error *error) MR_MUST_CHECK;
 /* All rules that read the stream have been asked. */
 void mr_plan_settle(struct mr_plan *plan, uint32_t stream, const struct mr_plan_columns *columns);
 

@@ -169,6 +169,8 @@ static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record 
         return add_events(s, record, count, error);
     case MR_RECORD_VERDICTS:
         return add_verdicts(s, record, count, error);
+    case MR_RECORD_WATERMARK:
+        return mr_sequencer_read_advance(s, record, error);
     case MR_RECORD_GAP:
         mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"records lost to damage are not counted\"",
                   (unsigned long long)record->lsn);

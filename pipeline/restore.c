@@ -79,11 +79,12 @@ struct sealed_stream {
     struct mr_local local;
 };
 
-/* false: not one; the rest cannot be read either. */
+/* false: not one, or out of memory; the rest cannot be read either. The watermark is the caller's to finish. */
 static bool unpack_stream(struct mr_unpack *u, struct sealed_stream *ret) {
-    ret->watermark.watermark_ms = mr_unpack_i64(u);
-    ret->watermark.time_max_ms = mr_unpack_i64(u);
-    ret->watermark.last_event_recorded_ms = mr_unpack_i64(u);
+    mr_watermark_init(&ret->watermark);
+    if (!mr_watermark_load(&ret->watermark, u)) {
+        return false;
+    }
     ret->received = mr_unpack_u64(u);
     ret->rejected = mr_unpack_u64(u);
     ret->first_lsn = mr_unpack_u64(u);
@@ -100,15 +101,20 @@ static enum mr_status load_sequencer(struct loading *l) {
     for (uint32_t i = 0; i < l->old_streams; i++) {
         struct sealed_stream sealed;
         if (!unpack_stream(&u, &sealed)) {
+            mr_watermark_finish(&sealed.watermark);
             return unreadable(l, "the sequencer's part");
         }
         sealed.watermark.watermark_ms -= MR_BUG(WATERMARK_BACK) ? 1500 : 0;
         uint32_t now = l->stream_now[i];
         if (sealed.first_lsn != 0 && (now == UINT32_MAX || !l->pipeline->plan->streams[now].claimed)) {
+            mr_watermark_finish(&sealed.watermark);
             return mr_error_set(l->error, MR_MISMATCH,
                                 "a stream that leaves dedup mode redis still has events whose ids are not decided (log record "
                                 "%llu on): start with the configuration before until they are",
                                 (unsigned long long)sealed.first_lsn);
+        }
+        if (now == UINT32_MAX || l->pipeline->plan->streams[now].source_column == MR_NO_COLUMN) {
+            mr_watermark_finish(&sealed.watermark); /* the sources alone: one place for all from here on */
         }
         if (now != UINT32_MAX) {
             s->undecided[now].first_lsn = sealed.first_lsn;
@@ -543,10 +549,13 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
     (void)mr_unpack_u64(&w); /* batches */
     for (uint32_t i = 0; i < before->stream_count; i++) {
         struct sealed_stream sealed;
-        if (!unpack_stream(&w, &sealed)) {
-            break; /* w says so */
-        }
+        bool read = unpack_stream(&w, &sealed);
         watermarks_ms[i] = sealed.watermark.watermark_ms;
+        mr_watermark_finish(&sealed.watermark);
+        if (!read) {
+            w.failed = true;
+            break;
+        }
     }
     if (!mr_unpack_end(&u) || !mr_unpack_end(&w)) {
         return mr_error_set(error, MR_CORRUPT, "%s: the rules' part cannot be read", restored->dir);

@@ -280,13 +280,13 @@ enum mr_status mr_sequencer_dispatch(struct mr_sequencer *s, struct mr_batch **b
         bundle->batches[k] = batch;
         count_batch(s, batch);
     }
-    mr_sequencer_move_watermarks(s, bundle);
+    enum mr_status status = mr_sequencer_move_watermarks(s, bundle);
     mr_counter_add(&s->bundles, 1);
     atomic_store_explicit(&s->lag_recorded_ms[s->seq % MR_LAG_SLOTS], s->recorded_ms,
                           memory_order_relaxed);
     atomic_store_explicit(&s->last_seq, s->seq, memory_order_relaxed);
     push_to_shards(s, bundle);
-    return MR_OK;
+    return status;
 }
 
 /* Of what was appended, the events that await their verdicts go another way; returns how many are left. */
@@ -367,6 +367,10 @@ static enum mr_step send_next_ask(struct mr_sequencer *s) {
     s->held_ask = NULL;
     if (ask == NULL) {
         return MR_STEP_IDLE;
+    }
+    if (ask->kind == MR_ASK_ADVANCE) {
+        mr_sequencer_advance(s, ask);
+        return MR_STEP_WORKED;
     }
     if (send_ask(s, ask) != MR_OK) {
         s->held_ask = ask; /* closing answers it */
@@ -501,6 +505,7 @@ enum mr_status mr_sequencer_open(struct mr_pipeline *pipeline, struct mr_log_rea
         s->lsn = mr_log_last_lsn(pipeline->log);
     }
     mr_buf_init(&s->replay_config, MR_RECORD_PAYLOAD_MAX);
+    mr_buf_init(&s->advance_source, MR_RECORD_PAYLOAD_MAX);
     atomic_init(&pipeline->live, replay == NULL);
     return MR_OK;
 }
@@ -544,7 +549,11 @@ void mr_sequencer_close(struct mr_sequencer *s) {
     abandon(s);
     mr_replay_forget(s);
     mr_log_reader_close(s->replay);
+    for (uint32_t i = 0; s->watermarks != NULL && i < s->pipeline->plan->stream_count; i++) {
+        mr_watermark_finish(&s->watermarks[i]);
+    }
     mr_buf_finish(&s->replay_config);
+    mr_buf_finish(&s->advance_source);
     mr_buf_finish(&s->verdicts);
     mr_events_decoder_close(s->decoder);
     mr_ring_close(s->submit);

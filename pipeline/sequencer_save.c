@@ -18,11 +18,10 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
     mr_pack_u64(&k->sequencer, mr_counter_read(&s->bundles));
     mr_pack_u64(&k->sequencer, mr_counter_read(&s->batches));
     for (uint32_t i = 0; i < plan->stream_count; i++) {
-        const struct mr_watermark *w = &s->watermarks[i];
-        bool lost = MR_BUG(CHECKPOINT_NO_WATERMARK);
-        mr_pack_i64(&k->sequencer, lost ? INT64_MIN : w->watermark_ms);
-        mr_pack_i64(&k->sequencer, lost ? INT64_MIN : w->time_max_ms);
-        mr_pack_i64(&k->sequencer, w->last_event_recorded_ms);
+        struct mr_watermark lost;
+        mr_watermark_init(&lost);
+        lost.last_event_recorded_ms = s->watermarks[i].last_event_recorded_ms;
+        mr_watermark_save(MR_BUG(CHECKPOINT_NO_WATERMARK) ? &lost : &s->watermarks[i], &k->sequencer);
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->received[i]));
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->rejected[i]));
         mr_pack_u64(&k->sequencer, MR_BUG(UNDECIDED_NOT_SAVED) ? 0 : s->undecided[i].first_lsn);

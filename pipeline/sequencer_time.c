@@ -63,8 +63,35 @@ static void note_partners(struct mr_sequencer *s) {
     }
 }
 
-void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
+/* Where events tell their sources apart; a source that is no text is the one without a name. */
+static enum mr_status observe_sources(struct mr_sequencer *s, const struct mr_batch *batch, int64_t limit_ms) {
+    const struct mr_column *column = &batch->column[s->pipeline->plan->streams[batch->stream].source_column];
+    struct mr_watermark *w = &s->watermarks[batch->stream];
+    enum mr_status status = MR_OK;
+    for (uint32_t k = 0; k < batch->order_count && status == MR_OK; k++) {
+        uint32_t e = batch->order[k];
+        bool named = column->kinds[e] == MR_VALUE_STRING || column->kinds[e] == MR_VALUE_DIGITS;
+        struct mr_bytes source = named ? mr_batch_text(batch, column->values[e]) : MR_BYTES("");
+        if (batch->times_ms[e] <= limit_ms) {
+            status = mr_watermark_observe_source(w, source, batch->times_ms[e], s->recorded_ms);
+        }
+    }
+    return status;
+}
+
+/* After the bundle's events. A stream that waits for verdicts is not idle, though some of its sources may be. */
+static void tick(struct mr_sequencer *s, uint32_t stream) {
+    struct mr_watermark *w = &s->watermarks[stream];
+    bool waits = s->undecided[stream].first_lsn != 0;
+    if (!s->ended && !(waits && w->source_count == 0)) {
+        mr_watermark_tick(w, &s->pipeline->plan->streams[stream].watermark,
+                          waits ? w->last_event_recorded_ms : s->recorded_ms);
+    }
+}
+
+enum mr_status mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) {
     const struct mr_plan *plan = s->pipeline->plan;
+    enum mr_status status = MR_OK;
     for (uint32_t i = 0; i < plan->stream_count; i++) {
         bundle->watermarks_before[i] = s->watermarks[i].watermark_ms;
     }
@@ -75,21 +102,26 @@ void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bund
                                                           : mr_watermark_limit(o, s->recorded_ms);
         int64_t arrival_ms = batch->taken == NULL ? s->recorded_ms : batch->recorded_ms;
         int64_t max_ms = settle_times(batch, arrival_ms, limit_ms);
+        if (plan->streams[batch->stream].source_column != MR_NO_COLUMN && status == MR_OK) {
+            status = observe_sources(s, batch, limit_ms);
+        }
         mr_watermark_observe(&s->watermarks[batch->stream], o, max_ms, s->recorded_ms);
         if (batch->local) {
             mr_sequencer_note_local(s, bundle, batch);
         }
     }
+    if (status == MR_OK) {
+        status = mr_sequencer_apply_advance(s);
+    }
     note_partners(s);
     for (uint32_t i = 0; i < plan->stream_count; i++) {
-        if (!s->ended && s->undecided[i].first_lsn == 0) { /* a stream that waits for verdicts is not idle */
-            mr_watermark_tick(&s->watermarks[i], &plan->streams[i].watermark, s->recorded_ms);
-        }
+        tick(s, i);
         int64_t after_ms = s->watermarks[i].watermark_ms;
         MR_ASSERT(after_ms >= bundle->watermarks_before[i]);
         bundle->watermarks_after[i] = after_ms;
         atomic_store_explicit(&s->watermark_ms[i], after_ms, memory_order_relaxed);
     }
+    return status;
 }
 
 /* The earliest event time that a rule of the stream would still take. */

@@ -177,6 +177,8 @@ static void begin_combining(struct mr_shard *shard) {
     case MR_ASK_END:
         shard->gather = MR_FLUSHING;
         break;
+    case MR_ASK_ADVANCE:
+        MR_UNREACHABLE(); /* the sequencer's alone */
     case MR_ASK_SEEN: {
         struct mr_ask *ask = bundle->ask;
         finish_bundle(shard);

@@ -149,6 +149,14 @@ struct mr_undecided {
 
 #define MR_LAG_SLOTS 1024 /* recorded times of the last bundles, for system lag */
 
+/* A producer's word that nothing older will come. */
+struct mr_advance {
+    bool has;
+    uint32_t stream;
+    struct mr_bytes source; /* ptr NULL: of the whole stream */
+    int64_t time_ms;
+};
+
 struct mr_sequencer {
     struct mr_pipeline *pipeline;
     struct mr_event_count wake;
@@ -168,6 +176,8 @@ struct mr_sequencer {
     pthread_mutex_t local_lock;
     uint64_t gathered_claimed; /* events in the group that the claimer will get: not yet among the undecided */
     struct mr_watermark *watermarks;
+    struct mr_advance advance; /* of the bundle being made */
+    struct mr_buf advance_source;
     struct mr_bundle *oldest; /* list of bundles not yet freed */
     struct mr_bundle *newest;
     struct mr_ask *held_ask; /* taken off the ring, waits for room */
@@ -435,7 +445,13 @@ enum mr_step mr_sequencer_trim(struct mr_sequencer *s);
  * slack: a jump ahead would expire every id and close every window. */
 int64_t mr_sequencer_now(struct mr_sequencer *s);
 /* The bundle's watermarks before and after its events; arrival times become recorded time. */
-void mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle);
+enum mr_status mr_sequencer_move_watermarks(struct mr_sequencer *s, struct mr_bundle *bundle) MR_MUST_CHECK;
+/* pipeline/advance.c: a producer says that nothing older will come. Appends the record, sends its bundle and answers. */
+void mr_sequencer_advance(struct mr_sequencer *s, struct mr_ask *ask);
+/* What a WATERMARK record of the bundle being made says, or said. */
+enum mr_status mr_sequencer_read_advance(struct mr_sequencer *s, const struct mr_record *record,
+                                         struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_sequencer_apply_advance(struct mr_sequencer *s) MR_MUST_CHECK;
 /* The batch's ids were decided by this node alone. */
 void mr_sequencer_note_local(struct mr_sequencer *s, const struct mr_bundle *bundle, const struct mr_batch *batch);
 /* Whether the clock alone would close or finish a window, or fire early panes, by now_ms. */

@@ -22,6 +22,7 @@ const struct mr_route mr_routes[] = {
     {MR_METHOD_GET, "/v1/streams", MR_RIGHT_QUERY, MR_ROUTE_QUICK, mr_route_streams},
     {MR_METHOD_GET, "/v1/streams/{stream}", MR_RIGHT_QUERY, MR_ROUTE_QUICK, mr_route_stream},
     {MR_METHOD_GET, "/v1/streams/{stream}/events/{id}", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_seen},
+    {MR_METHOD_POST, "/v1/streams/{stream}/watermark", MR_RIGHT_INGEST, MR_ROUTE_WORKER, mr_route_advance},
     {MR_METHOD_GET, "/v1/rules", MR_RIGHT_QUERY, MR_ROUTE_QUICK, mr_route_rules},
     {MR_METHOD_GET, "/v1/rules/{rule}", MR_RIGHT_QUERY, MR_ROUTE_QUICK, mr_route_rule},
     {MR_METHOD_GET, "/v1/rules/{rule}/windows", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_windows},

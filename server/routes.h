@@ -38,6 +38,7 @@ mr_handler mr_route_openapi;      /* GET /openapi.yaml */
 mr_handler mr_route_windows;      /* GET /v1/rules/{rule}/windows */
 /* server/seen.c */
 mr_handler mr_route_seen;         /* GET /v1/streams/{stream}/events/{id} */
+mr_handler mr_route_advance;      /* POST /v1/streams/{stream}/watermark */
 /* server/dead.c */
 mr_handler mr_route_dead_letters; /* GET /v1/dead-letters */
 /* server/metrics.c */

@@ -23,7 +23,6 @@ static const struct {
     const char *yaml;
     const char *text;
 } refused[] = {
-    {S("watermark: { source: a }"), LATER("streams.s.watermark.source")},
     {S("dedup: { conflicts: detect }"), LATER("streams.s.dedup.conflicts: detect")},
     {W("type: session, gap: 1m"), LATER("rules.r.window.type: session")},
 };
@@ -31,6 +30,7 @@ static const struct {
 static const char *const fine[] = {
     S(""),
     S("derive: { d: a, e: d + 1 }"),
+    S("watermark: { source: a }"),
     R("from: [s, u], window: { size: 1m }, metrics: { n: count, m: { sum: a, from: s } }"),
     MORE("trigger: { early: 1s, early_count: 5, late: false, panes: discarding }"),
     MORE("where: a > 0 && b == \"x\""),

@@ -23,6 +23,7 @@
         mr_json_object_end(&json);                                                                 \
     }
 
+STAND_IN(mr_route_advance)
 STAND_IN(mr_route_checkpoint)
 STAND_IN(mr_route_landing)
 STAND_IN(mr_route_livez)
