@@ -12,6 +12,7 @@ static const struct {
     [MR_ANSWER_JSON] = {"json", "application", "json", "application/json"},
     [MR_ANSWER_NDJSON] = {"ndjson", "application", "x-ndjson", "application/x-ndjson"},
     [MR_ANSWER_CSV] = {"csv", "text", "csv", "text/csv; charset=utf-8"},
+    [MR_ANSWER_COLUMNS] = {"columns", "application", "json", "application/json"},
 };
 
 const char *mr_answer_media_type(enum mr_answer answer) {
@@ -28,12 +29,6 @@ static enum mr_status choose_by_name(struct mr_bytes value, uint32_t formats, en
             return MR_OK;
         }
         mr_list_append(list, sizeof list, mr_bytes_text(answers[i].name));
-    }
-    if (mr_bytes_equal(value, MR_BYTES("columns"))) {
-        return mr_error_set(error, MR_UNSUPPORTED,
-                            "query parameter `format`: `columns` is known, not in this version; "
-                            "this version has %s",
-                            list);
     }
     return mr_error_set(error, MR_INVALID, "query parameter `format`: `%s`; expected one of %s",
                         mr_quote(value).text, list);

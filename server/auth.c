@@ -2,7 +2,9 @@
 #include "server/auth.h"
 
 #include "base/check.h"
+#include "pipeline/plan.h"
 #include "server/guard.h"
+#include "server/server.h"
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
@@ -92,4 +94,15 @@ bool mr_request_may_use_stream(const struct mr_request *request, uint32_t stream
         }
     }
     return false;
+}
+
+bool mr_request_may_use_rule(const struct mr_request *request, uint32_t rule) {
+    MR_ASSERT(rule < request->server->plan->rule_count);
+    const struct mr_rule *of = &request->server->plan->rules[rule];
+    for (uint32_t i = 0; i < of->input_count; i++) {
+        if (!mr_request_may_use_stream(request, of->inputs[i].stream)) {
+            return false;
+        }
+    }
+    return true;
 }

@@ -145,5 +145,6 @@ enum mr_status mr_merge_run(struct mr_merge *merge, struct mr_merge_source *sour
 struct mr_bytes mr_merge_place(const struct mr_scan *scan, struct mr_bytes key) {
     static const uint8_t place[2] = {MR_KEY_OTHER, 0xff};
     static_assert(MR_SHARDS_MAX < 0xff, "no shard has this number");
-    return mr_key_is_other(key) ? mr_bytes_of(place, scan->descending ? 1 : 2) : key;
+    bool folded = mr_key_is_other(key) && key.len == sizeof place; /* panes are not */
+    return folded ? mr_bytes_of(place, scan->descending ? 1 : 2) : key;
 }

@@ -13,8 +13,9 @@
  *                 store     w0 DE   w1 DE                     the newer revision of w1 DE stands
  *                 merged    w0 DE   w1 DE   w1 FR   w1 US   w2 DE │ stops: what follows in shard 0 is not known
  *
- * Shape       Window order: the overflow groups of a window come out as one row (server/rows.h). Metric order: merging changes a row's place, so overflow rows are taken from
- *             sources of their own, which have them merged already (flag others), and passed over elsewhere.
+ * Shape       Window order: the overflow groups of a window come out as one row (server/rows.h). Metric order: merging
+ *             changes a row's place, so overflow rows are taken from sources of their own, which have them merged
+ *             already (flag others), and passed over elsewhere. Where panes are rows, they are not merged.
  * Owner       Borrows the sources; a visited row borrows until visit returns.
  * Threads     One.
  * Errors      MR_NO_MEMORY.

@@ -296,7 +296,7 @@ static void write_outcomes(struct scrape *c) {
     for (uint32_t i = 0; i < c->server->config->rule_count; i++) {
         const struct mr_rule_stats *r = &c->rules[i];
         struct mr_label labels[2] = {{"rule", c->server->config->rules[i].name}, {"outcome", {0}}};
-        if (!shows_stream(c, c->server->config->rules[i].streams[0])) {
+        if (!mr_request_may_use_rule(c->request, i)) {
             continue;
         }
 #define X(word, number)                                                                            \
@@ -307,6 +307,16 @@ static void write_outcomes(struct scrape *c) {
     }
 }
 
+static int64_t rule_watermark(const struct scrape *c, uint32_t index) {
+    const struct mr_rule *rule = &c->server->plan->rules[index];
+    int64_t least = INT64_MAX;
+    for (uint32_t i = 0; i < rule->input_count; i++) {
+        int64_t next = c->streams[rule->inputs[i].stream].watermark_ms;
+        least = next < least ? next : least;
+    }
+    return least;
+}
+
 static void write_rules(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_outcomes(c);
@@ -315,20 +325,19 @@ static void write_rules(struct scrape *c) {
     for (uint32_t i = 0; i < config->rule_count; i++) {                                            \
         const struct mr_rule_stats *r = &c->rules[i];                                              \
         struct mr_label label = {"rule", config->rules[i].name};                                   \
-        if (shows_stream(c, config->rules[i].streams[0])) {                                            \
+        if (mr_request_may_use_rule(c->request, i)) {                                              \
             SAMPLE(c->e, &label, 1, number);                                                       \
         }                                                                                          \
     }
     RULE_METRICS(X)
 #undef X
     family(c, MR_EXPOSE_GAUGE, "millrace_data_freshness_seconds",
-           "How far the watermark of the rule's stream is behind now; absent: nothing was seen.");
+           "How far the watermark of the rule is behind now; absent: nothing was seen.");
     for (uint32_t i = 0; i < config->rule_count; i++) {
-        uint32_t stream = config->rules[i].streams[0];
         struct mr_label label = {"rule", config->rules[i].name};
-        if (shows_stream(c, stream) && is_time(c->streams[stream].watermark_ms)) {
-            int64_t behind_ms = c->now_ms - c->streams[stream].watermark_ms;
-            mr_exposition_double(c->e, &label, 1, (double)behind_ms / 1e3);
+        int64_t watermark_ms = rule_watermark(c, i);
+        if (mr_request_may_use_rule(c->request, i) && is_time(watermark_ms)) {
+            mr_exposition_double(c->e, &label, 1, (double)(c->now_ms - watermark_ms) / 1e3);
         }
     }
 }

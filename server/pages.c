@@ -250,7 +250,7 @@ void mr_route_rules(struct mr_request *request, struct mr_response *response) {
     mr_json_key(&json, "rules");
     mr_json_array_begin(&json);
     for (uint32_t i = 0; i < config->rule_count; i++) {
-        if (mr_request_may_use_stream(request, config->rules[i].streams[0])) {
+        if (mr_request_may_use_rule(request, i)) {
             write_rule(&json, request->server, i);
         }
     }

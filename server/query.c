@@ -1,190 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Query: GET /v1/rules/{rule}/windows: the shards' rows at one cut, and the results store's, as one answer.
- *
- * Who is asked for what. A window leaves a shard's memory only after the store has all of its rows with final set,
- * and a final row never changes again. So at a cut with watermark w
- *
- *                 final at w, in the store with final = 1   │  every other window
- *                 the store has them; memory may, too       │  memory has them, whole; the store lags behind
- *
- * and of the store only final rows of windows final at w are read: what memory has is never displaced by an older
- * version, and the answer is as of the cut, although the store is read a little later.
+ * Query: GET /v1/rules/{rule}/windows: the shards' rows and the results store's as one answer: in window order or the
+ * order of a metric as of one cut (server/gather.h), or added up over steps (server/roll_up.h).
  *
  * In the order of a metric the overflow groups of the shards must be merged before their place is known: they are
  * asked for first, apart, and the others then with as many rows more.
  */
-#include "aggregate/window.h"
 #include "base/check.h"
 #include "base/key.h"
-#include "base/report.h"
-#include "server/merge.h"
+#include "server/envelope.h"
+#include "server/gather.h"
 #include "server/reply.h"
-#include "server/rows.h"
 #include "server/routes.h"
-#include "server/windows.h"
+#include "server/top.h"
 
-enum { OTHERS_MAX = 1000000 }; /* overflow rows looked at; MR_SCAN_BYTES_MAX is met before */
-
-/* What the sources have for one scan. */
-struct gathered {
-    struct mr_merge_source sources[MR_MERGE_SOURCES_MAX];
-    uint32_t source_count;
-    struct mr_buf shards[MR_SHARDS_MAX];
-    uint32_t shard_count;
-    struct mr_buf store;
-    int64_t watermark_ms;
-};
+enum { OTHERS_MAX = 1000000, CURSOR_MAX = 8192 }; /* overflow rows looked at; MR_SCAN_BYTES_MAX is met before */
 
 struct query {
     struct mr_request *request;
     struct mr_response *response;
     struct mr_windows windows;
-    struct mr_local local; /* of the rule's stream, at the cut or later */
-    struct gathered rows;
+    struct mr_gather gather;
+    struct mr_envelope envelope;
     struct mr_buf others; /* metric order: merged overflow rows, sorted */
     uint32_t others_raw;  /* rows before merging */
-    bool failed;          /* the response says why */
+    bool failed;          /* the answer cannot become whole */
     /* Of the row shown last. */
     int64_t last_start_ms;
     struct mr_buf last_key;
-    struct mr_json json;
 };
-
-static void gathered_finish(struct gathered *rows) {
-    for (uint32_t i = 0; i < rows->shard_count; i++) {
-        mr_buf_finish(&rows->shards[i]);
-    }
-    rows->shard_count = 0;
-    mr_buf_finish(&rows->store);
-}
-
-/* Memory. */
-static enum mr_status ask_shards(struct query *q, const struct mr_scan *scan) {
-    struct mr_server *server = q->request->server;
-    struct mr_ask ask = {.kind = MR_ASK_SCAN, .scan = *scan};
-    enum mr_status status = mr_server_ask(server, &ask);
-    if (status != MR_OK) {
-        return status;
-    }
-    struct gathered *rows = &q->rows;
-    rows->shard_count = server->plan->shards;
-    rows->source_count = rows->shard_count;
-    rows->watermark_ms = INT64_MAX;
-    for (uint32_t i = 0; i < rows->shard_count; i++) {
-        const struct mr_scan_result *result = &ask.results[i];
-        rows->shards[i] = result->rows;
-        rows->sources[i] = (struct mr_merge_source){
-            .rows = mr_buf_bytes(&result->rows),
-            .more = result->count >= scan->limit || result->status == MR_LIMIT,
-        };
-        rows->watermark_ms =
-            result->watermark_ms < rows->watermark_ms ? result->watermark_ms : rows->watermark_ms;
-        status = result->status == MR_OK || result->status == MR_LIMIT ? status : result->status;
-    }
-    return status;
-}
-
-struct store_read {
-    const struct mr_scan *scan;
-    const struct mr_rule *rule;
-    struct mr_buf *rows;
-    uint32_t count;
-    bool more;
-    bool damaged;
-};
-
-static bool on_store_row(void *ctx, const struct mr_pane *pane) {
-    struct store_read *read = ctx;
-    struct mr_row row = mr_rows_of_stored(pane);
-    if (!mr_rows_fits(read->rule, &row)) {
-        read->damaged = true;
-        return false;
-    }
-    if (!mr_scan_matches(read->scan, row.key)) {
-        return true;
-    }
-    if (read->count == read->scan->limit) {
-        read->more = true;
-        return false;
-    }
-    mr_row_append(read->rows, &row);
-    if (read->rows->failed) {
-        read->more = true;
-        return false;
-    }
-    read->count++;
-    return true;
-}
-
-/* The results store, as far as memory may not have it. */
-static enum mr_status read_store(struct query *q, const struct mr_scan *scan,
-                                 struct mr_error *error) {
-    const struct mr_rule *rule = q->windows.view.rule;
-    int64_t final_end_ms = mr_window_final_end(rule, q->rows.watermark_ms);
-    struct store_read read = {.scan = scan, .rule = rule, .rows = &q->rows.store};
-    struct mr_results_query query = {
-        .rule = scan->rule,
-        .from_ms = scan->from_ms,
-        .to_ms = final_end_ms < scan->to_ms ? final_end_ms : scan->to_ms,
-        .final_only = true,
-        .order = scan->order,
-        .descending = scan->descending,
-        .has_after = scan->has_after,
-        .after_start_ms = scan->after_start_ms,
-        .after_key = scan->after_key,
-        .visit = on_store_row,
-        .ctx = &read,
-    };
-    mr_buf_init(&q->rows.store, MR_SCAN_BYTES_MAX);
-    if (scan->state == MR_SCAN_OPEN || query.from_ms >= query.to_ms) {
-        return MR_OK;
-    }
-    enum mr_status status = mr_results_read(q->request->reader, &query, error);
-    if (status == MR_OK && read.damaged) {
-        status = mr_error_set(error, MR_CORRUPT, "a row does not fit its rule");
-    }
-    q->rows.sources[q->rows.source_count++] = (struct mr_merge_source){
-        .rows = mr_buf_bytes(&q->rows.store),
-        .more = read.more,
-    };
-    return status;
-}
-
-static void refuse_store(struct query *q, const struct mr_error *error) {
-    char shown[MR_ERROR_TEXT_MAX];
-    mr_report(MR_LEVEL_ERROR, "results_unreadable", "reason=%s",
-              mr_report_value(error->text, shown, sizeof shown));
-    mr_reply_clear(q->response);
-    q->response->retry_after_s = error->status == MR_CORRUPT ? 0 : 1;
-    mr_problem(q->response, error->status == MR_CORRUPT ? 500 : 503,
-               "the results store cannot be read (%s); the server's reports say more",
-               mr_status_text(error->status));
-}
-
-/* Memory first: what leaves it meanwhile is in the store by then. */
-static bool gather(struct query *q, const struct mr_scan *scan) {
-    struct mr_error error = {0};
-    enum mr_status status = ask_shards(q, scan);
-    if (status != MR_OK) {
-        mr_reply_not_asked(q->response, status);
-        return false;
-    }
-    status = read_store(q, scan, &error);
-    if (status != MR_OK) {
-        refuse_store(q, &error);
-        return false;
-    }
-    return true;
-}
 
 /* Merges what was gathered. false: the response says why. */
 static bool merge(struct query *q, struct mr_merge *merge) {
-    enum mr_status status = mr_merge_run(merge, q->rows.sources, q->rows.source_count);
+    enum mr_status status = mr_merge_run(merge, q->gather.sources, q->gather.source_count);
     if (status != MR_OK) {
         mr_reply_not_asked(q->response, status);
     }
-    return status == MR_OK && !q->failed;
+    return status == MR_OK;
 }
 
 static bool refuse_too_many(struct query *q) {
@@ -272,10 +124,10 @@ static bool gather_others(struct query *q) {
     if (rule->key_count == 0 || stats.overflow == 0 || !others_scan(&q->windows.scan, &scan)) {
         return true;
     }
-    bool done = gather(q, &scan);
+    bool done = mr_gather_run(&q->gather, &scan) == MR_OK;
     if (done) {
-        for (uint32_t i = 0; i < q->rows.source_count; i++) {
-            struct mr_bytes rest = q->rows.sources[i].rows;
+        for (uint32_t i = 0; i < q->gather.source_count; i++) {
+            struct mr_bytes rest = q->gather.sources[i].rows;
             struct mr_row row;
             while (mr_row_next(&rest, &row)) {
                 q->others_raw++;
@@ -288,7 +140,7 @@ static bool gather_others(struct query *q) {
             done = refuse_too_many(q);
         }
     }
-    gathered_finish(&q->rows);
+    mr_gather_clear(&q->gather);
     if (done) {
         enum mr_status status = sort_rows(&q->windows.scan, rule, &q->others);
         if (status != MR_OK) {
@@ -301,67 +153,23 @@ static bool gather_others(struct query *q) {
 
 static bool show_row(void *ctx, const struct mr_row *row) {
     struct query *q = ctx;
-    struct mr_buf *body = &q->response->body;
-    switch (q->windows.answer) {
-    case MR_ANSWER_JSON:
-        mr_rows_json(&q->json, &q->windows.view, row);
-        break;
-    case MR_ANSWER_NDJSON:
-        mr_rows_ndjson(body, &q->windows.view, row);
-        break;
-    case MR_ANSWER_CSV:
-        mr_rows_csv(body, &q->windows.view, row);
-        break;
-    case MR_ANSWER_COUNT:
-        MR_UNREACHABLE();
-    }
     q->last_start_ms = row->window_start_ms;
     mr_buf_clear(&q->last_key);
     mr_buf_append_bytes(&q->last_key, row->key);
-    q->failed = q->last_key.failed || body->failed || body->len > MR_REPLY_BYTES_MAX;
-    body->failed = body->failed || q->last_key.failed;
+    q->failed = !mr_envelope_row(&q->envelope, row, 1) || q->last_key.failed;
     return !q->failed;
 }
 
-static void begin_answer(struct query *q) {
-    const struct mr_scan *scan = &q->windows.scan;
-    q->response->content_type = mr_answer_media_type(q->windows.answer);
-    if (q->windows.answer == MR_ANSWER_CSV) {
-        mr_rows_csv_header(&q->response->body, &q->windows.view);
-    }
-    if (q->windows.answer != MR_ANSWER_JSON) {
-        return;
-    }
-    mr_json_init(&q->json, &q->response->body);
-    mr_json_object_begin(&q->json);
-    mr_json_key(&q->json, "rule");
-    mr_json_string(&q->json, q->windows.view.rule->name);
-    mr_reply_time(&q->json, "from", scan->from_ms);
-    mr_reply_time(&q->json, "to", scan->to_ms);
-    mr_reply_time(&q->json, "watermark", q->rows.watermark_ms);
-    mr_json_key(&q->json, "rows");
-    mr_json_array_begin(&q->json);
-}
-
+/* more: rows are left behind the last one shown. */
 static void end_answer(struct query *q, bool more) {
+    bool by_window = q->windows.scan.order == MR_SCAN_ORDER_WINDOW;
     struct mr_buf cursor;
-    mr_buf_init(&cursor, 8192);
-    if (more && q->windows.scan.order == MR_SCAN_ORDER_WINDOW) {
+    mr_buf_init(&cursor, CURSOR_MAX);
+    if (more && by_window) {
         mr_windows_cursor(&q->windows, q->last_start_ms, mr_buf_bytes(&q->last_key), &cursor);
         q->response->body.failed = q->response->body.failed || cursor.failed;
     }
-    if (q->windows.answer == MR_ANSWER_JSON) {
-        mr_json_array_end(&q->json);
-        mr_json_key(&q->json, "next_cursor");
-        if (cursor.len > 0) {
-            mr_json_string(&q->json, mr_buf_bytes(&cursor));
-        } else {
-            mr_json_null(&q->json);
-        }
-        mr_json_object_end(&q->json);
-    } else {
-        mr_reply_next_cursor(q->response, mr_buf_bytes(&cursor));
-    }
+    mr_envelope_end(&q->envelope, mr_buf_bytes(&cursor), more && !by_window);
     mr_buf_finish(&cursor);
 }
 
@@ -372,18 +180,16 @@ static void answer(struct query *q) {
         return;
     }
     scan.limit += MR_MERGE_SLACK + q->others_raw;
-    if (!gather(q, &scan)) {
+    if (mr_gather_run(&q->gather, &scan) != MR_OK) {
         return;
     }
     if (by_metric) {
-        q->rows.sources[q->rows.source_count++] = (struct mr_merge_source){
+        q->gather.sources[q->gather.source_count++] = (struct mr_merge_source){
             .rows = mr_buf_bytes(&q->others),
             .others = true,
         };
     }
-    mr_pipeline_local(q->request->server->pipeline, q->windows.view.rule->inputs[0].stream, &q->local);
-    q->windows.view.local = &q->local;
-    begin_answer(q);
+    mr_envelope_begin(&q->envelope, q->gather.watermark_ms, q->gather.recorded_ms);
     struct mr_merge m = {
         .scan = &q->windows.scan,
         .rule = q->windows.view.rule,
@@ -392,39 +198,64 @@ static void answer(struct query *q) {
         .ctx = q,
     };
     if (!merge(q, &m)) {
-        if (q->failed) {
-            (void)mr_reply_fits(q->response);
-        }
         return;
     }
-    if (by_metric && m.cut) {
+    if (q->failed) {
+        q->response->body.failed = q->response->body.failed || q->last_key.failed;
+        (void)mr_envelope_fits(&q->envelope);
+    } else if (by_metric && m.cut) {
         (void)refuse_too_many(q);
-        return;
+    } else {
+        end_answer(q, m.more && m.count > 0);
     }
-    end_answer(q, m.more && m.count > 0);
-    (void)mr_reply_fits(q->response);
+}
+
+static void answer_steps(struct query *q) {
+    struct mr_roll_up r;
+    struct mr_buf cursor;
+    mr_buf_init(&cursor, CURSOR_MAX);
+    mr_roll_up_init(&r, q->windows.view.rule, q->windows.step_ms);
+    r.limit = q->windows.scan.limit;
+    r.resumed = q->windows.resumed;
+    r.resume_step_ms = q->windows.resume_step_ms;
+    r.resume_has_key = q->windows.resume_has_key;
+    r.resume_key = q->windows.resume_key;
+    if (mr_top_roll_up(&q->gather, &q->envelope, &r)) {
+        if (r.more) {
+            struct mr_bytes key = mr_buf_bytes(&r.next_key);
+            mr_windows_step_cursor(&q->windows, r.next_step_ms, r.next_has_key ? &key : NULL, &cursor);
+            q->response->body.failed = q->response->body.failed || cursor.failed;
+        }
+        mr_envelope_end(&q->envelope, mr_buf_bytes(&cursor), false);
+    }
+    mr_roll_up_finish(&r);
+    mr_buf_finish(&cursor);
 }
 
 void mr_route_windows(struct mr_request *request, struct mr_response *response) {
     MR_ASSERT(request->reader != NULL);
-    uint32_t rule = mr_reply_rule(request, response);
-    if (rule == UINT32_MAX) {
+    uint32_t index = mr_reply_rule(request, response);
+    if (index == UINT32_MAX) {
         return;
     }
+    const struct mr_rule *rule = &request->server->plan->rules[index];
     struct query q = {.request = request, .response = response};
+    struct mr_error error;
+    enum mr_status status = mr_windows_init(&q.windows, rule, request->query, request->accept,
+                                            mr_clock_wall_ms(request->server->clock), &error);
     mr_buf_init(&q.others, MR_SCAN_BYTES_MAX);
     mr_buf_init(&q.last_key, MR_KEY_LEN_MAX);
-    mr_buf_init(&q.rows.store, MR_SCAN_BYTES_MAX);
-    struct mr_error error;
-    enum mr_status status =
-        mr_windows_init(&q.windows, &request->server->plan->rules[rule], request->query,
-                        request->accept, mr_clock_wall_ms(request->server->clock), &error);
-    if (status == MR_OK) {
-        answer(&q);
-    } else {
+    mr_gather_init(&q.gather, request, response, rule);
+    mr_envelope_init(&q.envelope, request, response, &q.windows);
+    if (status != MR_OK) {
         mr_reply_refuse(response, &error);
+    } else if (q.windows.step_ms > 0) {
+        answer_steps(&q);
+    } else {
+        answer(&q);
     }
-    gathered_finish(&q.rows);
+    mr_envelope_finish(&q.envelope);
+    mr_gather_finish(&q.gather);
     mr_buf_finish(&q.others);
     mr_buf_finish(&q.last_key);
     mr_windows_finish(&q.windows);

@@ -76,8 +76,8 @@ uint32_t mr_reply_rule(const struct mr_request *request, struct mr_response *res
     if (rule == UINT32_MAX) {
         mr_problem(response, 404, "no rule `%s`; GET /v1/rules lists them",
                    mr_quote(request->params[0]).text);
-    } else if (!mr_request_may_use_stream(request, request->server->config->rules[rule].streams[0])) {
-        mr_problem(response, 403, "the token has no right to the stream of rule `%s`",
+    } else if (!mr_request_may_use_rule(request, rule)) {
+        mr_problem(response, 403, "the token has no right to all streams of rule `%s`",
                    mr_quote(request->params[0]).text);
         return UINT32_MAX;
     }

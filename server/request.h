@@ -57,5 +57,8 @@ void mr_problem(struct mr_response *response, unsigned int status, const char *f
 /* Whether the request's token may use this stream (true without authentication). */
 bool mr_request_may_use_stream(const struct mr_request *request, uint32_t stream);
 
+/* Whether it may use every stream that the rule reads. The one place that knows which these are. */
+bool mr_request_may_use_rule(const struct mr_request *request, uint32_t rule);
+
 /* A request header's value, empty when absent; borrowed for the handler's call. */
 struct mr_bytes mr_request_header(const struct mr_request *request, const char *name);

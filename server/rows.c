@@ -11,25 +11,61 @@
 /* Of the arena for texts among the numbers of a row. */
 enum { SCRATCH_FIRST = 4096, SCRATCH_MAX = 1 << 20 };
 
-bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row) {
-    if (mr_metric_check(rule->metrics, rule->metric_count, row->state) != MR_OK) {
-        return false;
-    }
-    struct mr_bytes key = row->key;
-    if (mr_key_is_other(key)) {
-        return true;
-    }
+/* with_pane: the index of a pane stands at the end. */
+static bool key_fits(const struct mr_rule *rule, struct mr_bytes key, bool with_pane) {
     struct mr_key_value value;
-    for (uint32_t i = 0; i < rule->key_count; i++) {
-        if (!mr_key_next(&key, &value) || value.tag == MR_KEY_OTHER) {
+    uint32_t columns = mr_key_is_other(key) ? 1 : rule->key_count;
+    bool other = mr_key_is_other(key);
+    for (uint32_t i = 0; i < columns; i++) {
+        if (!mr_key_next(&key, &value) || value.tag == MR_KEY_PANE || (value.tag == MR_KEY_OTHER) != other) {
             return false;
         }
+    }
+    if (with_pane && (!mr_key_next(&key, &value) || value.tag != MR_KEY_PANE)) {
+        return false;
     }
     return key.len == 0;
 }
 
-static bool is_shown(const struct mr_rows_view *view, uint32_t metric) {
-    return (view->metrics >> metric & 1) != 0;
+bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row) {
+    return mr_metric_check(rule->metrics, rule->metric_count, row->state) == MR_OK &&
+           key_fits(rule, row->key, rule->trigger.panes == MR_DISCARDING);
+}
+
+/* Whether rows of this view are panes, each with a number. */
+static bool has_panes(const struct mr_rows_view *view) {
+    return view->shape == MR_ROWS_WINDOWS && view->rule->trigger.panes == MR_DISCARDING;
+}
+
+static bool is_shown_row(const struct mr_rows_view *view, const struct mr_row *row) {
+    const struct mr_rule *rule = view->rule;
+    return mr_metric_check(rule->metrics, rule->metric_count, row->state) == MR_OK &&
+           key_fits(rule, row->key, has_panes(view));
+}
+
+int64_t mr_rows_pane(const struct mr_rule *rule, struct mr_bytes key) {
+    if (rule->trigger.panes != MR_DISCARDING) {
+        return -1;
+    }
+    MR_ASSERT(key.len >= MR_KEY_PANE_LEN);
+    return mr_key_read_pane(mr_bytes_of(key.ptr + key.len - MR_KEY_PANE_LEN + 1, MR_KEY_PANE_LEN - 1));
+}
+
+static bool has_times(const struct mr_rows_view *view) {
+    return view->shape != MR_ROWS_TOP;
+}
+
+static bool has_revision(const struct mr_rows_view *view) {
+    return view->shape == MR_ROWS_WINDOWS || view->shape == MR_ROWS_STEPS;
+}
+
+static bool is_approximate(const struct mr_rows_view *view, const struct mr_row *row) {
+    for (uint32_t i = 0; i < view->local_count; i++) {
+        if (mr_local_touches(&view->locals[i], row->window_start_ms, row->window_end_ms)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* The value of the next column; every column of the overflow group has the same. */
@@ -110,6 +146,13 @@ static void json_number(struct mr_json *json, const struct mr_number *number) {
     MR_UNREACHABLE();
 }
 
+bool mr_rows_json_metric(struct mr_json *json, const struct mr_rule *rule, uint32_t metric, struct mr_bytes state,
+                         struct mr_arena *scratch) {
+    struct mr_number number = mr_metric_finish(rule->metrics, metric, state, scratch);
+    json_number(json, &number);
+    return number.kind == MR_NUMBER_OVERFLOW;
+}
+
 /* Returns which of the metrics shown have overflowed. */
 static uint64_t json_metrics(struct mr_json *json, const struct mr_rows_view *view,
                              const struct mr_row *row) {
@@ -119,13 +162,11 @@ static uint64_t json_metrics(struct mr_json *json, const struct mr_rows_view *vi
     mr_json_key(json, "metrics");
     mr_json_object_begin(json);
     for (uint32_t m = 0; m < view->rule->metric_count; m++) {
-        if (!is_shown(view, m)) {
-            continue;
+        if (mr_rows_shows(view, m)) {
+            mr_json_key_bytes(json, view->rule->metrics[m].name);
+            bool over = mr_rows_json_metric(json, view->rule, m, row->state, &scratch);
+            overflow |= (uint64_t)over << m;
         }
-        struct mr_number number = mr_metric_finish(view->rule->metrics, m, row->state, &scratch);
-        mr_json_key_bytes(json, view->rule->metrics[m].name);
-        json_number(json, &number);
-        overflow |= (uint64_t)(number.kind == MR_NUMBER_OVERFLOW) << m;
     }
     mr_json_object_end(json);
     mr_arena_finish(&scratch);
@@ -146,29 +187,48 @@ static void json_overflow(struct mr_json *json, const struct mr_rule *rule, uint
     mr_json_array_end(json);
 }
 
-void mr_rows_json(struct mr_json *json, const struct mr_rows_view *view, const struct mr_row *row) {
-    MR_ASSERT(mr_rows_fits(view->rule, row));
+void mr_rows_json_key(struct mr_json *json, const struct mr_rule *rule, struct mr_bytes key) {
     mr_json_object_begin(json);
-    json_time(json, "window_start", row->window_start_ms);
-    json_time(json, "window_end", row->window_end_ms);
-    mr_json_key(json, "key");
-    mr_json_object_begin(json);
-    struct mr_bytes key = row->key;
-    for (uint32_t i = 0; i < view->rule->key_count; i++) {
+    for (uint32_t i = 0; i < rule->key_count; i++) {
         struct mr_key_value value = next_value(&key);
-        mr_json_key_bytes(json, view->rule->key_names[i]);
+        mr_json_key_bytes(json, rule->key_names[i]);
         json_key_value(json, &value);
     }
     mr_json_object_end(json);
-    uint64_t overflow = json_metrics(json, view, row);
-    mr_json_key(json, "events");
-    mr_json_uint(json, row->events);
+}
+
+static void json_revision(struct mr_json *json, const struct mr_rows_view *view, const struct mr_row *row) {
     mr_json_key(json, "revision");
     mr_json_uint(json, row->revision);
     mr_json_key(json, "final");
     mr_json_bool(json, row->final);
+    if (has_panes(view)) {
+        mr_json_key(json, "pane");
+        mr_json_int(json, mr_rows_pane(view->rule, row->key));
+    }
+    if (view->shape == MR_ROWS_STEPS) {
+        mr_json_key(json, "windows");
+        mr_json_uint(json, view->windows);
+    }
+}
+
+void mr_rows_json(struct mr_json *json, const struct mr_rows_view *view, const struct mr_row *row) {
+    MR_ASSERT(is_shown_row(view, row));
+    mr_json_object_begin(json);
+    if (has_times(view)) {
+        json_time(json, "window_start", row->window_start_ms);
+        json_time(json, "window_end", row->window_end_ms);
+    }
+    mr_json_key(json, "key");
+    mr_rows_json_key(json, view->rule, row->key);
+    uint64_t overflow = json_metrics(json, view, row);
+    mr_json_key(json, "events");
+    mr_json_uint(json, row->events);
+    if (has_revision(view)) {
+        json_revision(json, view, row);
+    }
     json_overflow(json, view->rule, overflow);
-    if (view->local != NULL && mr_local_touches(view->local, row->window_start_ms, row->window_end_ms)) {
+    if (is_approximate(view, row)) {
         mr_json_key(json, "approximate");
         mr_json_bool(json, true);
     }
@@ -263,25 +323,43 @@ static void csv_number(struct mr_buf *buf, const struct mr_number *number) {
 
 void mr_rows_csv_header(struct mr_buf *buf, const struct mr_rows_view *view) {
     const struct mr_rule *rule = view->rule;
-    mr_buf_append_text(buf, "window_start,window_end,");
+    mr_buf_append_text(buf, has_times(view) ? "window_start,window_end," : "");
     for (uint32_t i = 0; i < rule->key_count; i++) {
         csv_text(buf, rule->key_names[i]);
         mr_buf_append_char(buf, ',');
     }
     for (uint32_t m = 0; m < rule->metric_count; m++) {
-        if (is_shown(view, m)) {
+        if (mr_rows_shows(view, m)) {
             csv_text(buf, rule->metrics[m].name);
             mr_buf_append_char(buf, ',');
         }
     }
-    mr_buf_append_text(buf, "events,revision,final\r\n");
+    mr_buf_append_text(buf, has_revision(view) ? "events,revision,final" : "events");
+    mr_buf_append_text(buf, has_panes(view) ? ",pane" : view->shape == MR_ROWS_STEPS ? ",windows" : "");
+    mr_buf_append_text(buf, "\r\n");
+}
+
+static void csv_end(struct mr_buf *buf, const struct mr_rows_view *view, const struct mr_row *row) {
+    mr_buf_printf(buf, "%llu", (unsigned long long)row->events);
+    if (has_revision(view)) {
+        mr_buf_printf(buf, ",%llu,%s", (unsigned long long)row->revision, row->final ? "true" : "false");
+    }
+    if (has_panes(view)) {
+        mr_buf_printf(buf, ",%lld", (long long)mr_rows_pane(view->rule, row->key));
+    }
+    if (view->shape == MR_ROWS_STEPS) {
+        mr_buf_printf(buf, ",%llu", (unsigned long long)view->windows);
+    }
+    mr_buf_append_text(buf, "\r\n");
 }
 
 void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const struct mr_row *row) {
     const struct mr_rule *rule = view->rule;
-    MR_ASSERT(mr_rows_fits(rule, row));
-    csv_time(buf, row->window_start_ms);
-    csv_time(buf, row->window_end_ms);
+    MR_ASSERT(is_shown_row(view, row));
+    if (has_times(view)) {
+        csv_time(buf, row->window_start_ms);
+        csv_time(buf, row->window_end_ms);
+    }
     struct mr_arena scratch;
     mr_arena_init(&scratch, SCRATCH_FIRST, SCRATCH_MAX);
     struct mr_bytes key = row->key;
@@ -291,14 +369,13 @@ void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const stru
         mr_buf_append_char(buf, ',');
     }
     for (uint32_t m = 0; m < rule->metric_count; m++) {
-        if (is_shown(view, m)) {
+        if (mr_rows_shows(view, m)) {
             struct mr_number number = mr_metric_finish(rule->metrics, m, row->state, &scratch);
             csv_number(buf, &number);
             mr_buf_append_char(buf, ',');
         }
     }
-    mr_buf_printf(buf, "%llu,%llu,%s\r\n", (unsigned long long)row->events,
-                  (unsigned long long)row->revision, row->final ? "true" : "false");
+    csv_end(buf, view, row);
     mr_arena_finish(&scratch);
 }
 
@@ -350,17 +427,10 @@ static bool merge_other(struct mr_rows_fold *fold, const struct mr_row *row) {
     return !fold->failed;
 }
 
-/* Of the same window, and of the same pane where panes are rows. */
-static bool same_other(const struct mr_row *a, const struct mr_row *b) {
-    enum { SHARD = 2 }; /* the tag and the shard's number */
-    return a->window_start_ms == b->window_start_ms && a->key.len == b->key.len &&
-           memcmp(a->key.ptr + SHARD, b->key.ptr + SHARD, a->key.len - SHARD) == 0;
-}
-
 bool mr_rows_fold_push(struct mr_rows_fold *fold, const struct mr_row *row) {
     MR_ASSERT(mr_rows_fits(fold->rule, row));
-    bool is_other = mr_key_is_other(row->key);
-    if (is_other && fold->has_other && same_other(row, &fold->other)) {
+    bool is_other = mr_key_is_other(row->key) && fold->rule->trigger.panes != MR_DISCARDING;
+    if (is_other && fold->has_other && row->window_start_ms == fold->other.window_start_ms) {
         return merge_other(fold, row);
     }
     if (!give_other(fold)) {

@@ -12,6 +12,8 @@
  *     window_start,window_end,country,paid,views,spend,events,revision,final
  *     2026-11-22T05:54:00.000Z,…,DE,true,3,1.5,3,17,false
  *
+ *             Where each pane is a row of its own (panes: discarding) it has a number: "pane":0 behind final, a column
+ *             pane behind final.
  * Values      Key: a string, a number as it was sent, a boolean, or null (CSV: nothing; the empty string is
  *             ""); "(other)" in every column for the overflow group. Metric: a number or null (CSV:
  *             nothing). Sums that left int64 are doubles, and their names are listed in the row:
@@ -27,10 +29,21 @@
 #include "pipeline/local.h"
 
 /* What is shown of a rule's rows. */
+enum mr_rows_shape {
+    MR_ROWS_WINDOWS,   /* as above */
+    MR_ROWS_STEPS,     /* several windows in one: "windows":n behind final */
+    MR_ROWS_TOP,       /* key, metrics, events */
+    MR_ROWS_TOP_STEPS, /* window_start, window_end, key, metrics, events */
+};
+
 struct mr_rows_view {
     const struct mr_rule *rule;
     uint64_t metrics; /* bit m: metric m; MR_ROWS_METRICS_ALL */
-    const struct mr_local *local; /* windows that it touches say "approximate":true (not in CSV); NULL: none does */
+    enum mr_rows_shape shape;
+    uint64_t windows; /* STEPS: of the row to be shown next */
+    /* Windows that one of them touches say "approximate":true (not in CSV). */
+    const struct mr_local *locals;
+    uint32_t local_count;
 };
 
 #define MR_ROWS_METRICS_ALL UINT64_MAX
@@ -50,8 +63,20 @@ static inline struct mr_row mr_rows_of_stored(const struct mr_pane *stored) {
     };
 }
 
-/* Whether the state has the rule's length, and the key as many well-formed values as the rule has columns. */
+/* Whether the state is one of the rule, and the key has as many well-formed values as the rule has columns; behind them
+ * the pane's index if each pane is a row of its own, and only then. Of any window. */
 bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row);
+
+/* The parts of a row's key and numbers, where a value may stand: {"country":"DE"}, 17. mr_rows_json_metric returns
+ * whether it has overflowed. */
+void mr_rows_json_key(struct mr_json *json, const struct mr_rule *rule, struct mr_bytes key);
+bool mr_rows_json_metric(struct mr_json *json, const struct mr_rule *rule, uint32_t metric, struct mr_bytes state,
+                         struct mr_arena *scratch);
+static inline bool mr_rows_shows(const struct mr_rows_view *view, uint32_t metric) {
+    return (view->metrics >> metric & 1) != 0;
+}
+/* The pane's index at the end of a key; -1: it has none. */
+int64_t mr_rows_pane(const struct mr_rule *rule, struct mr_bytes key);
 
 /* One object, where a value may stand. */
 void mr_rows_json(struct mr_json *json, const struct mr_rows_view *view, const struct mr_row *row);
@@ -65,7 +90,7 @@ void mr_rows_csv(struct mr_buf *buf, const struct mr_rows_view *view, const stru
  * Fold: each shard has an overflow group of its own; a client knows of one. Rows are pushed in window order,
  * where the overflow groups of a window stand side by side, and come out with these merged into one: events
  * added up, the newest revision, final when all are, and the key of the last, so that a cursor made of it
- * goes on behind all of them.
+ * goes on behind all of them. Where each pane is a row they stay apart: panes of two shards have nothing in common.
  */
 struct mr_rows_fold {
     const struct mr_rule *rule;
@@ -73,7 +98,7 @@ struct mr_rows_fold {
     void *ctx;
     bool has_other; /* `other` waits for more of its window */
     struct mr_row other;
-    uint8_t key[2 + MR_KEY_PANE_LEN];
+    uint8_t key[2];
     struct mr_merged merged;
     bool failed; /* out of memory: what was given out is not all */
 };

@@ -3,12 +3,15 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "config/value.h"
 #include "server/cursor.h"
 #include "server/merge.h"
+#include "server/roll_up.h"
 #include "server/time_param.h"
 
 static const char *const names[] = {"from",  "to",     "metrics", "order", "limit",
                                     "state", "cursor", "format",  "step"};
+static const char *const top_names[] = {"metric", "n", "from", "to", "metrics", "step", "format"};
 static const char *const states[] = {
     [MR_SCAN_ALL] = "all", [MR_SCAN_OPEN] = "open", [MR_SCAN_FINAL] = "final"};
 
@@ -78,6 +81,19 @@ static enum mr_status take_metrics(struct mr_windows *w, struct mr_error *error)
     return MR_OK;
 }
 
+/* Whether its value is an object or a list: nothing to put in an order. */
+static bool is_composite(const struct mr_metric *metric) {
+    return metric->kind == MR_METRIC_QUANTILES || metric->kind == MR_METRIC_TOP ||
+           metric->kind == MR_METRIC_HISTOGRAM || metric->kind == MR_METRIC_COLLECT;
+}
+
+static enum mr_status refuse_composite(const char *param, const struct mr_metric *metric, struct mr_error *error) {
+    return mr_error_set(error, MR_INVALID,
+                        "query parameter `%s`: `%s` is of kind %s, whose value is an object or a list; expected a "
+                        "metric whose value is one number",
+                        param, mr_quote(metric->name).text, mr_metric_kind_name(metric->kind));
+}
+
 static enum mr_status take_order(struct mr_windows *w, struct mr_error *error) {
     const struct mr_param *param = mr_params_find(&w->params, "order");
     w->scan.order = MR_SCAN_ORDER_WINDOW;
@@ -101,7 +117,87 @@ static enum mr_status take_order(struct mr_windows *w, struct mr_error *error) {
                             "for descending",
                             mr_quote(param->value).text, list);
     }
+    if (is_composite(&w->view.rule->metrics[metric])) {
+        return refuse_composite("order", &w->view.rule->metrics[metric], error);
+    }
+    if (w->step_ms > 0) {
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `order`: `%s`; with `step` expected window_start or -window_start; "
+                            "/v1/rules/{rule}/top has the greatest of each step",
+                            mr_quote(param->value).text);
+    }
     w->scan.order = (int32_t)metric;
+    return MR_OK;
+}
+
+static enum mr_status take_metric(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_param *param = mr_params_find(&w->params, "metric");
+    const struct mr_rule *rule = w->view.rule;
+    char list[LIST_MAX] = "";
+    list_metrics(rule, list, sizeof list);
+    if (param == NULL) {
+        return mr_error_set(error, MR_INVALID, "query parameter `metric` is missing; expected one of %s", list);
+    }
+    w->metric = find_metric(rule, param->value);
+    if (w->metric == rule->metric_count) {
+        return mr_error_set(error, MR_INVALID, "query parameter `metric`: `%s`; expected one of %s",
+                            mr_quote(param->value).text, list);
+    }
+    if (is_composite(&rule->metrics[w->metric])) {
+        return refuse_composite("metric", &rule->metrics[w->metric], error);
+    }
+    if (rule->window.kind == MR_WINDOW_SLIDING) {
+        return mr_error_set(error, MR_INVALID,
+                            "the windows of this rule overlap: added up they would count events several times; "
+                            "expected a rule with another type of windows, or /windows with order=-%s",
+                            mr_quote(param->value).text);
+    }
+    return MR_OK;
+}
+
+/* "10s", for a message. */
+static void show_duration(int64_t ms, char *text, size_t cap) {
+    struct mr_buf buf;
+    mr_buf_init(&buf, cap - 1);
+    mr_value_show_duration(ms, &buf);
+    memcpy(text, buf.ptr == NULL ? (const uint8_t *)"" : buf.ptr, buf.len);
+    text[buf.len] = '\0';
+    mr_buf_finish(&buf);
+}
+
+static enum mr_status take_step(struct mr_windows *w, struct mr_error *error) {
+    const struct mr_param *param = mr_params_find(&w->params, "step");
+    const struct mr_window *window = &w->view.rule->window;
+    int64_t ms = 0;
+    if (param == NULL) {
+        return MR_OK;
+    }
+    if (!mr_duration_parse(param->value, &ms) || ms <= 0 || ms > MR_STEP_MAX_MS) {
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `step`: `%s`; expected a duration such as 1m, 1h or 7d, up to 3660d",
+                            mr_quote(param->value).text);
+    }
+    if (window->kind != MR_WINDOW_TUMBLING) {
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `step`: only tumbling windows are added up, and this rule has others; "
+                            "leave `step` out");
+    }
+    if (ms % window->size_ms != 0) {
+        enum { SHOWN = 64 };
+        char size[SHOWN];
+        char below[SHOWN];
+        char above[SHOWN];
+        int64_t times = ms / window->size_ms;
+        show_duration(window->size_ms, size, sizeof size);
+        show_duration((times == 0 ? 1 : times) * window->size_ms, below, sizeof below);
+        show_duration((times == 0 ? 2 : times + 1) * window->size_ms, above, sizeof above);
+        return mr_error_set(error, MR_INVALID,
+                            "query parameter `step`: `%s`; expected a multiple of the rule's windows of %s, such as "
+                            "%s or %s",
+                            mr_quote(param->value).text, size, below, above);
+    }
+    w->step_ms = ms;
+    w->view.shape = w->kind == MR_QUESTION_TOP ? MR_ROWS_TOP_STEPS : MR_ROWS_STEPS;
     return MR_OK;
 }
 
@@ -170,10 +266,34 @@ static enum mr_status hash_question(struct mr_windows *w, struct mr_error *error
         hash_part(&text, w->view.rule->key_names[w->scan.filters[i].key]);
         hash_part(&text, w->scan.filters[i].text);
     }
+    if (w->step_ms > 0) {
+        hash_part(&text, MR_BYTES("step"));
+        hash_part(&text, mr_bytes_of(&w->step_ms, sizeof w->step_ms));
+    }
     bool failed = text.failed;
     w->question = failed ? 0 : mr_checksum(mr_buf_bytes(&text));
     mr_buf_finish(&text);
     return failed ? mr_error_set(error, MR_NO_MEMORY, "no memory for the query") : MR_OK;
+}
+
+/* The rest of a step's cursor is 1 and a key, or nothing. */
+enum { HAS_KEY = 1 };
+
+static enum mr_status resume_step(struct mr_windows *w, const struct mr_cursor *cursor, struct mr_error *error) {
+    int64_t step = (int64_t)cursor->place;
+    bool has_key = cursor->rest.len > 0;
+    if (step < MR_TIME_YEAR_0_MS - MR_STEP_MAX_MS || step >= MR_TIME_YEAR_10000_MS ||
+        mr_step_floor(step, w->step_ms) != step || (has_key && cursor->rest.ptr[0] != HAS_KEY)) {
+        return mr_error_set(error, MR_INVALID, "query parameter `cursor`: not a cursor of a step; expected the "
+                                               "next_cursor of an earlier answer, unchanged");
+    }
+    w->resumed = true;
+    w->resume_step_ms = step;
+    w->resume_has_key = has_key;
+    if (has_key) {
+        w->resume_key = mr_bytes_of(cursor->rest.ptr + 1, cursor->rest.len - 1);
+    }
+    return MR_OK;
 }
 
 static enum mr_status take_cursor(struct mr_windows *w, struct mr_error *error) {
@@ -194,58 +314,87 @@ static enum mr_status take_cursor(struct mr_windows *w, struct mr_error *error) 
     }
     w->scan.from_ms = cursor.from_ms;
     w->scan.to_ms = cursor.to_ms;
+    if (w->step_ms > 0) {
+        return resume_step(w, &cursor, error);
+    }
     w->scan.has_after = true;
     w->scan.after_start_ms = (int64_t)cursor.place;
     w->scan.after_key = cursor.rest;
     return MR_OK;
 }
 
-static enum mr_status refuse_later(const struct mr_params *params, struct mr_error *error) {
-    if (mr_params_find(params, "step") == NULL) {
-        return MR_OK;
-    }
-    return mr_error_set(error, MR_UNSUPPORTED,
-                        "query parameter `step` is known, not in this version; rows come in the "
-                        "rule's own windows");
+static enum mr_status take_state(struct mr_windows *w, struct mr_error *error) {
+    uint32_t state = MR_SCAN_ALL;
+    enum mr_status status =
+        mr_params_choice(&w->params, "state", states, sizeof states / sizeof states[0], &state, error);
+    w->scan.state = (enum mr_scan_state)state;
+    return status;
 }
 
-static enum mr_status take_params(struct mr_windows *w, struct mr_bytes accept, int64_t now_ms,
+/* What both questions have. */
+static enum mr_status take_common(struct mr_windows *w, const char *const *known, uint32_t known_count, int64_t now_ms,
                                   struct mr_error *error) {
-    uint32_t state = MR_SCAN_ALL;
-    w->scan.limit = MR_WINDOWS_LIMIT;
-    enum mr_status status =
-        mr_params_known(&w->params, names, sizeof names / sizeof names[0], KEY_PREFIX, error);
-    status = status == MR_OK ? refuse_later(&w->params, error) : status;
+    enum mr_status status = mr_params_known(&w->params, known, known_count, KEY_PREFIX, error);
     status = status == MR_OK ? take_times(w, now_ms, error) : status;
     status = status == MR_OK ? take_filters(w, error) : status;
     status = status == MR_OK ? take_metrics(w, error) : status;
+    status = status == MR_OK ? take_step(w, error) : status;
+    return status;
+}
+
+static enum mr_status take_windows(struct mr_windows *w, struct mr_bytes accept, int64_t now_ms,
+                                   struct mr_error *error) {
+    w->scan.limit = MR_WINDOWS_LIMIT;
+    enum mr_status status = take_common(w, names, sizeof names / sizeof names[0], now_ms, error);
     status = status == MR_OK ? take_order(w, error) : status;
     if (status == MR_OK) {
         status =
             mr_params_count(&w->params, "limit", 1, MR_WINDOWS_LIMIT_MAX, &w->scan.limit, error);
     }
-    if (status == MR_OK) {
-        status = mr_params_choice(&w->params, "state", states, sizeof states / sizeof states[0],
-                                  &state, error);
-        w->scan.state = (enum mr_scan_state)state;
-    }
+    status = status == MR_OK ? take_state(w, error) : status;
     if (status == MR_OK) {
         status = mr_answer_choose(&w->params, accept, MR_ANSWER_COUNT, &w->answer, error);
     }
+    status = status == MR_OK ? hash_question(w, error) : status;
+    return status == MR_OK ? take_cursor(w, error) : status;
+}
+
+static enum mr_status take_top(struct mr_windows *w, struct mr_bytes accept, int64_t now_ms,
+                               struct mr_error *error) {
+    w->scan.order = MR_SCAN_ORDER_WINDOW;
+    w->scan.limit = MR_TOP_N_MAX;
+    w->n = MR_TOP_N;
+    enum mr_status status = take_common(w, top_names, sizeof top_names / sizeof top_names[0], now_ms, error);
+    status = status == MR_OK ? take_metric(w, error) : status;
+    if (status == MR_OK) {
+        status = mr_params_count(&w->params, "n", 1, MR_TOP_N_MAX, &w->n, error);
+    }
+    if (status == MR_OK) {
+        status = mr_answer_choose(&w->params, accept, MR_ANSWER_CSV + 1, &w->answer, error);
+    }
     return status;
+}
+
+static enum mr_status init(struct mr_windows *ret, const struct mr_rule *rule, enum mr_question kind,
+                           struct mr_bytes query, struct mr_error *error) {
+    *ret = (struct mr_windows){.kind = kind, .view = {.rule = rule, .metrics = MR_ROWS_METRICS_ALL}};
+    ret->scan.rule = rule->index;
+    ret->view.shape = kind == MR_QUESTION_TOP ? MR_ROWS_TOP : MR_ROWS_WINDOWS;
+    mr_buf_init(&ret->after, MR_CURSOR_TEXT_MAX);
+    return mr_params_init(&ret->params, query, error);
 }
 
 enum mr_status mr_windows_init(struct mr_windows *ret, const struct mr_rule *rule,
                                struct mr_bytes query, struct mr_bytes accept, int64_t now_ms,
                                struct mr_error *error) {
-    *ret = (struct mr_windows){.view = {.rule = rule, .metrics = MR_ROWS_METRICS_ALL}};
-    ret->scan.rule = rule->index;
-    mr_buf_init(&ret->after, MR_CURSOR_TEXT_MAX);
-    enum mr_status status = mr_params_init(&ret->params, query, error);
-    status = status == MR_OK ? take_params(ret, accept, now_ms, error) : status;
-    status = status == MR_OK ? hash_question(ret, error) : status;
-    status = status == MR_OK ? take_cursor(ret, error) : status;
-    return status;
+    enum mr_status status = init(ret, rule, MR_QUESTION_WINDOWS, query, error);
+    return status == MR_OK ? take_windows(ret, accept, now_ms, error) : status;
+}
+
+enum mr_status mr_windows_init_top(struct mr_windows *ret, const struct mr_rule *rule, struct mr_bytes query,
+                                   struct mr_bytes accept, int64_t now_ms, struct mr_error *error) {
+    enum mr_status status = init(ret, rule, MR_QUESTION_TOP, query, error);
+    return status == MR_OK ? take_top(ret, accept, now_ms, error) : status;
 }
 
 void mr_windows_finish(struct mr_windows *windows) {
@@ -253,9 +402,22 @@ void mr_windows_finish(struct mr_windows *windows) {
     mr_buf_finish(&windows->after);
 }
 
+int64_t mr_windows_from(const struct mr_windows *windows) {
+    int64_t from_ms = windows->scan.from_ms;
+    return windows->step_ms == 0 ? from_ms : mr_step_floor(from_ms, windows->step_ms);
+}
+
+int64_t mr_windows_to(const struct mr_windows *windows) {
+    int64_t to_ms = windows->scan.to_ms;
+    bool empty = windows->scan.from_ms == to_ms;
+    return windows->step_ms == 0 ? to_ms
+           : empty               ? mr_step_floor(to_ms, windows->step_ms)
+                                 : mr_step_ceil(to_ms, windows->step_ms);
+}
+
 void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms,
                        struct mr_bytes key, struct mr_buf *ret) {
-    MR_ASSERT(windows->scan.order == MR_SCAN_ORDER_WINDOW);
+    MR_ASSERT(windows->scan.order == MR_SCAN_ORDER_WINDOW && windows->step_ms == 0);
     struct mr_cursor cursor = {
         .question = windows->question,
         .from_ms = windows->scan.from_ms,
@@ -263,5 +425,25 @@ void mr_windows_cursor(const struct mr_windows *windows, int64_t window_start_ms
         .place = (uint64_t)window_start_ms,
         .rest = mr_merge_place(&windows->scan, key),
     };
+    mr_cursor_encode(&cursor, ret);
+}
+
+void mr_windows_step_cursor(const struct mr_windows *windows, int64_t step_start_ms, const struct mr_bytes *key,
+                            struct mr_buf *ret) {
+    MR_ASSERT(windows->kind == MR_QUESTION_WINDOWS && windows->step_ms > 0);
+    uint8_t rest[MR_CURSOR_REST_MAX] = {HAS_KEY};
+    struct mr_cursor cursor = {
+        .question = windows->question,
+        .from_ms = windows->scan.from_ms,
+        .to_ms = windows->scan.to_ms,
+        .place = (uint64_t)step_start_ms,
+    };
+    if (key != NULL) {
+        MR_ASSERT(key->len <= MR_KEY_LEN_MAX);
+        if (key->len > 0) {
+            memcpy(rest + 1, key->ptr, key->len);
+        }
+        cursor.rest = mr_bytes_of(rest, 1 + key->len);
+    }
     mr_cursor_encode(&cursor, ret);
 }

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
 Tour: the commands of README.md's "Five-minute tour" are run as a reader would paste them, in an empty directory,
-against the real server; and the outputs that README shows are those that come.
+against the real server; and the outputs that README shows are those that come. So are those of the "Examples" of
+docs/QUERY.md.
 
     ```sh
     ./script/run                          the server, started here with its defaults, in the background
@@ -29,6 +30,7 @@ import urllib.request
 from harness import GIVE_UP_S, MILLRACE, ROOT, run
 
 README = pathlib.Path(os.environ.get("MILLRACE_README", str(ROOT / "README.md")))
+QUERIES = ROOT / "docs/QUERY.md"
 HEADING = "## Five-minute tour"
 ARROW = re.compile(r"^\s*# → ?(.*)$")
 START = re.compile(r"^(?:\./script/run|(?:\S*/)?millrace(?:\s+serve)?)(?P<more>(?:\s+-[^&#|>]*?)?)\s*&?\s*(?:#.*)?$")
@@ -270,6 +272,13 @@ false # not in the tour
 def test_the_tour_of_the_readme():
     commands, outputs = follow(README.read_text())
     assert commands >= 6 and outputs >= 6, f"{commands} commands and {outputs} outputs: is this the tour?"
+
+
+def test_the_examples_of_the_queries():
+    text = QUERIES.read_text()
+    assert text.count("## Examples\n") == 1
+    commands, outputs = follow(text.replace("## Examples\n", HEADING + "\n"))
+    assert commands >= 6 and outputs >= 10, (commands, outputs)
 
 
 def test_a_small_tour_is_followed():

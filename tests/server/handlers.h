@@ -36,6 +36,7 @@ STAND_IN(mr_route_rules)
 STAND_IN(mr_route_rule)
 STAND_IN(mr_route_openapi)
 STAND_IN(mr_route_windows)
+STAND_IN(mr_route_top)
 #ifndef HANDLERS_WITHOUT_SEEN
 STAND_IN(mr_route_seen)
 #endif

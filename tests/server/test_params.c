@@ -250,7 +250,9 @@ static void formats(void **state) {
         {"format=ndjson", "text/html", 3, MR_OK, MR_ANSWER_NDJSON},
         {"format=csv", "", 2, MR_INVALID, MR_ANSWER_JSON},
         {"format=", "", 3, MR_INVALID, MR_ANSWER_JSON},
-        {"format=columns", "", 3, MR_UNSUPPORTED, MR_ANSWER_JSON},
+        {"format=columns", "", 3, MR_INVALID, MR_ANSWER_JSON},
+        {"format=columns", "text/csv", 4, MR_OK, MR_ANSWER_COLUMNS},
+        {"", "application/json", 4, MR_OK, MR_ANSWER_JSON},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct mr_params params;

@@ -4,9 +4,10 @@
  *   1. whole rows in JSON, NDJSON and CSV, written by hand: all kinds of key values and numbers;
  *   2. a subset of the metrics, a rule without keys, numbers that overflowed, years without a text;
  *   3. fields of CSV are quoted where RFC 4180 asks for it;
- *   4. rows that do not fit their rule are told apart, at every cut of the key;
+ *   4. rows that do not fit their rule are told apart, at every cut of the key, also where panes are rows;
  *   5. folding random rows gives those of an oracle that adds up the overflow groups of each
- * window, whether states are aligned or not, and stops when told.
+ * window, whether states are aligned or not, and stops when told; where panes are rows they stay apart;
+ *   6. what steps, the greatest, and panes show instead or more; which rows are approximate.
  */
 #include "server/rows.h"
 
@@ -115,7 +116,7 @@ static void a_row_in_all_formats(void **state) {
     add_double(&f, 0.5);
     add_int(&f, -1);
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view view = {&f.rule, MR_ROWS_METRICS_ALL, NULL};
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = MR_ROWS_METRICS_ALL};
     mr_rows_ndjson(&f.out, &view, &row);
     mr_rows_ndjson(&f.out, &view, &row);
 #define ROW                                                                                        \
@@ -165,7 +166,7 @@ static void key_values_of_all_kinds(void **state) {
     };
     struct fixture f;
     fixture_init(&f);
-    const struct mr_rows_view view = {&f.rule, 0, NULL};
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = 0};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         mr_buf_clear(&f.key);
         add_key(&f, cases[i].tag, mr_bytes_of(cases[i].text, cases[i].len));
@@ -191,7 +192,7 @@ static void the_overflow_group_and_empty_metrics(void **state) {
     fixture_init(&f);
     add_key(&f, MR_KEY_OTHER, MR_BYTES("\5"));
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view view = {&f.rule, 1u << 1 | 1u << 2 | 1u << 4, NULL};
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = 1u << 1 | 1u << 2 | 1u << 4};
     mr_rows_ndjson(&f.out, &view, &row);
     assert_out(&f, TIMES_JSON "\"key\":{\"country\":\"(other)\",\"paid\":\"(other)\"},\"metrics\":"
                               "{\"spend\":0,\"lowest\":null,\"mean\":null},\"events\":3,"
@@ -213,7 +214,7 @@ static void sums_that_overflow_say_so(void **state) {
     add_int(&f, INT64_MAX);
     add_int(&f, INT64_MAX);
     struct mr_row row = row_of(&f);
-    const struct mr_rows_view both = {&f.rule, 1u << 1 | 1u << 3, NULL};
+    const struct mr_rows_view both = {.rule = &f.rule, .metrics = 1u << 1 | 1u << 3};
     mr_rows_ndjson(&f.out, &both, &row);
     assert_out(&f, TIMES_JSON "\"key\":{},\"metrics\":{\"spend\":18446744073709552000,"
                               "\"highest\":9223372036854775807},\"events\":3,\"revision\":17,"
@@ -222,14 +223,14 @@ static void sums_that_overflow_say_so(void **state) {
     mr_rows_csv(&f.out, &both, &row);
     assert_out(&f, "window_start,window_end,spend,highest,events,revision,final\r\n" TIMES_CSV
                    "18446744073709552000,9223372036854775807,3,17,false\r\n");
-    const struct mr_rows_view one = {&f.rule, 1u << 3, NULL}; /* what is not shown is not told of */
+    const struct mr_rows_view one = {.rule = &f.rule, .metrics = 1u << 3}; /* what is not shown is not told of */
     mr_rows_ndjson(&f.out, &one, &row);
     assert_out(&f,
                TIMES_JSON "\"key\":{},\"metrics\":{\"highest\":9223372036854775807},\"events\":3,"
                           "\"revision\":17,\"final\":false}\n");
     add_double(&f, 1.7e308);
     add_double(&f, 1.7e308);
-    const struct mr_rows_view sum = {&f.rule, 1u << 1, NULL};
+    const struct mr_rows_view sum = {.rule = &f.rule, .metrics = 1u << 1};
     mr_rows_ndjson(&f.out, &sum, &row);
     assert_out(&f,
                TIMES_JSON "\"key\":{},\"metrics\":{\"spend\":null},\"events\":3,\"revision\":17,"
@@ -244,7 +245,7 @@ static void years_and_counts_at_their_ends(void **state) {
     struct fixture f;
     fixture_init(&f);
     f.rule.key_count = 0;
-    const struct mr_rows_view view = {&f.rule, 0, NULL};
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = 0};
     struct mr_row row = row_of(&f);
     row.window_start_ms = INT64_C(-62167219200001);
     row.window_end_ms = INT64_C(253402300800000);
@@ -268,10 +269,123 @@ static void awkward_names_are_quoted(void **state) {
     fixture_init(&f);
     f.rule.key_names[0] = MR_BYTES("a,b");
     f.rule.key_names[1] = MR_BYTES("say \"hi\"");
-    const struct mr_rows_view view = {&f.rule, 1, NULL};
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = 1};
     mr_rows_csv_header(&f.out, &view);
     assert_out(
         &f, "window_start,window_end,\"a,b\",\"say \"\"hi\"\"\",views,events,revision,final\r\n");
+    fixture_finish(&f);
+}
+
+static void shapes(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    add_key(&f, MR_KEY_STRING, MR_BYTES("DE"));
+    add_key(&f, MR_KEY_FALSE, MR_BYTES(""));
+    struct mr_row row = row_of(&f);
+    struct mr_rows_view view = {.rule = &f.rule, .metrics = 1, .shape = MR_ROWS_STEPS, .windows = 60};
+#define KEY "\"key\":{\"country\":\"DE\",\"paid\":false},\"metrics\":{\"views\":0},\"events\":3"
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, TIMES_JSON KEY ",\"revision\":17,\"final\":false,\"windows\":60}\n");
+    mr_rows_csv_header(&f.out, &view);
+    mr_rows_csv(&f.out, &view, &row);
+    assert_out(&f, "window_start,window_end,country,paid,views,events,revision,final,windows\r\n" TIMES_CSV
+                   "DE,false,0,3,17,false,60\r\n");
+    view.shape = MR_ROWS_TOP;
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, "{" KEY "}\n");
+    mr_rows_csv_header(&f.out, &view);
+    mr_rows_csv(&f.out, &view, &row);
+    assert_out(&f, "country,paid,views,events\r\nDE,false,0,3\r\n");
+    view.shape = MR_ROWS_TOP_STEPS;
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, TIMES_JSON KEY "}\n");
+    mr_rows_csv_header(&f.out, &view);
+    mr_rows_csv(&f.out, &view, &row);
+    assert_out(&f, "window_start,window_end,country,paid,views,events\r\n" TIMES_CSV "DE,false,0,3\r\n");
+    /* Of the second stream some were decided here. */
+    struct mr_local locals[2] = {{.count = 0}, {.count = 1}};
+    locals[1].spans[0] = (struct mr_local_span){.event_from_ms = START_MS + 9999, .event_to_ms = START_MS + 20000};
+    view.shape = MR_ROWS_WINDOWS;
+    view.locals = locals;
+    view.local_count = 2;
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, TIMES_JSON KEY ",\"revision\":17,\"final\":false,\"approximate\":true}\n");
+    view.local_count = 1;
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, TIMES_JSON KEY ",\"revision\":17,\"final\":false}\n");
+    fixture_finish(&f);
+}
+
+static void panes_that_are_rows(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    f.rule.trigger.panes = MR_DISCARDING;
+    add_key(&f, MR_KEY_STRING, MR_BYTES("DE"));
+    add_key(&f, MR_KEY_FALSE, MR_BYTES(""));
+    struct mr_row row = row_of(&f);
+    assert_false(mr_rows_fits(&f.rule, &row));
+    add_key(&f, MR_KEY_PANE, MR_BYTES("\0\0\1\2"));
+    row = row_of(&f);
+    for (size_t len = 0; len < f.key.len; len++) {
+        row.key.len = len;
+        assert_false(mr_rows_fits(&f.rule, &row));
+    }
+    row = row_of(&f);
+    assert_true(mr_rows_fits(&f.rule, &row));
+    assert_int_equal(mr_rows_pane(&f.rule, row.key), 258);
+    const struct mr_rows_view view = {.rule = &f.rule, .metrics = 1};
+    mr_rows_ndjson(&f.out, &view, &row);
+    assert_out(&f, TIMES_JSON KEY ",\"revision\":17,\"final\":false,\"pane\":258}\n");
+    mr_rows_csv_header(&f.out, &view);
+    mr_rows_csv(&f.out, &view, &row);
+    assert_out(&f, "window_start,window_end,country,paid,views,events,revision,final,pane\r\n" TIMES_CSV
+                   "DE,false,0,3,17,false,258\r\n");
+    f.rule.trigger.panes = MR_ACCUMULATING;
+    assert_false(mr_rows_fits(&f.rule, &row));
+    assert_int_equal(mr_rows_pane(&f.rule, row.key), -1);
+    add_key(&f, MR_KEY_PANE, MR_BYTES("\0\0\0\0")); /* two of them */
+    row = row_of(&f);
+    f.rule.trigger.panes = MR_DISCARDING;
+    assert_false(mr_rows_fits(&f.rule, &row));
+    mr_buf_clear(&f.key);
+    add_key(&f, MR_KEY_OTHER, MR_BYTES("\3"));
+    row = row_of(&f);
+    assert_false(mr_rows_fits(&f.rule, &row));
+    add_key(&f, MR_KEY_PANE, MR_BYTES("\0\0\0\0"));
+    row = row_of(&f);
+    assert_true(mr_rows_fits(&f.rule, &row));
+    f.rule.trigger.panes = MR_ACCUMULATING;
+    assert_false(mr_rows_fits(&f.rule, &row));
+    fixture_finish(&f);
+#undef KEY
+}
+
+static bool count_row(void *ctx, const struct mr_row *row) {
+    (void)row;
+    (*(int *)ctx)++;
+    return true;
+}
+
+static void overflow_panes_stay_apart(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    f.rule.trigger.panes = MR_DISCARDING;
+    struct mr_rows_fold fold;
+    int rows = 0;
+    assert_int_equal(mr_rows_fold_init(&fold, &f.rule, count_row, &rows), MR_OK);
+    for (uint8_t shard = 0; shard < 3; shard++) {
+        mr_buf_clear(&f.key);
+        add_key(&f, MR_KEY_OTHER, mr_bytes_of(&shard, 1));
+        add_key(&f, MR_KEY_PANE, MR_BYTES("\0\0\0\0"));
+        struct mr_row row = row_of(&f);
+        assert_true(mr_rows_fold_push(&fold, &row));
+    }
+    mr_rows_fold_end(&fold);
+    mr_rows_fold_finish(&fold);
+    assert_int_equal(rows, 3);
     fixture_finish(&f);
 }
 
@@ -459,6 +573,9 @@ int main(void) {
         cmocka_unit_test(sums_that_overflow_say_so),
         cmocka_unit_test(years_and_counts_at_their_ends),
         cmocka_unit_test(awkward_names_are_quoted),
+        cmocka_unit_test(shapes),
+        cmocka_unit_test(panes_that_are_rows),
+        cmocka_unit_test(overflow_panes_stay_apart),
         cmocka_unit_test(only_rows_of_the_rule_fit),
         cmocka_unit_test(overflow_groups_become_one),
         cmocka_unit_test(a_fold_without_memory_is_refused),

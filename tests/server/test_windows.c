@@ -4,8 +4,10 @@
  *   1. each parameter alone and some together, against the scan's fields;
  *   2. a table of what is refused, with the status and what the message names;
  *   3. a cursor goes on in the same question whatever the order of parameters, the limit, the format
- *      and the time of day, with the times of the first page; every other question refuses it.
+ *      and the time of day, with the times of the first page; every other question refuses it;
+ *   4. a step: its range, its cursors, and those that are of no step; the question for the greatest.
  */
+#include "server/cursor.h"
 #include "server/time_param.h"
 #include "server/windows.h"
 
@@ -25,6 +27,7 @@ static struct mr_rule rule(void) {
                         .index = 3,
                         .key_count = 2,
                         .metric_count = 3,
+                        .window = {.size_ms = 10000},
                         .final_floor_ms = INT64_MIN};
     r.key_names[0] = MR_BYTES("country");
     r.key_names[1] = MR_BYTES("data.kind");
@@ -117,8 +120,15 @@ static void must_refuse(void **state) {
         {"limit=10001", MR_INVALID, "from 1 to 10000"},
         {"state=closed", MR_INVALID, "expected one of all, open, final"},
         {"format=xml", MR_INVALID, "expected one of json, ndjson, csv"},
-        {"format=columns", MR_UNSUPPORTED, "not in this version"},
-        {"step=1m", MR_UNSUPPORTED, "not in this version"},
+        {"format=table", MR_INVALID, "expected one of json, ndjson, csv, columns"},
+        {"step=", MR_INVALID, "`step`: ``; expected a duration such as 1m, 1h or 7d"},
+        {"step=0s", MR_INVALID, "`step`: `0s`; expected a duration"},
+        {"step=60", MR_INVALID, "`step`: `60`; expected a duration"},
+        {"step=3661d", MR_INVALID, "up to 3660d"},
+        {"step=9s", MR_INVALID, "`9s`; expected a multiple of the rule's windows of 10s, such as 10s or 20s"},
+        {"step=1m1s", MR_INVALID, "such as 1m or 70s"},
+        {"step=1m&order=views", MR_INVALID, "with `step` expected window_start or -window_start; /v1/rules/{rule}/top"},
+        {"metric=views", MR_INVALID, "unknown query parameter `metric`"},
         {"cursor=", MR_INVALID, "`cursor`"},
         {"cursor=AAAA", MR_INVALID, "`cursor`"},
         {"order=views&cursor=AAAA", MR_INVALID, "no pages in the order of a metric"},
@@ -205,12 +215,168 @@ static void cursors(void **state) {
     mr_windows_finish(&of_this);
 }
 
+static void what_has_no_order(void **state) {
+    (void)state;
+    static const enum mr_metric_kind kinds[] = {MR_METRIC_QUANTILES, MR_METRIC_TOP, MR_METRIC_HISTOGRAM,
+                                                MR_METRIC_COLLECT};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        struct mr_rule r = rule();
+        r.metrics[1].kind = kinds[i];
+        struct mr_windows w;
+        struct mr_error error;
+        assert_int_equal(mr_windows_init(&w, &r, MR_BYTES("order=-spend"), MR_BYTES(""), NOW, &error), MR_INVALID);
+        assert_non_null(strstr(error.text, "`order`: `spend` is of kind "));
+        assert_non_null(strstr(error.text, mr_metric_kind_name(kinds[i])));
+        mr_windows_finish(&w);
+        assert_int_equal(mr_windows_init_top(&w, &r, MR_BYTES("metric=spend"), MR_BYTES(""), NOW, &error), MR_INVALID);
+        assert_non_null(strstr(error.text, "whose value is an object or a list"));
+        mr_windows_finish(&w);
+    }
+}
+
+static void steps(void **state) {
+    (void)state;
+    struct mr_rule r = rule();
+    struct mr_windows w = parse(&r, "step=1m&from=61000&to=120001&order=-window_start");
+    assert_int_equal(w.step_ms, 60000);
+    assert_int_equal(w.view.shape, MR_ROWS_STEPS);
+    assert_true(mr_windows_from(&w) == 60000 && mr_windows_to(&w) == 180000 && w.scan.descending);
+    mr_windows_finish(&w);
+    w = parse(&r, "step=1m&from=61000&to=61000");
+    assert_true(mr_windows_from(&w) == 60000 && mr_windows_to(&w) == 60000);
+    mr_windows_finish(&w);
+    w = parse(&r, "step=10s");
+    assert_true(mr_windows_from(&w) == INT64_MIN && mr_windows_to(&w) == INT64_MAX);
+    mr_windows_finish(&w);
+    r.window.kind = MR_WINDOW_SESSION;
+    struct mr_error error;
+    assert_int_equal(mr_windows_init(&w, &r, MR_BYTES("step=10s"), MR_BYTES(""), NOW, &error), MR_INVALID);
+    assert_non_null(strstr(error.text, "only tumbling windows are added up"));
+    mr_windows_finish(&w);
+}
+
+/* The first question's cursor in the second one. */
+static enum mr_status resume(const char *first, int64_t step, const struct mr_bytes *key, const char *second,
+                             struct mr_windows *ret) {
+    struct mr_rule r = rule();
+    struct mr_error error;
+    struct mr_buf text;
+    mr_buf_init(&text, 65536);
+    mr_buf_printf(&text, "%s&cursor=", second);
+    struct mr_windows w = parse(&r, first);
+    if (w.step_ms > 0) {
+        mr_windows_step_cursor(&w, step, key, &text);
+    } else {
+        mr_windows_cursor(&w, step, *key, &text);
+    }
+    enum mr_status status = mr_windows_init(ret, &r, mr_buf_bytes(&text), MR_BYTES(""), NOW + 5000, &error);
+    if (status != MR_OK) {
+        assert_non_null(strstr(error.text, "query parameter `cursor`: "));
+    }
+    mr_windows_finish(&w);
+    mr_buf_finish(&text);
+    return status;
+}
+
+static void cursors_of_steps(void **state) {
+    (void)state;
+    struct mr_windows w;
+    struct mr_bytes key = MR_BYTES("s\0\2DEz");
+    struct mr_bytes none = MR_BYTES("");
+    assert_int_equal(resume("from=now-1h&step=1m", 120000, &key, "step=60s&from=now-1h&limit=3", &w), MR_OK);
+    assert_true(w.resumed && w.resume_step_ms == 120000 && w.resume_has_key && !w.scan.has_after);
+    assert_true(mr_bytes_equal(w.resume_key, key) && w.scan.from_ms == NOW - 3600000);
+    mr_windows_finish(&w);
+    assert_int_equal(resume("step=1m", -60000, NULL, "step=1m", &w), MR_OK);
+    assert_true(w.resumed && w.resume_step_ms == -60000 && !w.resume_has_key);
+    mr_windows_finish(&w);
+    assert_int_equal(resume("step=1m", 0, &none, "step=1m", &w), MR_OK); /* a rule without keys */
+    assert_true(w.resumed && w.resume_has_key && w.resume_key.len == 0);
+    mr_windows_finish(&w);
+    static const struct {
+        const char *first;
+        int64_t step;
+        const char *second;
+    } others[] = {
+        {"step=1m", 60000, ""},
+        {"step=1m", 120000, "step=2m"},
+        {"", 60000, "step=1m"},
+        {"step=1m", 61000, "step=1m"},             /* not the beginning of one */
+        {"step=1m", INT64_MAX / 60000 * 60000, "step=1m"}, /* forged */
+        {"step=1m", INT64_MIN / 60000 * 60000, "step=1m"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        assert_int_equal(resume(others[i].first, others[i].step, &key, others[i].second, &w), MR_INVALID);
+        mr_windows_finish(&w);
+    }
+    /* A rest that no step has. */
+    struct mr_rule r = rule();
+    struct mr_error error;
+    struct mr_buf text;
+    mr_buf_init(&text, 65536);
+    mr_buf_append_text(&text, "step=1m&cursor=");
+    w = parse(&r, "step=1m");
+    const struct mr_cursor made = {
+        .question = w.question, .from_ms = INT64_MIN, .to_ms = INT64_MAX, .place = 60000, .rest = MR_BYTES("\2x")};
+    mr_cursor_encode(&made, &text);
+    mr_windows_finish(&w);
+    assert_int_equal(mr_windows_init(&w, &r, mr_buf_bytes(&text), MR_BYTES(""), NOW, &error), MR_INVALID);
+    assert_non_null(strstr(error.text, "not a cursor of a step"));
+    mr_windows_finish(&w);
+    mr_buf_finish(&text);
+}
+
+static void the_greatest(void **state) {
+    (void)state;
+    struct mr_rule r = rule();
+    struct mr_error error;
+    struct mr_windows w;
+    assert_int_equal(mr_windows_init_top(&w, &r, MR_BYTES("metric=spend&n=3&key.country=DE&from=5&to=70000&format=csv"),
+                                         MR_BYTES(""), NOW, &error),
+                     MR_OK);
+    assert_true(w.kind == MR_QUESTION_TOP && w.metric == 1 && w.n == 3 && w.view.shape == MR_ROWS_TOP);
+    assert_true(w.scan.filter_count == 1 && w.answer == MR_ANSWER_CSV && w.step_ms == 0);
+    assert_true(mr_windows_from(&w) == 5 && mr_windows_to(&w) == 70000);
+    mr_windows_finish(&w);
+    assert_int_equal(mr_windows_init_top(&w, &r, MR_BYTES("metric=views&step=1m"), MR_BYTES(""), NOW, &error), MR_OK);
+    assert_true(w.n == MR_TOP_N && w.view.shape == MR_ROWS_TOP_STEPS && w.step_ms == 60000);
+    mr_windows_finish(&w);
+    static const struct {
+        const char *query;
+        const char *text;
+    } cases[] = {
+        {"", "`metric` is missing; expected one of views, spend, mean"},
+        {"metric=clicks", "`metric`: `clicks`; expected one of views, spend, mean"},
+        {"metric=views&order=views", "unknown query parameter `order`"},
+        {"metric=views&cursor=x", "unknown query parameter `cursor`"},
+        {"metric=views&n=0", "`n`: `0`; expected a whole number from 1 to 10000"},
+        {"metric=views&format=columns", "expected one of json, ndjson, csv"},
+        {"metric=views&step=15s", "such as 10s or 20s"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(mr_windows_init_top(&w, &r, mr_bytes_text(cases[i].query), MR_BYTES(""), NOW, &error),
+                         MR_INVALID);
+        if (strstr(error.text, cases[i].text) == NULL) {
+            fail_msg("%s: %s", cases[i].query, error.text);
+        }
+        mr_windows_finish(&w);
+    }
+    r.window.kind = MR_WINDOW_SLIDING;
+    assert_int_equal(mr_windows_init_top(&w, &r, MR_BYTES("metric=views"), MR_BYTES(""), NOW, &error), MR_INVALID);
+    assert_non_null(strstr(error.text, "overlap"));
+    mr_windows_finish(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(everything),
         cmocka_unit_test(must_refuse),
         cmocka_unit_test(cursors),
+        cmocka_unit_test(what_has_no_order),
+        cmocka_unit_test(steps),
+        cmocka_unit_test(cursors_of_steps),
+        cmocka_unit_test(the_greatest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
