@@ -55,6 +55,11 @@ enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
     for (uint32_t r = 0; r < rule_count; r++) {
         MR_ASSERT(rules[r].index == r && rules[r].inputs[0].stream < stream_count);
         init_rule(&combine->rules[r], &rules[r], shard);
+        if (rules[r].window.kind == MR_WINDOW_SESSION &&
+            mr_sessions_open(&rules[r], shard, &combine->rules[r].sessions) != MR_OK) {
+            mr_combine_close(combine);
+            return MR_NO_MEMORY;
+        }
     }
     for (uint32_t s = 0; s < stream_count; s++) {
         combine->watermarks_ms[s] = INT64_MIN;
@@ -100,6 +105,7 @@ void mr_combine_close(struct mr_combine *combine) {
             close_window(window);
         }
         mr_timeline_finish(&cr->windows);
+        mr_sessions_close(cr->sessions);
         mr_free(cr->dirty);
         mr_free(cr->timers.items);
     }
@@ -327,14 +333,37 @@ static enum mr_status merge_slice(struct mr_combine *combine, struct mr_combine_
     return MR_OK;
 }
 
-static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p) {
+/* Into the sessions of its key, or of the overflow group, which is never full. */
+static enum mr_status merge_session(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                    int64_t recorded_ms, struct merged *ret) {
+    uint64_t seq = combine->merging_seq;
+    enum mr_status status = mr_sessions_merge(cr->sessions, seq, recorded_ms, p, p->key_hash, mr_partial_key(p));
+    if (status == MR_FULL && cr->rule->when_full == MR_GROUPS_DROP) {
+        return drop_partial(combine, cr, p, p->window_start_ms);
+    }
+    if (status == MR_FULL) {
+        struct mr_bytes other = mr_combine_other_key(cr);
+        ret->overflow = true;
+        status = mr_sessions_merge(cr->sessions, seq, recorded_ms, p, mr_hash64(other, cr->rule->key_seed), other);
+    }
+    ret->applied = status == MR_OK;
+    mr_combine_note_sessions(cr);
+    return status;
+}
+
+static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partial *p, int64_t recorded_ms) {
     MR_ASSERT(p->rule < combine->rule_count && p->events > 0);
     struct mr_combine_rule *cr = &combine->rules[p->rule];
     MR_ASSERT(cr->rule->grows ? p->state_len >= cr->rule->state_len : p->state_len == cr->rule->state_len);
     struct merged merged = {false, false};
-    enum mr_status status = cr->rule->window.kind == MR_WINDOW_SLIDING
-                                ? merge_slice(combine, cr, p, &merged)
-                                : merge_window(combine, cr, p, p->window_start_ms, &merged);
+    enum mr_status status;
+    if (cr->sessions != NULL) {
+        status = merge_session(combine, cr, p, recorded_ms, &merged);
+    } else if (cr->rule->window.kind == MR_WINDOW_SLIDING) {
+        status = merge_slice(combine, cr, p, &merged);
+    } else {
+        status = merge_window(combine, cr, p, p->window_start_ms, &merged);
+    }
     mr_counter_add(merged.applied ? &cr->stats.applied : &cr->stats.dropped, p->events);
     if (merged.overflow) {
         mr_counter_add(&cr->stats.overflow, p->events);
@@ -345,10 +374,24 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
 void mr_combine_set_gauges(struct mr_combine *combine) {
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         struct mr_combine_rule *cr = &combine->rules[r];
+        if (cr->sessions != NULL) {
+            mr_combine_note_sessions(cr);
+            continue;
+        }
         mr_counter_set(&cr->stats.windows, cr->window_count);
         mr_counter_set(&cr->stats.groups, cr->groups);
         mr_counter_set(&cr->stats.bytes, cr->bytes);
     }
+}
+
+void mr_combine_note_sessions(struct mr_combine_rule *cr) {
+    const struct mr_sessions_stats *s = mr_sessions_stats(cr->sessions);
+    uint64_t panes = mr_counter_read(&s->panes);
+    mr_counter_add(&cr->stats.panes, panes - cr->sessions_panes);
+    cr->sessions_panes = panes;
+    mr_counter_set(&cr->stats.windows, mr_counter_read(&s->sessions));
+    mr_counter_set(&cr->stats.groups, mr_counter_read(&s->sessions));
+    mr_counter_set(&cr->stats.bytes, mr_counter_read(&s->bytes));
 }
 
 static struct mr_partial *partial_at(const struct mr_parcel *parcel, size_t at) {
@@ -391,9 +434,9 @@ enum mr_status mr_combine_merge(struct mr_combine *combine, struct mr_parcel *pa
             at += p->size;
             status = MR_BUG(PARTIAL_LOST) && parcel->count > 1 && k == SLOT_AHEAD
                          ? MR_OK
-                         : merge_partial(combine, p);
+                         : merge_partial(combine, p, parcel->recorded_ms);
             if (MR_BUG(PARTIAL_TWICE) && k == parcel->count + SLOT_AHEAD - 1 && status == MR_OK) {
-                status = merge_partial(combine, p);
+                status = merge_partial(combine, p, parcel->recorded_ms);
             }
         }
         coming[k % SLOT_AHEAD] = NULL;
@@ -433,7 +476,12 @@ bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint
         close_window(window);
         budget--;
     }
-    return releasable(combine, confirmed_seq);
+    bool more = releasable(combine, confirmed_seq);
+    for (uint32_t r = 0; r < combine->rule_count && budget > 0; r++) {
+        struct mr_sessions *sessions = combine->rules[r].sessions;
+        more = (sessions != NULL && mr_sessions_release(sessions, confirmed_seq, &budget)) || more;
+    }
+    return more;
 }
 
 const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine,

@@ -23,6 +23,7 @@
  *             count.
  * Sliding     A partial is of one slice, and is merged into each window over it that is not final; applied or
  *             dropped once, as a whole: dropped when no window took it.
+ * Sessions    Of a rule of session windows all this is in aggregate/sessions.h; here are its counters.
  * Panes       A group's panes are numbered. Where panes discard, a group begins anew after each, its key in rows and
  *             panes ends with the pane's number, and it shows no row while nothing has come.
  * Units       Times in ms of event time; budgets in groups.
@@ -40,6 +41,7 @@
 #include "base/partial.h"
 
 struct mr_combine;
+struct mr_sessions;
 
 struct mr_combine_rule_stats {
     mr_counter applied;  /* events */
@@ -153,6 +155,7 @@ struct mr_scan_cursor {
     int64_t window_start_ms;
     uint64_t group;
     void *work; /* owned by the scan until done */
+    struct mr_sessions *sessions; /* whose work it is; NULL: combine's own */
 };
 bool mr_combine_scan(struct mr_combine *combine, const struct mr_scan *scan,
                      struct mr_scan_cursor *cursor, uint32_t budget, struct mr_scan_result *result);

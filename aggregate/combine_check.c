@@ -35,6 +35,13 @@ uint64_t mr_combine_state_hash_scan(struct mr_combine *combine) {
     uint64_t hash = hash_more(0, combine->watermarks_ms,
                               combine->stream_count * sizeof *combine->watermarks_ms);
     for (uint32_t r = 0; r < combine->rule_count; r++) {
+        if (combine->rules[r].sessions != NULL) {
+            uint64_t sessions = 0;
+            enum mr_status status = mr_sessions_state_hash_scan(combine->rules[r].sessions, &sessions);
+            MR_ASSERT(status == MR_OK);
+            hash = hash_more(hash, &sessions, sizeof sessions);
+            continue;
+        }
         const struct mr_timeline *windows = &combine->rules[r].windows;
         const struct mr_combine_window *window = mr_timeline_ceil(windows, INT64_MIN);
         while (window != NULL) {
@@ -79,6 +86,10 @@ static void check_window(const struct mr_combine *combine, const struct mr_combi
 }
 
 static void check_rule(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
+    if (cr->sessions != NULL) {
+        mr_sessions_check_scan(cr->sessions);
+        return;
+    }
     uint64_t windows = 0;
     uint64_t groups = 0;
     uint64_t bytes = 0;

@@ -14,6 +14,7 @@
 #include "aggregate/combine.h"
 #include "aggregate/groups.h"
 #include "aggregate/saved.h"
+#include "aggregate/sessions.h"
 #include "aggregate/timeline.h"
 
 enum mr_window_state { MR_WINDOW_OPEN, MR_WINDOW_CLOSED, MR_WINDOW_FINAL };
@@ -61,6 +62,8 @@ enum { MR_COMBINE_RECENT = 8 };
 
 struct mr_combine_rule {
     const struct mr_rule *rule;
+    struct mr_sessions *sessions; /* instead of the windows; NULL for rules of other kinds */
+    uint64_t sessions_panes;      /* of theirs that stats has counted */
     struct mr_timeline windows;
     struct mr_combine_window
         *recent[MR_COMBINE_RECENT]; /* by a hash of the start: spares the search */
@@ -191,6 +194,9 @@ void mr_combine_set_gauges(struct mr_combine *combine);
  * walk has not been there. Out of memory, it is the save that fails. */
 void mr_combine_save_group(struct mr_combine *combine, const struct mr_combine_window *window,
                            const struct mr_group *group, uint32_t ref);
+
+/* The counters of a rule of session windows become its sessions'. */
+void mr_combine_note_sessions(struct mr_combine_rule *cr);
 
 /* Frees an unfinished load. */
 void mr_combine_load_stop(struct mr_combine *combine);

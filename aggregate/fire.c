@@ -90,6 +90,11 @@ static int64_t first_not_final(const struct mr_rule *rule, int64_t watermark_ms)
 static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr, int64_t before_ms,
                          int64_t watermark_ms) {
     MR_ASSERT(cr->closing == NULL && cr->dirty_at == 0);
+    if (cr->sessions != NULL) {
+        mr_sessions_advance(cr->sessions, combine->seq, watermark_ms, combine->recorded_ms);
+        mr_combine_note_sessions(cr);
+        return;
+    }
     sort_dirty(cr->dirty, cr->dirty_count);
     if (watermark_ms > before_ms) {
         close_windows(cr, combine->seq, before_ms, watermark_ms);
@@ -128,7 +133,7 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
 }
 
 static bool append_pane(struct mr_combine *combine, const struct mr_combine_window *window, struct mr_group *group,
-                        enum mr_timing timing, struct mr_flush *flush) {
+                        enum mr_timing timing, uint32_t index, struct mr_flush *flush) {
     struct mr_row row = mr_combine_row(combine, window, group, timing);
     if (row.state.ptr == NULL) {
         return false;
@@ -137,7 +142,7 @@ static bool append_pane(struct mr_combine *combine, const struct mr_combine_wind
         .rule = window->owner->rule->index,
         .timing = timing,
         .final = row.final,
-        .index = mr_combine_pane_index(window, group, timing),
+        .index = index,
         .window_start_ms = row.window_start_ms,
         .window_end_ms = row.window_end_ms,
         .revision = MR_BUG(REVISION_NOT_STORED) ? 1 : row.revision,
@@ -174,7 +179,8 @@ static enum mr_status fire_group(struct mr_combine *combine, struct mr_combine_w
     if (changes) {
         mr_combine_touch(combine, window, group, ref);
     }
-    if (!append_pane(combine, window, group, timing, flush)) {
+    uint32_t index = mr_combine_pane_index(window, group, timing);
+    if (!append_pane(combine, window, group, timing, index, flush)) {
         return MR_NO_MEMORY;
     }
     if (changes) {
@@ -188,6 +194,9 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
                            struct mr_flush *flush) {
     MR_ASSERT(!combine->firing && !combine->merging && rule < combine->rule_count);
     struct mr_combine_rule *cr = &combine->rules[rule];
+    if (cr->sessions != NULL) {
+        return mr_sessions_fire_again(cr->sessions, MR_SLICE_GROUPS, flush);
+    }
     struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, *start_ms);
     while (window != NULL && window->state != MR_WINDOW_CLOSED) {
         window = next_window(cr, window);
@@ -200,7 +209,10 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
     struct mr_group *group;
     bool discards = cr->rule->trigger.panes == MR_DISCARDING; /* each pane is a row that nothing has replaced */
     while (!discards && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
-        if (!append_pane(combine, window, group, MR_TIMING_LATE, flush)) {
+        bool late = cr->rule->trigger.late && group->revision > window->closed_seq; /* its last pane was */
+        enum mr_timing timing = late ? MR_TIMING_LATE : MR_TIMING_ON_TIME;
+        uint32_t index = mr_combine_pane_index(window, group, timing) - late;
+        if (!append_pane(combine, window, group, timing, index, flush)) {
             flush->panes.failed = true;
             break;
         }
@@ -282,6 +294,13 @@ static enum mr_status fire_expired(struct mr_combine *combine, struct mr_combine
 static enum mr_status fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t *budget,
                                 struct mr_flush *flush) {
     enum mr_status status = MR_OK;
+    if (cr->sessions != NULL) {
+        bool done = false;
+        status = mr_sessions_fire(cr->sessions, budget, flush, &done);
+        *budget = done ? *budget : 0;
+        mr_combine_note_sessions(cr);
+        return status;
+    }
     for (; *budget > 0 && status == MR_OK; --*budget) {
         if (cr->dirty_at < cr->dirty_count) {
             status = fire_dirty(combine, cr, &cr->dirty[cr->dirty_at++], flush);

@@ -19,7 +19,7 @@ struct job {
 /* A run, checked, and where its groups go: into piece, which is NULL if they are left out. */
 struct run {
     struct mr_saved_run head;
-    const struct mr_combine_rule *rule; /* NULL: gone */
+    struct mr_combine_rule *rule; /* NULL: gone */
     struct mr_load_piece *piece;
     size_t count;
 };
@@ -59,6 +59,10 @@ enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr
         struct mr_combine_rule *cr = &combine->rules[r];
         mr_timeline_init(&loading->windows[r]);
         cr->said_final_end_ms = mr_window_final_end(cr->rule, mr_combine_watermark(combine, cr));
+        struct mr_sessions_load sessions = {load->seq, mr_combine_watermark(combine, cr), load->shards};
+        if (cr->sessions != NULL && mr_sessions_load_begin(cr->sessions, &sessions, error) != MR_OK) {
+            return MR_NO_MEMORY;
+        }
     }
     combine->seq = load->seq;
     combine->advanced = true;
@@ -274,6 +278,18 @@ static enum mr_status gather(struct job *job, struct run *run) {
     return MR_OK;
 }
 
+/* A run that sessions wrote. */
+static enum mr_status take_sessions(struct job *job, const struct run *run, struct mr_bytes bytes) {
+    if (run->rule == NULL) {
+        uint64_t events = 0;
+        enum mr_status status = mr_sessions_saved_events(bytes, &events, job->error);
+        job->dropped_events += events;
+        return status;
+    }
+    return run->rule->sessions == NULL ? corrupt(job, "sessions of a rule that has none")
+                                       : mr_sessions_load_slice(run->rule->sessions, bytes, job->error);
+}
+
 /* Takes the first run off *rest. */
 static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     struct run run = {0};
@@ -287,6 +303,11 @@ static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     }
     uint32_t index = job->loading->rule_map[run.head.rule];
     run.rule = index == UINT32_MAX ? NULL : &job->combine->rules[index];
+    if (run.head.closed == MR_SAVED_SESSIONS && run.head.len <= left) {
+        struct mr_bytes bytes = mr_bytes_of(rest->ptr + sizeof run.head, (size_t)run.head.len);
+        *rest = mr_bytes_of(bytes.ptr + bytes.len, left - bytes.len);
+        return take_sessions(job, &run, bytes);
+    }
     const char *wrong = wrong_with_run(job, &run, left);
     if (wrong != NULL) {
         return corrupt(job, wrong);

@@ -251,6 +251,9 @@ enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *
                 .combine = combine, .rule = &combine->rules[r], .from = from, .error = error};
             status = build_window(&b);
         }
+        if (status == MR_OK && combine->rules[r].sessions != NULL) {
+            status = mr_sessions_load_end(combine->rules[r].sessions, error);
+        }
         if (status == MR_OK) {
             sort_timers(&combine->rules[r].timers);
         }

@@ -116,6 +116,9 @@ void mr_combine_save_begin(struct mr_combine *combine, uint64_t seq) {
             .overflow = mr_counter_read(&cr->stats.overflow),
             .panes = mr_counter_read(&cr->stats.panes),
         };
+        if (cr->sessions != NULL) {
+            mr_sessions_save_begin(cr->sessions, seq);
+        }
     }
 }
 
@@ -168,6 +171,33 @@ static void leave_window(struct mr_combine_save *save) {
     save->rule += last;
     save->start_ms = last ? INT64_MIN : save->start_ms + 1;
     save->ref = 0;
+}
+
+/* A slice of each rule's sessions, as a run of its own; true: all of them have been written. */
+static bool save_sessions(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret) {
+    bool all = true;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_sessions *sessions = combine->rules[r].sessions;
+        if (sessions == NULL || !mr_sessions_saving(sessions)) {
+            continue;
+        }
+        struct mr_combine_run run = {.at = ret->len};
+        run.run = (struct mr_saved_run){.rule = r, .state_len = combine->rules[r].rule->state_len,
+                                        .closed = MR_SAVED_SESSIONS, .count = 1};
+        if (mr_buf_reserve(ret, sizeof run.run) != NULL) {
+            ret->len += sizeof run.run;
+        }
+        bool done = false;
+        size_t begin = ret->len;
+        if (mr_sessions_save(sessions, budget, ret, &done) != MR_OK) {
+            ret->failed = true;
+            return false;
+        }
+        run.run.len = ret->len - begin;
+        end_run(&run, ret);
+        all = all && done;
+    }
+    return all;
 }
 
 /* Writes up to budget groups; true: the walk is through. A window costs as much as a group: there
@@ -229,7 +259,8 @@ enum mr_status mr_combine_save(struct mr_combine *combine, uint32_t budget, stru
     if (mr_buf_reserve(ret, sizeof(struct mr_saved_slice)) != NULL) {
         ret->len += sizeof(struct mr_saved_slice);
     }
-    bool done = !save->waiting.failed && take_waiting(save, ret) && walk(combine, budget, ret);
+    bool sessions = save_sessions(combine, budget, ret);
+    bool done = !save->waiting.failed && take_waiting(save, ret) && walk(combine, budget, ret) && sessions;
     if (done) {
         put_counters(combine, ret);
     }
@@ -251,7 +282,12 @@ bool mr_combine_saving(const struct mr_combine *combine) {
 }
 
 size_t mr_combine_save_waiting(const struct mr_combine *combine) {
-    return combine->save.waiting.len - combine->save.waiting_at;
+    size_t waiting = combine->save.waiting.len - combine->save.waiting_at;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_sessions *sessions = combine->rules[r].sessions;
+        waiting += sessions == NULL ? 0 : mr_sessions_save_waiting(sessions);
+    }
+    return waiting;
 }
 
 void mr_combine_save_stop(struct mr_combine *combine) {
@@ -259,4 +295,9 @@ void mr_combine_save_stop(struct mr_combine *combine) {
     save->under_way = false;
     save->waiting_at = 0;
     mr_buf_finish(&save->waiting);
+    for (uint32_t r = 0; combine->rules != NULL && r < combine->rule_count; r++) {
+        if (combine->rules[r].sessions != NULL) {
+            mr_sessions_save_stop(combine->rules[r].sessions);
+        }
+    }
 }

@@ -33,12 +33,14 @@ struct mr_saved_slice {
     uint32_t zero;
 };
 
+#define MR_SAVED_SESSIONS 2
+
 struct mr_saved_run {
     uint32_t rule; /* index in the saving plan */
     uint32_t state_len;
     int64_t start_ms;
     uint64_t closed_seq; /* 0: the window was open, or was first seen when its end had passed */
-    uint32_t closed;     /* 0 or 1 */
+    uint32_t closed;     /* 0 or 1; MR_SAVED_SESSIONS: what follows is of mr_sessions_save, count is 1 */
     uint32_t count;      /* groups, at least 1 */
     uint64_t len;        /* bytes of them */
 };

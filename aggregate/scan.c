@@ -8,7 +8,7 @@
 #include "aggregate/window.h"
 #include "base/alloc.h"
 
-enum { ENTRIES_FIRST = 64, ROW_BYTES_MIN = 48 };
+enum { ENTRIES_FIRST = 64, ROW_BYTES_MIN = 48, TEXTS_FIRST = 1024, TEXTS_MAX = 64 * 1024 };
 
 enum phase { COLLECT, SORT, EMIT };
 
@@ -26,6 +26,7 @@ struct work {
     uint32_t len;
     uint32_t cap;
     uint32_t at; /* SORT: entries [at, len) are in their place. EMIT: the next to go */
+    struct mr_arena texts; /* of entries' numbers */
 };
 
 /* One scan's slice: everything the helpers need. */
@@ -171,6 +172,13 @@ static bool find_window(const struct slice *s) {
     return true;
 }
 
+/* A text borrows from the state, which the next group's takes the place of. Kept until the scan is done. */
+static bool copy_text(struct work *work, struct mr_number *number) {
+    struct mr_bytes copy = mr_arena_copy(&work->texts, mr_bytes_of(number->text, number->len));
+    number->text = copy.ptr;
+    return copy.ptr != NULL;
+}
+
 /* Looks at one group. false: out of memory. */
 static bool collect_group(const struct slice *s, struct mr_group *group) {
     const struct mr_scan *scan = s->scan;
@@ -193,6 +201,9 @@ static bool collect_group(const struct slice *s, struct mr_group *group) {
     struct entry entry = {.window = window, .group = group};
     if (by_metric) {
         entry.number = mr_metric_finish(rule->metrics, (uint32_t)scan->order, row.state, NULL);
+        if (entry.number.kind == MR_NUMBER_TEXT && !copy_text(s->work, &entry.number)) {
+            return false;
+        }
     }
     return keep(s, &entry);
 }
@@ -277,9 +288,12 @@ static enum mr_status step(const struct slice *s) {
 }
 
 void mr_combine_scan_stop(struct mr_combine *combine, struct mr_scan_cursor *cursor) {
-    if (cursor->work != NULL) {
+    if (cursor->sessions != NULL) {
+        mr_sessions_scan_stop(cursor->sessions, cursor);
+    } else if (cursor->work != NULL) {
         MR_ASSERT(combine->scans > 0);
         combine->scans--;
+        mr_arena_finish(&((struct work *)cursor->work)->texts);
         mr_free(((struct work *)cursor->work)->entries);
         mr_free(cursor->work);
         cursor->work = NULL;
@@ -292,6 +306,10 @@ bool mr_combine_scan(struct mr_combine *combine, const struct mr_scan *scan,
     MR_ASSERT(!combine->merging && budget > 0 && scan->rule < combine->rule_count);
     struct mr_combine_rule *rule = &combine->rules[scan->rule];
     MR_ASSERT(scan->order == MR_SCAN_ORDER_WINDOW || !scan->has_after);
+    if (rule->sessions != NULL) {
+        cursor->sessions = rule->sessions;
+        return mr_sessions_scan(rule->sessions, scan, cursor, budget, result);
+    }
     if (cursor->work == NULL) {
         *result = (struct mr_scan_result){.watermark_ms = mr_combine_watermark(combine, rule)};
         mr_buf_init(&result->rows, MR_SCAN_BYTES_MAX);
@@ -303,6 +321,7 @@ bool mr_combine_scan(struct mr_combine *combine, const struct mr_scan *scan,
             result->status = MR_NO_MEMORY;
             return true;
         }
+        mr_arena_init(&((struct work *)cursor->work)->texts, TEXTS_FIRST, TEXTS_MAX);
         combine->scans++;
     }
     struct slice s = {combine, rule, scan, cursor, result, cursor->work};

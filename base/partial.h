@@ -42,6 +42,7 @@ static inline struct mr_bytes mr_partial_key(const struct mr_partial *p) {
 struct mr_parcel {
     uint64_t seq;    /* of the bundle */
     uint32_t origin; /* dedup shard */
+    int64_t recorded_ms; /* of the bundle */
     uint32_t count;
     struct mr_buf bytes;
     void *bundle; /* the pipeline's; a parcel is also the message that says "done with this bundle" */

@@ -101,12 +101,12 @@ static enum mr_status check_sliding(const struct rule_at *at) {
 
 static enum mr_status check_session(const struct rule_at *at) {
     int64_t gap_ms = at->rule->window.gap_ms;
-    if (at->rule->window.max_ms > gap_ms) {
+    if (at->rule->window.max_ms / 2 >= gap_ms) { /* what one bundle has of a session may be nearly that long */
         return MR_OK;
     }
     return mr_node_error(at->load->error, in_window(at, "max"), MR_INVALID,
-                         "`max: %s`; expected off, or more than `gap`, %s",
-                         show_duration(at->rule->window.max_ms).text, show_duration(gap_ms).text);
+                         "`max: %s`; expected off, or at least twice `gap`, %s",
+                         show_duration(at->rule->window.max_ms).text, show_duration(2 * gap_ms).text);
 }
 
 static enum mr_status check_global(const struct rule_at *at) {

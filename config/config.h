@@ -210,7 +210,7 @@ struct mr_config_rule {
         int64_t every_ms;  /* sliding: at most size_ms */
         int64_t offset_ms; /* tumbling: below size_ms; sliding: below every_ms */
         int64_t gap_ms;    /* session */
-        int64_t max_ms;    /* session: more than gap_ms; INT64_MAX: off */
+        int64_t max_ms;    /* session: at least twice gap_ms; INT64_MAX: off */
         struct mr_bytes time_zone; /* tumbling, of whole days by its calendar; empty: UTC, every day 24 hours */
     } window; /* what the kind has no use for is 0, or empty; max_ms is off */
     int64_t allowed_lateness_ms;

@@ -316,7 +316,7 @@
     V(WINDOW, mr_config_rule, "gap", DURATION, window.gap_ms, 1, MR_MS_10Y, MR_OPTIONAL,           \
       "Session, which needs it: silence that ends one.")                                           \
     V(WINDOW, mr_config_rule, "max", DURATION_OFF, window.max_ms, 1, MR_MS_10Y, "off",             \
-      "Session: the longest one, more than `gap`. off: any length.")                               \
+      "Session: the longest one, at least twice `gap`. off: any length.")                               \
     V(TRIGGER, mr_config_rule, "early", DURATION, trigger.early_ms, 0, MR_MS_10Y, "0s",            \
       "A result before the window's end, so long after a change; at least 100ms. 0s: off.")        \
     V(TRIGGER, mr_config_rule, "early_count", COUNT64, trigger.early_count, 0, 1000000000, "0",    \

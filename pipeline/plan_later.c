@@ -18,20 +18,10 @@ static enum mr_status stream_later(const struct mr_config_stream *s, struct mr_e
     return MR_OK;
 }
 
-static enum mr_status rule_later(const struct mr_config_rule *r, struct mr_error *error) {
-    if (r->window.kind == MR_CONFIG_SESSION) {
-        return later(error, "rules", r->name, "window.type: session");
-    }
-    return MR_OK;
-}
-
 enum mr_status mr_plan_later(const struct mr_config *config, struct mr_error *error) {
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; status == MR_OK && i < config->stream_count; i++) {
         status = stream_later(&config->streams[i], error);
-    }
-    for (uint32_t i = 0; status == MR_OK && i < config->rule_count; i++) {
-        status = rule_later(&config->rules[i], error);
     }
     return status;
 }

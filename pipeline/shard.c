@@ -64,6 +64,9 @@ static enum mr_status judge_bundle(struct mr_shard *shard, struct mr_bundle *bun
         }
     }
     enum mr_status status = mr_lift_finish(shard->lift, shard->parcels);
+    for (uint32_t i = 0; status == MR_OK && i < shard->pipeline->plan->shards; i++) {
+        shard->parcels[i]->recorded_ms = bundle->recorded_ms;
+    }
     if (status == MR_OK) {
         status = mr_shard_keep_ids(shard, false);
     }

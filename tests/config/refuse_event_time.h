@@ -51,7 +51,7 @@ static const struct refuse refuse_windows[] = {
     {WINDOW("size: 1d, time_zone: [UTC]"),
      "f:2:55: `time_zone`: found a list; expected a text without spaces"},
     {WINDOW("type: session, gap: 1m, max: 1m"),
-     "f:2:63: `max: 1m`; expected off, or more than `gap`, 1m"},
+     "f:2:63: `max: 1m`; expected off, or at least twice `gap`, 2m"},
     {WINDOW("type: session, gap: off"),
      "f:2:54: `gap: off`; expected a duration, 1ms to 3650d"},
     {WINDOW("type: global"),

@@ -32,7 +32,7 @@ static const struct accept must_accept[] = {
     {WINDOW("type: sliding, size: 1s, every: 1ms"), "      every: 1ms\n"},
     {WINDOW("type: session, gap: 30m"),
      "      type: session\n      gap: 30m\n      max: off\n    allowed"},
-    {WINDOW("type: session, gap: 30m, max: 1800001ms"), "      max: 1800001ms\n"},
+    {WINDOW("type: session, gap: 30m, max: 3600001ms"), "      max: 3600001ms\n"},
     {KEYS("window: { type: global }, trigger: { early: 100ms }, " COUNT),
      "    window:\n      type: global\n    allowed_lateness: 5m\n    trigger:\n      early: 100ms\n"
      "      early_count: 0\n      late: true\n      panes: accumulating\n"},

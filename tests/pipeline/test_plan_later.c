@@ -24,7 +24,6 @@ static const struct {
     const char *text;
 } refused[] = {
     {S("dedup: { conflicts: detect }"), LATER("streams.s.dedup.conflicts: detect")},
-    {W("type: session, gap: 1m"), LATER("rules.r.window.type: session")},
 };
 
 static const char *const fine[] = {
@@ -35,6 +34,7 @@ static const char *const fine[] = {
     MORE("trigger: { early: 1s, early_count: 5, late: false, panes: discarding }"),
     MORE("where: a > 0 && b == \"x\""),
     W("size: 1m, offset: 1s"),
+    W("type: session, gap: 1m"),
     W("type: sliding, size: 1m, every: 1s"),
     W("size: 1d, time_zone: Europe/Berlin"),
     M("a: { count: events }, b: { sum: x }, c: { min: x }, d: { max: x }, e: { avg: x }"),
