@@ -79,6 +79,7 @@ static void prepare(struct mr_metric *metric, const struct mr_metric *metrics, u
     double error = metric->error == 0 ? MR_METRIC_ERROR_DEFAULT : metric->error;
     switch (metric->kind) {
     case MR_METRIC_DISTINCT:
+        MR_ASSERT(error >= MR_METRIC_DISTINCT_MIN);
         metric->error = error;
         metric->capacity = mr_distinct_precision(error);
         break;
@@ -194,35 +195,19 @@ static struct mr_bytes encoded_sketch(const struct mr_metric *metric, struct mr_
     return mr_bytes_of(slot[1] == 0 ? NULL : encoded.ptr + slot[0], slot[1]);
 }
 
-static enum mr_status merge_one(const struct mr_metric *metric, void *to, const void *add, struct mr_bytes sketch) {
-    switch (metric->kind) {
-    case MR_METRIC_COUNT:
-        *(uint64_t *)to += *(const uint64_t *)add;
-        return MR_OK;
-    case MR_METRIC_SUM:
-    case MR_METRIC_AVG:
-        mr_sum_merge(to, add);
-        return MR_OK;
-    case MR_METRIC_MIN:
-    case MR_METRIC_MAX:
-        mr_extreme_merge(metric->kind, to, add);
-        return MR_OK;
-    case MR_METRIC_VARIANCE:
-    case MR_METRIC_STDDEV:
-        mr_moments_merge(to, add);
-        return MR_OK;
-    case MR_METRIC_FIRST:
-    case MR_METRIC_LAST:
-        return mr_first_merge(metric->kind, to, add, sketch);
-    case MR_METRIC_HISTOGRAM:
-        for (uint32_t i = 0; i <= metric->param_count; i++) {
-            ((uint64_t *)to)[i] += ((const uint64_t *)add)[i];
-        }
-        return MR_OK;
-    case MR_METRIC_RATIO:
-        return MR_OK;
-    default:
-        return sketch.len == 0 ? MR_OK : ops_of(metric)->merge(metric, to, sketch);
+/* What may have a sketch. */
+static enum mr_status merge_more(const struct mr_metric *metric, uint8_t *into, struct mr_bytes from) {
+    struct mr_bytes sketch = encoded_sketch(metric, from);
+    uint8_t *to = into + metric->offset;
+    if (is_first(metric)) {
+        return mr_first_merge(metric->kind, (void *)to, (const void *)(from.ptr + metric->offset), sketch);
+    }
+    return sketch.len == 0 ? MR_OK : ops_of(metric)->merge(metric, mr_sketch_slot(metric, into), sketch);
+}
+
+static void merge_histogram(const struct mr_metric *metric, uint64_t *to, const uint64_t *add) {
+    for (uint32_t i = 0; i <= metric->param_count; i++) {
+        to[i] += add[i];
     }
 }
 
@@ -230,9 +215,33 @@ enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, 
                                struct mr_bytes from) {
     MR_ASSERT(from.len >= block_len(metrics, count) && (uintptr_t)from.ptr % 8 == 0);
     for (uint32_t m = 0; m < count; m++) {
-        uint32_t offset = metrics[m].offset;
-        enum mr_status status =
-            merge_one(&metrics[m], into + offset, from.ptr + offset, encoded_sketch(&metrics[m], from));
+        void *to = into + metrics[m].offset;
+        const void *add = from.ptr + metrics[m].offset;
+        enum mr_status status = MR_OK;
+        switch (metrics[m].kind) {
+        case MR_METRIC_COUNT:
+            *(uint64_t *)to += *(const uint64_t *)add;
+            break;
+        case MR_METRIC_SUM:
+        case MR_METRIC_AVG:
+            mr_sum_merge(to, add);
+            break;
+        case MR_METRIC_MIN:
+        case MR_METRIC_MAX:
+            mr_extreme_merge(metrics[m].kind, to, add);
+            break;
+        case MR_METRIC_VARIANCE:
+        case MR_METRIC_STDDEV:
+            mr_moments_merge(to, add);
+            break;
+        case MR_METRIC_HISTOGRAM:
+            merge_histogram(&metrics[m], to, add);
+            break;
+        case MR_METRIC_RATIO:
+            break;
+        default:
+            status = merge_more(&metrics[m], into, from);
+        }
         if (status != MR_OK) {
             return status;
         }

@@ -10,13 +10,14 @@
  *
  *                 live      a block of state_len bytes, 8-byte aligned, metrics side by side; metric m
  *                           has its state at m.offset. What grows (a sketch: distinct, quantiles, top,
- *                           histogram, collect, the texts of first and last) has 8 bytes there, a pointer
+ *                           collect, the texts of first and last) has 8 bytes there, a pointer
  *                           to its memory, NULL while it is empty. All-zero bytes are the neutral element.
  *                 encoded   | block: state_len | sketch | sketch … |, each padded to 8 bytes; in the block a
  *                           sketch's 8 bytes are { u32 offset from the block's start, u32 length }, zero when
  *                           empty. Plain bytes without pointers, little-endian, part of the data format:
  *                           what partials, panes, rows, saves and the store hold. Equal values made in
- *                           any order of merges need not be equal bytes, but finish to the same.
+ *                           any order of merges need not be equal bytes, but finish to the same (variance
+ *                           to 10^-12; top, where values do not fit, within the errors it tells).
  *
  *             A rule without sketches has one form only: the two are the same bytes.
  *
@@ -30,20 +31,23 @@
  *                 collect       8                                                              65.6 KB
  *
  *             Each sketch_*.h and metric_*.h says how its bytes lie.
- * Kinds       variance, stddev   of the population (divided by n, as varPop): all events of the window are there, it is no
- *                                sample of them. One value: 0.
+ * Kinds       variance, stddev   of the population (divided by n, as VAR_POP): all events of the window are there, it
+ *                                is no sample of them. One value: 0.
  *             first, last        the value with the least (greatest) event time, then place in the log. Any scalar.
  *             distinct           how many different values; 1 and 1.0 are one value, 1 and "1" are two.
- *             quantiles          of params[]; an object, {"0.5": 12.1, "0.99": 40}; NULL of no values. rank floor(q (n - 1)).
+ *             quantiles          of params[]; an object, {"0.5": 12.1, "0.99": 40}; NULL of no values. Of n sorted
+ *                                values it is about number floor(q (n - 1)), from 0.
  *             top                the `limit` most frequent values, best first, then in the order of values (booleans,
- *                                numbers, texts): [{"value": "/", "count": 12, "error": 0}]; count - error <= true <= count.
+ *                                numbers, texts): [{"value": "/", "count": 12, "error": 0}]; count - error <= true
+ *                                count <= count.
  *             histogram          {"bounds": [10, 20], "counts": [1, 2, 3]}: below 10, in [10, 20), from 20 on.
- *             collect            the first `limit` values in the order of event time, then place in the log, as long as they
- *                                take 64 KiB together: {"values": ["a", 1], "count": 2}; count: of all values.
+ *             collect            the first `limit` values in the order of event time, then place in the log, as long
+ *                                as they take 64 KiB together: {"values": ["a", 1], "count": 2}; count: of all values.
  *             ratio              metrics[over[0]] / metrics[over[1]]; NULL where one is no number or the second is 0.
  *
  *             Values: first, last, distinct, top and collect take booleans, numbers and strings; strings are cut at
- *             MR_KEY_TEXT_MAX bytes, at a character, but by distinct. The others take numbers. Everything else is skipped.
+ *             MR_KEY_TEXT_MAX bytes, at a character, but by distinct. The others take numbers. Everything else is
+ *             skipped.
  * Numbers     Sums keep an exact 128-bit integer sum of the int64 values and a double-double sum
  *             (two-sum, Knuth/Dekker) of the doubles, so the result does not depend on the order
  *             but in extreme cases: it is exact, and rounded once at the end, while the sum counted
@@ -81,12 +85,13 @@ enum mr_metric_kind {
 };
 
 #define MR_METRIC_ERROR_DEFAULT 0.01
-#define MR_METRIC_ERROR_MIN     0.0025 /* distinct: p = 18, 256 KiB; quantiles: 8192 buckets */
+#define MR_METRIC_ERROR_MIN     0.001 /* quantiles: 20480 buckets, 246 KB */
+#define MR_METRIC_DISTINCT_MIN  0.0025 /* p = 18, 256 KiB */
 #define MR_METRIC_ERROR_MAX     0.25
 #define MR_METRIC_TOP_DEFAULT   10
-#define MR_METRIC_TOP_MAX       100
+#define MR_METRIC_TOP_MAX       1000 /* 10,000 counters: at most 5.4 MB */
 #define MR_METRIC_COLLECT_DEFAULT 100
-#define MR_METRIC_COLLECT_MAX     2000
+#define MR_METRIC_COLLECT_MAX     10000 /* the bytes allow 2048 numbers */
 #define MR_METRIC_COLLECT_BYTES (64u << 10) /* of a list: 32 for each value, and its text */
 
 /* Where there is no column of a batch to name. */
@@ -112,16 +117,17 @@ struct mr_column;
 
 const char *mr_metric_kind_name(enum mr_metric_kind kind);
 
-/* Sets the defaults and what is derived, asserts that the parameters are in their ranges; sets the offsets, the first one `prefix` (a multiple of 8: room of the caller's before the metrics), and returns state_len: a
- * multiple of 8. */
+/* Sets the defaults and what is derived, and asserts that the parameters are in their ranges. Sets the offsets, the
+ * first one `prefix` (a multiple of 8: room of the caller's before the metrics), and returns state_len: a multiple of
+ * 8. */
 uint32_t mr_metric_layout(struct mr_metric *metrics, uint32_t count, uint32_t prefix);
 
 /* Whether any of them has a sketch: then live and encoded differ. */
 bool mr_metrics_grow(const struct mr_metric *metrics, uint32_t count);
 
 /* For k in 0..n-1: adds the value of event events[k] to the live block at states[k] (the function adds the metric's
- * offset). column: of the batch; NULL for count and ratio. batch: for texts, times and the place in the log; NULL where the
- * metric needs none of them. */
+ * offset). column: of the batch; NULL for count and ratio. batch: for texts, times and the place in the log; NULL
+ * where the metric needs none of them. */
 enum mr_status mr_metric_add(const struct mr_metric *metric, const struct mr_batch *batch,
                              const struct mr_column *column, const uint32_t *events,
                              uint8_t *const *states, uint32_t n) MR_MUST_CHECK;
@@ -144,8 +150,9 @@ size_t mr_metric_heap(const struct mr_metric *metrics, uint32_t count, const uin
 /* Frees them; the metrics are neutral again. */
 void mr_metric_release(const struct mr_metric *metrics, uint32_t count, uint8_t *state);
 
-/* What a person sees of metrics[index]. encoded need not be aligned. Texts lie in scratch until its reset; kinds without
- * texts do not need one. Without one, first and last borrow from encoded, and kinds of JSON are NULL. Out of memory: NULL. */
+/* What a person sees of metrics[index]. encoded need not be aligned. Texts lie in scratch until its reset; kinds
+ * without texts do not need one. Without one, first and last borrow from encoded, and kinds of JSON are NULL. Out of
+ * memory: NULL. */
 struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t index,
                                   struct mr_bytes encoded, struct mr_arena *scratch);
 
@@ -153,6 +160,6 @@ struct mr_number mr_metric_finish(const struct mr_metric *metrics, uint32_t inde
 void mr_metrics_finish(const struct mr_metric *metrics, uint32_t count, struct mr_bytes encoded,
                        struct mr_arena *scratch, struct mr_number *ret);
 
-/* Orders numbers for `order=`: NULL below everything, then not-a-number, booleans, numbers, texts, JSON, the last two by
- * bytes. <0, 0, >0. */
+/* Orders numbers for `order=`: NULL below everything, then not-a-number, booleans, numbers, texts, JSON, the last two
+ * by bytes. <0, 0, >0. */
 int mr_number_compare(struct mr_number a, struct mr_number b);

@@ -103,7 +103,8 @@ void mr_moments_add(const struct mr_metric *metric, const struct mr_column *colu
     }
 }
 
-/* With g = from's shift - into's: a value's d is from's + g, so the sum grows by n g, the squares by 2 g sum + n g^2. */
+/* With g = from's shift - into's: a value's d is from's + g, so the sum grows by n g, the squares by
+ * 2 g sum + n g^2. */
 void mr_moments_merge(struct mr_moments_state *into, const struct mr_moments_state *from) {
     if (from->values == 0) {
         return;

@@ -3,13 +3,13 @@
 /*
  * Moments: variance and standard deviation of the population, mergeable.
  *
- * Idea        Sums of d and d^2, d = value - shift, in double-doubles of 106 bits; the shift is the first value that came.
- *             As it is one of the values, no more than a factor n is lost to cancellation between the sums: with n = 10^9
- *             there are still more than 20 digits. So the result is the same in any order of merges, to far less than
- *             10^-12. A merge moves the other's sums to this shift.
+ * Idea        Sums of d and d^2, d = value - shift, in double-doubles of 106 bits; the shift is the first value that
+ *             came. As it is one of the values, no more than a factor n is lost to cancellation between the sums:
+ *             with n = 10^9 there are still more than 20 digits. So the result is the same in any order of merges, to
+ *             far less than 10^-12. A merge moves the other's sums to this shift.
  * Numbers     Right while differences are within 10^-140 .. 10^150; larger ones are OVERFLOW with an infinity.
- * Sources     T. Chan, G. Golub, R. LeVeque, Algorithms for computing the sample variance (1979/1983): shifted data, and
- *             the merge. T. Dekker, A floating-point technique for extending the available precision (1971).
+ * Sources     T. Chan, G. Golub, R. LeVeque, Algorithms for computing the sample variance (1979/1983): shifted data,
+ *             and the merge. T. Dekker, A floating-point technique for extending the available precision (1971).
  */
 #include "aggregate/metric.h"
 

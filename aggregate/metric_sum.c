@@ -8,35 +8,6 @@
 static_assert(sizeof(struct mr_sum_state) == 40, "data format");
 static_assert(sizeof(struct mr_extreme_state) == 16, "data format");
 
-#define HAS_DOUBLES (UINT64_C(1) << 63)
-
-static void add_int(struct mr_sum_state *s, __int128_t value) {
-    __uint128_t sum = (__uint128_t)s->int_hi << 64 | s->int_lo;
-    sum += (__uint128_t)value;
-    s->int_lo = (uint64_t)sum;
-    s->int_hi = (uint64_t)(sum >> 64);
-}
-
-static __int128_t get_int(const struct mr_sum_state *s) {
-    return (__int128_t)((__uint128_t)s->int_hi << 64 | s->int_lo);
-}
-
-/* Knuth's two-sum into a double-double (Dekker): nothing is lost while the sum, counted in units of
- * the smallest bit of any value, stays below 2^105. */
-static void add_double(struct mr_sum_state *s, double x) {
-    double sum = s->hi + x;
-    double part = sum - s->hi;
-    double error = (s->hi - (sum - part)) + (x - part) + s->lo;
-    double hi = sum + error;
-    if (__builtin_expect(!isfinite(hi), 0)) {
-        s->hi = isnan(sum) ? (double)NAN : sum; /* one NaN on all machines */
-        s->lo = 0;
-        return;
-    }
-    s->lo = error - (hi - sum);
-    s->hi = hi;
-}
-
 static inline void *state_of(const struct mr_metric *metric, uint8_t *state) {
     return state + metric->offset;
 }
@@ -47,23 +18,13 @@ void mr_sum_add(const struct mr_metric *metric, const struct mr_column *column, 
         struct mr_sum_state *s = state_of(metric, states[k]);
         uint32_t e = events[k];
         if (column->kinds[e] == MR_VALUE_INT) {
-            add_int(s, column->values[e].i);
+            mr_sum_add_int(s, column->values[e].i);
             s->values++;
         } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
-            add_double(s, column->values[e].d);
-            s->values = (s->values + 1) | HAS_DOUBLES;
+            mr_sum_add_double(s, column->values[e].d);
+            s->values = (s->values + 1) | MR_SUM_HAS_DOUBLES;
         }
     }
-}
-
-void mr_sum_merge(struct mr_sum_state *into, const struct mr_sum_state *from) {
-    add_int(into, get_int(from));
-    if ((from->values & HAS_DOUBLES) != 0) {
-        add_double(into, from->hi);
-        add_double(into, from->lo);
-    }
-    uint64_t values = (into->values & ~HAS_DOUBLES) + (from->values & ~HAS_DOUBLES);
-    into->values = values | ((into->values | from->values) & HAS_DOUBLES);
 }
 
 struct mr_number mr_number_of_double(double d) {
@@ -73,10 +34,10 @@ struct mr_number mr_number_of_double(double d) {
 /* Doubles and ints in one double-double. Three steps of 53 bits take an int of 128 bits whole. */
 static struct mr_sum_state join_sums(const struct mr_sum_state *s) {
     struct mr_sum_state joined = *s;
-    __int128_t rest = get_int(s);
+    __int128_t rest = mr_sum_int(s);
     for (int step = 0; step < 3; step++) {
         double part = (double)rest;
-        add_double(&joined, part);
+        mr_sum_add_double(&joined, part);
         rest -= (__int128_t)part;
     }
     MR_ASSERT(rest == 0);
@@ -84,10 +45,10 @@ static struct mr_sum_state join_sums(const struct mr_sum_state *s) {
 }
 
 struct mr_number mr_sum_finish(const struct mr_sum_state *s) {
-    if ((s->values & HAS_DOUBLES) != 0) {
+    if ((s->values & MR_SUM_HAS_DOUBLES) != 0) {
         return mr_number_of_double(join_sums(s).hi);
     }
-    __int128_t sum = get_int(s);
+    __int128_t sum = mr_sum_int(s);
     if (sum >= INT64_MIN && sum <= INT64_MAX) {
         return (struct mr_number){.kind = MR_NUMBER_INT, .i = (int64_t)sum};
     }
@@ -95,7 +56,7 @@ struct mr_number mr_sum_finish(const struct mr_sum_state *s) {
 }
 
 struct mr_number mr_avg_finish(const struct mr_sum_state *s) {
-    double n = (double)(s->values & ~HAS_DOUBLES);
+    double n = (double)(s->values & ~MR_SUM_HAS_DOUBLES);
     if (n == 0) {
         return (struct mr_number){.kind = MR_NUMBER_NULL, .i = 0};
     }

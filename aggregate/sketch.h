@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Sketch: what a metric that grows has behind its 8 bytes in the block, and the table through which metric.c reaches it.
+ * Sketch: what a metric that grows has behind its 8 bytes in the block, and the table by which metric.c reaches it.
  *
  * Owner       The block: metric.c opens none itself; add and merge put the first one into *slot, close frees it.
  * Errors      MR_NO_MEMORY from add and merge; *slot can be closed then, but has lost its meaning.

@@ -46,7 +46,6 @@ struct collect {
 
 static_assert(sizeof(struct head) == HEAD_LEN && sizeof(struct record) == RECORD_LEN, "data format");
 static_assert(RECORD_LEN + MR_KEY_TEXT_MAX <= MR_METRIC_COLLECT_BYTES, "one value always fits");
-static_assert(MR_METRIC_COLLECT_MAX * RECORD_LEN <= MR_METRIC_COLLECT_BYTES, "the limit can be reached");
 
 static void account(struct collect *c) {
     c->head.heap = sizeof *c + (size_t)c->capacity * RECORD_LEN + c->texts.cap;

@@ -9,8 +9,8 @@
 
 enum { HEAD_LEN = 24, BUCKETS_FIRST = 4, BUCKET_LEN = 12, EXPONENT_MIN = -1022, NEWTON_STEPS = 8 };
 
-/* log2(1 + s) is about ((A s + B) s + C) s: right at 0 and 1, as steep on both sides of a power of two, and nowhere less
- * steep against ln than C. */
+/* log2(1 + s) is about ((A s + B) s + C) s: right at 0 and 1, as steep on both sides of a power of two, and nowhere
+ * less steep against ln than C. */
 #define A (6.0 / 35.0)
 #define B (-3.0 / 5.0)
 #define C (10.0 / 7.0)
@@ -40,8 +40,8 @@ struct head {
 
 static_assert(sizeof(struct head) == HEAD_LEN, "data format");
 
-/* 1 / (C ln gamma), gamma = (1 + e) / (1 - e): ln gamma = 2 atanh e = 2 (e + e^3/3 + …), by the series for libm may differ
- * in the last bit. */
+/* 1 / (C ln gamma), gamma = (1 + e) / (1 - e): ln gamma = 2 atanh e = 2 (e + e^3/3 + …), by the series for libm may
+ * differ in the last bit. */
 double mr_quantiles_scale(double error) {
     double sum = 0;
     double power = error;
@@ -130,19 +130,32 @@ static enum mr_status grow(struct mr_sketch **slot, uint32_t capacity) {
     return MR_OK;
 }
 
-/* The first bucket whose key is not less. */
+/* The first bucket whose key is not less. Keys without a gap below, or above, tell where that is: mostly few are left
+ * to search. */
 static inline uint32_t search(const int32_t *keys, uint32_t count, int32_t key) {
-    const int32_t *base = keys;
-    if (count == 0) {
+    if (count == 0 || key <= keys[0]) {
         return 0;
     }
-    for (; count > 1; count -= count / 2) {
-        base = base[count / 2 - 1] < key ? base + count / 2 : base;
+    if (key > keys[count - 1]) {
+        return count;
     }
-    return (uint32_t)(base - keys) + (*base < key);
+    uint32_t below = (uint32_t)(key - keys[0]); /* at most so many keys are less */
+    uint32_t above = (uint32_t)(keys[count - 1] - key);
+    uint32_t low = above >= count ? 0 : count - 1 - above;
+    uint32_t high = below < count ? below : count - 1;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (keys[middle] < key) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
 }
 
-/* All buckets are in use: folds the lowest into the next, or the new one into the lowest. at: where the new one belongs. */
+/* All buckets are in use: folds the lowest into the next, or the new one into the lowest. at: where the new one
+ * belongs. */
 static void add_folding(struct quantiles *q, uint32_t at, int32_t key) {
     int32_t *keys = keys_of(q);
     if (at == 0) {

@@ -6,8 +6,8 @@
 
 enum { HEAD_LEN = 16, RECORD_LEN = 32, ENTRIES_FIRST = 4, COUNTERS_LEAST = 100, COUNTERS_PER_VALUE = 10 };
 
-/* No stream has so many events; bytes from a file may say so: counts stop there, and floors and errors one below, so that
- * the invariants hold. */
+/* No stream has so many events; bytes from a file may say so: counts stop there, and floors and errors one below, so
+ * that the invariants hold. */
 #define COUNT_MAX (UINT64_C(1) << 60)
 
 struct entry {

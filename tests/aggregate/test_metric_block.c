@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves of blocks with one metric of every kind, and a prefix before them:
- *   1. encoded and merged into a neutral block they are the same bytes again, the prefix is left alone, heap says what is
- *      allocated, release leaves a neutral block;
+ *   1. encoded and merged into a neutral block they are the same bytes again, the prefix is left alone,
+ *      heap says what is allocated, release leaves a neutral block;
  *   2. check refuses every truncation and, of random damage, everything that would not come back as the same bytes;
  *   3. whichever allocation fails, nothing leaks (under ASan) and the status says it;
  *   4. the same adds and merges give the bytes they gave when this was written.
@@ -212,7 +212,8 @@ static enum mr_status run(const struct metric_events *events, struct mr_bytes ot
         status = numbers[MR_METRIC_TOP].kind == MR_NUMBER_NULL || numbers[MR_METRIC_COLLECT].kind == MR_NUMBER_NULL ||
                          numbers[MR_METRIC_HISTOGRAM].kind == MR_NUMBER_NULL ||
                          numbers[MR_METRIC_QUANTILES].kind == MR_NUMBER_NULL ||
-                         numbers[MR_METRIC_FIRST].kind == MR_NUMBER_NULL || numbers[MR_METRIC_LAST].kind == MR_NUMBER_NULL
+                         numbers[MR_METRIC_FIRST].kind == MR_NUMBER_NULL ||
+                         numbers[MR_METRIC_LAST].kind == MR_NUMBER_NULL
                      ? MR_NO_MEMORY
                      : MR_OK;
     }

@@ -2,8 +2,8 @@
 /*
  * Proves that the metrics of fixed size, and first, last and collect, are exact in any grouping:
  *   1. small cases by hand: what is taken, what is skipped, what the results look like;
- *   2. random events of all kinds of values, dealt to random blocks that are merged in random order through their encoded
- *      forms, against a sort by (time, place) and plain loops;
+ *   2. random events of all kinds of values, dealt to random blocks that are merged in random order through
+ *      their encoded forms, against a sort by (time, place) and plain loops;
  *   3. variance against exact integers, and where a plain sum of squares has nothing left.
  */
 #include "base/alloc.h"
@@ -328,12 +328,14 @@ static void any_grouping_collects_the_same(void **state) {
     for (int round = 0; round < 150; round++) {
         struct metric_events events = {.count = 0};
         struct mr_buf want[3];
-        struct mr_metric metrics[] = {{.kind = MR_METRIC_COLLECT, .limit = 1 + kit_below(&random, 400)},
+        uint32_t limit = 1 + kit_below(&random, round % 9 == 0 ? MR_METRIC_COLLECT_MAX : 400);
+        uint32_t count = kit_below(&random, round % 3 == 1 ? 20 : round % 9 == 0 ? 5000 : 1200);
+        struct mr_metric metrics[] = {{.kind = MR_METRIC_COLLECT, .limit = limit},
                                       {.kind = MR_METRIC_COUNT},
                                       {.kind = MR_METRIC_FIRST},
                                       {.kind = MR_METRIC_LAST}};
         mr_metric_layout(metrics, 4, 8);
-        random_events(&events, kit_below(&random, round % 3 == 0 ? 20 : 1200), round % 2 == 0 ? 5 : 1500, &random);
+        random_events(&events, count, round % 2 == 0 ? 5 : 1500, &random);
         for (int i = 0; i < 3; i++) {
             mr_buf_init(&want[i], 1 << 20);
         }
@@ -443,6 +445,30 @@ static void variance_is_exact_in_any_order(void **state) {
     }
 }
 
+/* Differences that are no doubles; the oracle has 64 bits and two passes. */
+static void variance_of_any_doubles_is_right(void **state) {
+    (void)state;
+    struct kit_random random = {21};
+    for (int round = 0; round < 200; round++) {
+        struct metric_events events = {.count = 0};
+        uint32_t n = 2 + kit_below(&random, round % 2 == 0 ? 3 : 300);
+        long double sum = 0;
+        long double squares = 0;
+        for (uint32_t i = 0; i < n; i++) {
+            double x = (double)(int64_t)kit_random(&random) * pow(10, -(double)kit_below(&random, round % 20 + 1));
+            metric_event_double(&events, 0, x);
+            sum += x;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            long double d = events.column.values[i].d - sum / n;
+            squares += d * d;
+        }
+        double got = variance_of(&events, 1 + kit_below(&random, n), &random);
+        assert_true(fabsl(got - squares / n) <= 1.2e-16L * squares / n);
+        metric_events_finish(&events);
+    }
+}
+
 static void variance_at_the_edges(void **state) {
     (void)state;
     struct kit_random random = {10};
@@ -486,6 +512,7 @@ int main(void) {
         cmocka_unit_test(any_grouping_collects_the_same),
         cmocka_unit_test(any_grouping_gives_the_same_histogram),
         cmocka_unit_test(variance_is_exact_in_any_order),
+        cmocka_unit_test(variance_of_any_doubles_is_right),
         cmocka_unit_test(variance_at_the_edges),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
