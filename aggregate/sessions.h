@@ -30,8 +30,8 @@
  *
  *             One that is made of late data below the watermark begins CLOSED, and its panes are LATE.
  * Firing      After each bundle: what is retracted; LATE panes of CLOSED sessions that changed (trigger.late; else one
- *             when it is FINAL, if it changed after its last one); EARLY panes at once of OPEN sessions that were fired
- *             before and now reach elsewhere, because the store tells by a row's end when it is final; EARLY panes by
+ *             when it is FINAL, if it changed after its last one); a pane at once of any session that was fired before
+ *             and now reaches elsewhere, because the store tells by a row's end when it is final; EARLY panes by
  *             early_count and early_ms, changed sessions only; ON_TIME panes of those that close now, in order of (end,
  *             start, key). A pane for a start whose row is another's (swallowed and begun again in one bundle) takes
  *             the row over: no retraction, and it fires whatever the trigger. At most one pane for a (start, key[,

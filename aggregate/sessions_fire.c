@@ -139,7 +139,7 @@ static enum mr_status step_changed(struct mr_sessions *s, struct mr_flush *flush
     const struct mr_trigger *trigger = &s->rule->trigger;
     bool open = session->state == MR_SESSION_OPEN;
     bool counted = trigger->early_count > 0 && session->unfired >= trigger->early_count;
-    bool fires = open ? session->reextended || counted : trigger->late;
+    bool fires = session->reextended || (open ? counted : trigger->late);
     enum mr_status status = MR_OK;
     if (!closes_now(s, session) && (fires || session->takes_over)) {
         mr_session_touch(s, session);
