@@ -98,6 +98,7 @@ def hashes(servers, prefix):
                 answer = c.call("HGETALL", name)
                 fields = dict(zip(answer[::2], answer[1::2]))
                 assert int(fields.pop("_epoch")) > 1700000000000, fields
+                assert fields.pop("timing") in ("ON_TIME", "LATE") and int(fields.pop("pane")) >= 0, fields
                 found[name] = {k: v if k in FIXED or k in ("k", "other") else float(v) for k, v in fields.items()}
     return found
 
