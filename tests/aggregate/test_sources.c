@@ -55,8 +55,8 @@ static void model_tick(struct spoken *m, int64_t recorded_ms) {
 }
 
 static struct mr_bytes name_of(uint32_t source, char text[16]) {
-    int len = snprintf(text, 16, source == 0 ? "" : "source %u", source);
-    return mr_bytes_of(text, (size_t)len);
+    int len = snprintf(text, 16, "source %u", source);
+    return mr_bytes_of(text, source == 0 ? 0 : (size_t)len); /* one has no name */
 }
 
 static void save_and_load(struct mr_watermark *w) {
