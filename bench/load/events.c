@@ -15,12 +15,13 @@ enum {
     VALUES = 800,  /* 0 to 99.875 */
     USERS = 1000,  /* pages */
     COUNTRIES = 8,
-    ADS = 1000,    /* yahoo: 100 campaigns of 10 */
+    ADS_OF_CAMPAIGN = 10,
+    ADS = 100 * ADS_OF_CAMPAIGN, /* yahoo */
     VISITORS = 100,
     PLACES = 100,
     UUIDS = ADS + VISITORS + PLACES,
     AD_TYPES = 5,
-    EVENT_TYPES = 3,
+    EVENT_TYPES = 3, /* the first is the one that counts */
     PRICES = 4096, /* bids: 100 to 100,000,000, log-uniform */
     BIDS_OF_50 = 46,
     AUCTIONS_OF_50 = 3,
@@ -43,13 +44,21 @@ static const char *const event_types[] = {"view", "click", "purchase"};
 static const char *const channels[] = {"Google", "Facebook", "Baidu", "Apple"};
 
 static const struct mr_load_names names[] = {
-    [MR_LOAD_PAGES] = {"events", "by_key", "id", "{ field: ts, format: ms }", "[key]", "views",
-                       "spend", "{ sum: value }", MR_LOAD_SUM_EIGHTHS},
-    [MR_LOAD_YAHOO] = {"ads", "by_ad", "event_id", "{ field: event_time, format: ms }",
-                       "[ad_id, event_type]", "views", NULL, NULL, MR_LOAD_NO_SECOND},
-    [MR_LOAD_BIDS] = {"bids", "by_auction", "id", "{ field: dateTime, format: ms }", "[auction]",
-                      "bids", "highest", "{ max: price }", MR_LOAD_MAX_WHOLE},
-    [MR_LOAD_FILE] = {"events", NULL, NULL, NULL, NULL, NULL, NULL, NULL, MR_LOAD_NO_SECOND},
+    [MR_LOAD_PAGES] = {.stream = "events", .rule = "by_key", .id = "id", .time = "{ field: ts, format: ms }",
+                       .group_by = "[key]", .count = "views", .second = "spend", .second_yaml = "{ sum: value }",
+                       .kind = MR_LOAD_SUM_EIGHTHS},
+    [MR_LOAD_YAHOO] = {.stream = "ads", .rule = "views_by_campaign", .id = "event_id",
+                       .time = "{ field: event_time, format: ms }", .group_by = "[campaign]", .count = "views",
+                       .lookups = "# The table: millrace-bench yahoo --print-ads > ads.csv\n"
+                                  "lookups:\n"
+                                  "  ads: { file: ads.csv, key: ad_id, value: campaign_id }\n",
+                       .derive = "    derive:\n"
+                                 "      campaign: lookup(\"ads\", ad_id)\n",
+                       .where = "event_type == \"view\"", .kind = MR_LOAD_NO_SECOND},
+    [MR_LOAD_BIDS] = {.stream = "bids", .rule = "by_auction", .id = "id",
+                      .time = "{ field: dateTime, format: ms }", .group_by = "[auction]", .count = "bids",
+                      .second = "highest", .second_yaml = "{ max: price }", .kind = MR_LOAD_MAX_WHOLE},
+    [MR_LOAD_FILE] = {.stream = "events", .kind = MR_LOAD_NO_SECOND},
 };
 
 const struct mr_load_names *mr_load_names_of(enum mr_load_kind_of_event kind) {
@@ -127,20 +136,32 @@ static uint64_t auction_of(uint64_t n, uint64_t random) {
 }
 
 static struct mr_load_fact page_fact(const struct mr_load_events *events, uint64_t n) {
-    return (struct mr_load_fact){mr_load_pick_draw(&events->pick, mr_load_random(events->key_seed, n)),
-                                 (int64_t)mr_load_below(mr_load_random(events->fields_seed, n), VALUES)};
+    return (struct mr_load_fact){
+        .group = mr_load_pick_draw(&events->pick, mr_load_random(events->key_seed, n)),
+        .value = (int64_t)mr_load_below(mr_load_random(events->fields_seed, n), VALUES)};
+}
+
+/* Which ad, and what happened to it: ad * EVENT_TYPES + type. */
+static uint64_t ad_and_type(const struct mr_load_events *events, uint64_t n) {
+    return mr_load_below(mr_load_random(events->key_seed, n), (uint64_t)ADS * EVENT_TYPES);
+}
+
+static struct mr_load_fact ad_fact(const struct mr_load_events *events, uint64_t n) {
+    uint64_t drawn = ad_and_type(events, n);
+    return (struct mr_load_fact){.filtered = drawn % EVENT_TYPES != 0,
+                                 .group = drawn / EVENT_TYPES / ADS_OF_CAMPAIGN};
 }
 
 struct mr_load_fact mr_load_events_fact(const struct mr_load_events *events, uint64_t n) {
-    uint64_t key = mr_load_random(events->key_seed, n);
     uint64_t fields = mr_load_random(events->fields_seed, n);
     switch (events->kind) {
     case MR_LOAD_PAGES:
         return page_fact(events, n);
     case MR_LOAD_YAHOO:
-        return (struct mr_load_fact){mr_load_below(key, (uint64_t)ADS * EVENT_TYPES), 0};
+        return ad_fact(events, n);
     case MR_LOAD_BIDS:
-        return (struct mr_load_fact){auction_of(n, key), events->prices[fields % PRICES]};
+        return (struct mr_load_fact){.group = auction_of(n, mr_load_random(events->key_seed, n)),
+                                     .value = events->prices[fields % PRICES]};
     case MR_LOAD_FILE:
         break;
     }
@@ -190,7 +211,7 @@ static uint8_t *put_uuid(const struct mr_load_events *events, uint64_t which, ui
 }
 
 static size_t write_ad(const struct mr_load_events *events, uint64_t n, int64_t time_ms, uint8_t *to) {
-    struct mr_load_fact fact = mr_load_events_fact(events, n);
+    uint64_t drawn = ad_and_type(events, n);
     uint64_t fields = mr_load_random(events->fields_seed, n);
     uint8_t *at = put_id(events, n, MR_LOAD_PUT(to, "{\"event_id\":\""));
     at = MR_LOAD_PUT(at, "\",\"user_id\":\"");
@@ -198,11 +219,11 @@ static size_t write_ad(const struct mr_load_events *events, uint64_t n, int64_t 
     at = MR_LOAD_PUT(at, "\",\"page_id\":\"");
     at = put_uuid(events, ADS + VISITORS + (fields & 0xffff) % PLACES, at);
     at = MR_LOAD_PUT(at, "\",\"ad_id\":\"");
-    at = put_uuid(events, fact.group / EVENT_TYPES, at);
+    at = put_uuid(events, drawn / EVENT_TYPES, at);
     at = MR_LOAD_PUT(at, "\",\"ad_type\":\"");
     at = put_text(at, ad_types[(fields >> 16 & 0xffff) % AD_TYPES]);
     at = MR_LOAD_PUT(at, "\",\"event_type\":\"");
-    at = put_text(at, event_types[fact.group % EVENT_TYPES]);
+    at = put_text(at, event_types[drawn % EVENT_TYPES]);
     at = MR_LOAD_PUT(at, "\",\"event_time\":\"");
     at = mr_load_put_time(at, time_ms);
     at = MR_LOAD_PUT(at, "\",\"ip_address\":\"1.2.3.4\"}");
@@ -261,39 +282,39 @@ static bool read_uint(struct mr_bytes text, uint64_t *ret) {
     return true;
 }
 
-static bool ad_group(const struct mr_load_events *events, struct mr_bytes key, uint64_t *ret_group) {
-    struct mr_bytes ad;
-    struct mr_bytes type;
-    if (!mr_load_member(key, "ad_id", &ad) || !mr_load_member(key, "event_type", &type) ||
-        ad.len != sizeof events->uuids[0].text + 2) {
+enum mr_status mr_load_events_print_ads(struct mr_buf *ret) {
+    struct mr_load_uuid *uuids = make_uuids();
+    if (uuids == NULL) {
+        return MR_NO_MEMORY;
+    }
+    mr_buf_append_text(ret, "ad_id,campaign_id\n");
+    for (uint32_t i = 0; i < ADS; i++) {
+        mr_buf_append(ret, uuids[i].text, sizeof uuids[i].text);
+        mr_buf_printf(ret, ",campaign-%u\n", i / ADS_OF_CAMPAIGN);
+    }
+    mr_free(uuids);
+    return ret->failed ? MR_NO_MEMORY : MR_OK;
+}
+
+/* A text member that is this prefix and a number behind it. */
+static bool numbered_group(struct mr_bytes key, const char *member, struct mr_bytes prefix, uint64_t *ret_group) {
+    struct mr_bytes text;
+    if (!mr_load_member(key, member, &text)) {
         return false;
     }
-    uint64_t i = 0;
-    while (i < ADS && memcmp(events->uuids[i].text, ad.ptr + 1, ad.len - 2) != 0) {
-        i++;
-    }
-    uint64_t t = 0;
-    while (t < EVENT_TYPES && !mr_bytes_equal(mr_load_unquoted(type), mr_bytes_text(event_types[t]))) {
-        t++;
-    }
-    *ret_group = i * EVENT_TYPES + t;
-    return i < ADS && t < EVENT_TYPES;
+    text = mr_load_unquoted(text);
+    return text.len > prefix.len && memcmp(text.ptr, prefix.ptr, prefix.len) == 0 &&
+           read_uint(mr_bytes_of(text.ptr + prefix.len, text.len - prefix.len), ret_group);
 }
 
 bool mr_load_events_group(const struct mr_load_events *events, struct mr_bytes key,
                           uint64_t *ret_group) {
-    const struct mr_bytes page = MR_BYTES("/page/");
     struct mr_bytes text;
     switch (events->kind) {
     case MR_LOAD_PAGES:
-        if (!mr_load_member(key, "key", &text)) {
-            return false;
-        }
-        text = mr_load_unquoted(text);
-        return text.len > page.len && memcmp(text.ptr, page.ptr, page.len) == 0 &&
-               read_uint(mr_bytes_of(text.ptr + page.len, text.len - page.len), ret_group);
+        return numbered_group(key, "key", MR_BYTES("/page/"), ret_group);
     case MR_LOAD_YAHOO:
-        return ad_group(events, key, ret_group);
+        return numbered_group(key, "campaign", MR_BYTES("campaign-"), ret_group);
     case MR_LOAD_BIDS:
         return mr_load_member(key, "auction", &text) && read_uint(text, ret_group);
     case MR_LOAD_FILE:
@@ -304,10 +325,8 @@ bool mr_load_events_group(const struct mr_load_events *events, struct mr_bytes k
 
 void mr_load_events_show_group(const struct mr_load_events *events, uint64_t group, char *ret,
                                size_t cap) {
-    if (events->kind == MR_LOAD_YAHOO) {
-        (void)snprintf(ret, cap, "ad %.36s, %s", events->uuids[group / EVENT_TYPES].text,
-                       event_types[group % EVENT_TYPES]);
-    } else {
-        (void)snprintf(ret, cap, "%s%" PRIu64, events->kind == MR_LOAD_PAGES ? "/page/" : "auction ", group);
-    }
+    const char *prefix = events->kind == MR_LOAD_PAGES   ? "/page/"
+                         : events->kind == MR_LOAD_YAHOO ? "campaign-"
+                                                         : "auction ";
+    (void)snprintf(ret, cap, "%s%" PRIu64, prefix, group);
 }

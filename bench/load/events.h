@@ -15,6 +15,7 @@
  * Threads     Constant after open.
  * Cost        write: 30 to 60 ns.
  * Sources     Yahoo: Chintapalli et al., Benchmarking Streaming Computation Engines (2016): 100 campaigns of 10 ads.
+ *             Ad i of 1000 is of campaign i / 10; its query counts the views of each campaign, which a lookup table knows.
  *             Bids: Tucker et al., NEXMark: 1 person, 3 auctions, 46 bids of 50 events; half of the bids for the newest
  *             hundredth auction, prices log-uniform.
  */
@@ -28,6 +29,7 @@ enum mr_load_kind_of_event { MR_LOAD_PAGES, MR_LOAD_YAHOO, MR_LOAD_BIDS, MR_LOAD
 enum mr_load_second { MR_LOAD_NO_SECOND, MR_LOAD_SUM_EIGHTHS, MR_LOAD_MAX_WHOLE };
 
 struct mr_load_fact {
+    bool filtered; /* the rule's `where` leaves it out */
     uint64_t group;
     int64_t value; /* in eighths or whole; 0 without a second metric */
 };
@@ -39,6 +41,9 @@ struct mr_load_names {
     const char *id;
     const char *time;
     const char *group_by; /* as in YAML */
+    const char *lookups;  /* lines before `streams`; NULL: none, as the next two */
+    const char *derive;   /* lines of the stream */
+    const char *where;
     const char *count;
     const char *second; /* NULL: none */
     const char *second_yaml;
@@ -71,6 +76,8 @@ struct mr_load_fact mr_load_events_fact(const struct mr_load_events *events, uin
 /* Writes the object without a newline; returns its length. */
 size_t mr_load_events_write(const struct mr_load_events *events, uint64_t n, int64_t time_ms,
                             uint8_t *to);
+/* The table of ads and their campaigns, as CSV: what `lookups` names. */
+enum mr_status mr_load_events_print_ads(struct mr_buf *ret) MR_MUST_CHECK;
 /* The group of a row's "key" object. false: none that this workload sends. */
 bool mr_load_events_group(const struct mr_load_events *events, struct mr_bytes key,
                           uint64_t *ret_group);

@@ -401,6 +401,25 @@ static int bench(struct bench *b) {
     return finish(b, status);
 }
 
+/* Whether nothing is sent: the options ask for a text. */
+static bool asks_for_text(const struct mr_load_options *o) {
+    return o->help || o->version || o->print_config || o->print_ads;
+}
+
+static bool make_text(const struct mr_load_options *o, struct mr_buf *ret) {
+    if (o->help) {
+        mr_load_options_help(ret);
+    } else if (o->version) {
+        mr_buf_printf(ret, "millrace-bench %s\n", MR_VERSION);
+    } else if (o->print_config) {
+        mr_load_options_config(o, ret);
+    } else if (mr_load_events_print_ads(ret) != MR_OK) {
+        (void)fprintf(stderr, "millrace-bench: no memory\n");
+        return false;
+    }
+    return true;
+}
+
 int main(int argc, char **argv) {
     static struct bench b;
     struct mr_error error;
@@ -414,15 +433,9 @@ int main(int argc, char **argv) {
         b.report.slo = &b.slo;
     }
     mr_buf_init(&b.text, TEXT_MAX);
-    if (b.options.help || b.options.version || b.options.print_config) {
-        if (b.options.help) {
-            mr_load_options_help(&b.text);
-        } else if (b.options.version) {
-            mr_buf_printf(&b.text, "millrace-bench %s\n", MR_VERSION);
-        } else {
-            mr_load_options_config(&b.options, &b.text);
-        }
-        bool written = fwrite(b.text.ptr, 1, b.text.len, stdout) == b.text.len && fflush(stdout) == 0;
+    if (asks_for_text(&b.options)) {
+        bool made = make_text(&b.options, &b.text);
+        bool written = made && fwrite(b.text.ptr, 1, b.text.len, stdout) == b.text.len && fflush(stdout) == 0;
         mr_buf_finish(&b.text);
         return written ? EXIT_FINE : EXIT_FAILED;
     }

@@ -87,6 +87,7 @@ static const struct option table[] = {
     {"hdr", "FILE", TEXT, AT(hdr), 0, 0, NULL, NULL, NULL, "write the latencies in HdrHistogram's percentile format (.hgrm)"},
     {"live", NULL, FLAG, AT(live), 0, 0, NULL, NULL, NULL, "a line a second on stderr even where it is no terminal"},
     {"print-config", NULL, FLAG, AT(print_config), 0, 0, NULL, NULL, NULL, "print the server's configuration for this workload, and end"},
+    {"print-ads", NULL, FLAG, AT(print_ads), 0, 0, NULL, NULL, NULL, "print the table of ads and campaigns that it looks up (yahoo), and end"},
     {"help", NULL, FLAG, AT(help), 0, 0, NULL, NULL, NULL, "this"},
     {"version", NULL, FLAG, AT(version), 0, 0, NULL, NULL, NULL, "the version"},
 };
@@ -342,6 +343,9 @@ static enum mr_status check_all(const struct mr_load_options *o, struct mr_error
     if (o->workload == MR_LOAD_YAHOO_ADS && o->disorder_ms > 0) {
         return mr_error_set(error, MR_INVALID, "--disorder: yahoo has its own, -49 to +50 ms");
     }
+    if (o->workload != MR_LOAD_YAHOO_ADS && o->print_ads) {
+        return mr_error_set(error, MR_INVALID, "--print-ads: only yahoo has ads");
+    }
     if (o->stream != NULL && !mr_value_name(mr_bytes_text(o->stream))) {
         return mr_error_set(error, MR_INVALID, "--stream `%s`: not a stream's name", o->stream);
     }
@@ -449,7 +453,8 @@ void mr_load_options_json(const struct mr_load_options *options, struct mr_json 
         bool left_out = (o->kind == TEXT && *(const char *const *)field == NULL) ||
                         (o->kind == TIME && *(const int64_t *)field == INT64_MIN) ||
                         (o->offset == AT(verify_as) && !options->has_verify_as) ||
-                        o->offset == AT(help) || o->offset == AT(version) || o->offset == AT(print_config);
+                        o->offset == AT(help) || o->offset == AT(version) || o->offset == AT(print_config) ||
+                        o->offset == AT(print_ads);
         if (left_out) {
             continue;
         }

@@ -64,6 +64,7 @@ struct mr_load_options {
     bool json;
     bool live;
     bool print_config;
+    bool print_ads;
     bool help;
     bool version;
 };

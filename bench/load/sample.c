@@ -50,6 +50,10 @@ int64_t mr_load_options_lateness_ms(const struct mr_load_options *o) {
     return LATENESS_MS + behind_ms + (o->dup_beyond > 0 ? (HORIZONS_BACK + 1) * o->horizon_ms : 0);
 }
 
+static const char *or_nothing(const char *text) {
+    return text != NULL ? text : "";
+}
+
 void mr_load_options_config(const struct mr_load_options *o, struct mr_buf *ret) {
     const struct mr_load_names *names = mr_load_names_of(kind_of(o));
     const char *stream = o->stream != NULL ? o->stream : names->stream;
@@ -57,12 +61,15 @@ void mr_load_options_config(const struct mr_load_options *o, struct mr_buf *ret)
                   "# For millrace-bench %s: exact dedup, one rule in windows of 10 s.\n"
                   "node: { data_dir: ./millrace-bench-data }\n"
                   "http: { listen: 127.0.0.1:8080 }\n"
+                  "%s"
                   "streams:\n"
                   "  %s:\n"
                   "    id: %s\n"
                   "    time: %s\n"
+                  "%s"
                   "    dedup: { mode: exact, horizon: ",
-                  mr_load_workload_name(o->workload), stream, names->id, names->time);
+                  mr_load_workload_name(o->workload), or_nothing(names->lookups), stream, names->id, names->time,
+                  or_nothing(names->derive));
     mr_value_show_duration(o->horizon_ms > 0 ? o->horizon_ms : 86400000, ret);
     mr_buf_append_text(ret, ", ids: 20000000 }\n    watermark: { out_of_orderness: ");
     mr_value_show_duration(o->disorder_ms + SLACK_MS, ret);
@@ -71,10 +78,12 @@ void mr_load_options_config(const struct mr_load_options *o, struct mr_buf *ret)
                   "rules:\n"
                   "  %s:\n"
                   "    from: %s\n"
+                  "%s%s%s"
                   "    group_by: %s\n"
                   "    window: { type: tumbling, size: 10s }\n"
                   "    allowed_lateness: ",
-                  o->rule != NULL ? o->rule : names->rule, stream, names->group_by);
+                  o->rule != NULL ? o->rule : names->rule, stream, names->where != NULL ? "    where: " : "",
+                  or_nothing(names->where), names->where != NULL ? "\n" : "", names->group_by);
     mr_value_show_duration(mr_load_options_lateness_ms(o), ret);
     mr_buf_printf(ret, "\n    metrics:\n      %s: count\n", names->count);
     if (names->second != NULL) {

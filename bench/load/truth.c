@@ -92,12 +92,15 @@ enum mr_status mr_load_truth(const struct mr_load_plan *plan, const struct mr_lo
             verdicts.duplicate++;
             continue;
         }
-        if (mr_load_plan_is_late(plan, slot.source)) {
+        struct mr_load_fact fact = mr_load_events_fact(events, slot.source);
+        if (!fact.filtered && mr_load_plan_is_late(plan, slot.source)) { /* for no rule nothing is late */
             verdicts.late++;
             continue;
         }
         verdicts.accepted++;
-        struct mr_load_fact fact = mr_load_events_fact(events, slot.source);
+        if (fact.filtered) {
+            continue;
+        }
         int64_t window_ms = mr_load_window_of(mr_load_plan_time(plan, slot.source));
         enum mr_status status = mr_load_table_add(table, window_ms, fact.group, 1, fact.value);
         if (status != MR_OK) {

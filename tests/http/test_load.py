@@ -34,10 +34,13 @@ class started(Server):
     def __init__(self, *arguments, more="", replace=()):
         config = bench(*arguments, "--print-config")[0]
         config = config.replace("./millrace-bench-data", "@DIR@/data").replace("127.0.0.1:8080", "127.0.0.1:0")
+        config = config.replace("file: ads.csv", "file: @DIR@/ads.csv")
         for old, new in (*replace, ("ids: 20000000", "ids: 2000000")):
             assert old in config, (old, config)
             config = config.replace(old, new)
         super().__init__(config + more)
+        if arguments[0] == "yahoo":
+            (self.directory / "ads.csv").write_text(bench("yahoo", "--print-ads")[0])
 
     def __enter__(self):
         return self.start()

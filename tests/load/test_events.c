@@ -45,16 +45,22 @@ static void assert_uint(struct mr_bytes text, uint64_t expected) {
     assert_true(mr_bytes_equal(text, mr_bytes_of(shown, (size_t)len)));
 }
 
+/* What the server makes of an ad with the table that --print-ads prints. */
+static void campaign_key(const struct mr_buf *ads, struct mr_bytes ad, char *ret, size_t cap) {
+    const char *row = memmem(ads->ptr, ads->len, ad.ptr, ad.len);
+    assert_true(row != NULL && row[-1] == '\n' && row[ad.len] == ',');
+    const char *campaign = row + ad.len + 1;
+    (void)snprintf(ret, cap, "{\"campaign\":\"%.*s\"}", (int)strcspn(campaign, "\n"), campaign);
+}
+
 /* The row's key object, as the server would make it from the event. */
-static void check_group(const struct mr_load_events *events, struct mr_bytes event, uint64_t group) {
+static void check_group(const struct mr_load_events *events, const struct mr_buf *ads, struct mr_bytes event,
+                        uint64_t group) {
     char key[256];
     uint64_t found;
     struct mr_bytes a;
-    struct mr_bytes b = {0};
     if (events->kind == MR_LOAD_YAHOO) {
-        assert_true(mr_load_member(event, "ad_id", &a) && mr_load_member(event, "event_type", &b));
-        (void)snprintf(key, sizeof key, "{\"ad_id\":%.*s,\"event_type\":%.*s}", (int)a.len, (const char *)a.ptr, (int)b.len,
-                       (const char *)b.ptr);
+        campaign_key(ads, member(event, "ad_id"), key, sizeof key);
     } else {
         const char *name = events->kind == MR_LOAD_PAGES ? "key" : "auction";
         assert_true(mr_load_member(event, name, &a));
@@ -64,11 +70,12 @@ static void check_group(const struct mr_load_events *events, struct mr_bytes eve
     assert_int_equal(found, group);
 }
 
-static void check_event(const struct mr_load_events *events, uint64_t n, struct mr_bytes event, int64_t time_ms) {
+static void check_event(const struct mr_load_events *events, const struct mr_buf *ads, uint64_t n, struct mr_bytes event,
+                        int64_t time_ms) {
     struct mr_error error;
     struct mr_load_fact fact = mr_load_events_fact(events, n);
     assert_int_equal(mr_json_value_check(event, &error), MR_OK);
-    check_group(events, event, fact.group);
+    check_group(events, ads, event, fact.group);
     if (events->kind == MR_LOAD_PAGES) {
         double value;
         assert_true(mr_load_number(member(event, "value"), &value));
@@ -80,6 +87,7 @@ static void check_event(const struct mr_load_events *events, uint64_t n, struct 
         assert_uint(member(event, "event_time"), (uint64_t)time_ms);
         assert_int_equal(member(event, "user_id").len, 36);
         assert_int_equal(fact.value, 0);
+        assert_int_equal(fact.filtered, !mr_bytes_equal(member(event, "event_type"), MR_BYTES("view")));
     } else {
         assert_uint(member(event, "dateTime"), (uint64_t)time_ms);
         assert_uint(member(event, "price"), (uint64_t)fact.value);
@@ -94,6 +102,9 @@ static int compare_ids(const void *a, const void *b) {
 
 static void bytes_say_what_the_fact_says(void **state) {
     (void)state;
+    struct mr_buf ads;
+    mr_buf_init(&ads, 1 << 20);
+    assert_int_equal(mr_load_events_print_ads(&ads), MR_OK);
     for (int kind = MR_LOAD_PAGES; kind <= MR_LOAD_BIDS; kind++) {
         struct mr_load_events events;
         uint8_t (*ids)[32] = malloc(EVENTS * sizeof *ids);
@@ -104,7 +115,7 @@ static void bytes_say_what_the_fact_says(void **state) {
             uint8_t again[MR_LOAD_EVENT_BYTES_MAX];
             int64_t time_ms = T0 + (int64_t)(mr_load_random(1, n) % 100000000);
             struct mr_bytes event = mr_bytes_of(text, mr_load_events_write(&events, n, time_ms, text));
-            check_event(&events, n, event, time_ms);
+            check_event(&events, &ads, n, event, time_ms);
             assert_int_equal(mr_load_events_write(&events, n, time_ms, again), event.len);
             assert_memory_equal(text, again, event.len);
             memcpy(ids[n], member(event, kind == MR_LOAD_YAHOO ? "event_id" : "id").ptr, 32);
@@ -116,6 +127,7 @@ static void bytes_say_what_the_fact_says(void **state) {
         free(ids);
         mr_load_events_close(&events);
     }
+    mr_buf_finish(&ads);
 }
 
 static void seeds_differ(void **state) {
@@ -147,7 +159,8 @@ static void other_keys_are_refused(void **state) {
     }
     mr_load_events_close(&events);
     open_events(&events, MR_LOAD_YAHOO, 1);
-    assert_false(mr_load_events_group(&events, MR_BYTES("{\"ad_id\":\"x\",\"event_type\":\"view\"}"), &group));
+    assert_false(mr_load_events_group(&events, MR_BYTES("{\"campaign\":null}"), &group));
+    assert_false(mr_load_events_group(&events, MR_BYTES("{\"campaign\":\"campaign-07\"}"), &group));
     mr_load_events_close(&events);
 }
 
