@@ -193,7 +193,7 @@ static enum mr_status refuse_marks(struct builder *b, const yaml_event_t *event,
     }
     if (tag != NULL) {
         return fail(b, event->start_mark, MR_INVALID,
-                    "a tag (!name); expected a value without one");
+                    "a tag (!name); expected a value without one: put a text that begins with ! in quotes");
     }
     return MR_OK;
 }

@@ -16,8 +16,8 @@
 static const struct refuse refuse_yaml[] = {
     {"a: &x 1\n", "f:1:4: an anchor (&name); write the value out instead"},
     {"a: *x\n", "f:1:4: an alias (*name); write the value out instead"},
-    {"a: !!int 1\n", "f:1:4: a tag (!name); expected a value without one"},
-    {"a: !x {}\n", "f:1:4: a tag (!name); expected a value without one"},
+    {"a: !!int 1\n", "f:1:4: a tag (!name); expected a value without one: put a text that begins with ! in quotes"},
+    {"a: !x {}\n", "f:1:4: a tag (!name); expected a value without one: put a text that begins with ! in quotes"},
     {"--- {}\n--- {}\n", "f:2:1: a second document; expected one only"},
     {"node: {}\nhttp: {}\nnode: {}\n", "f:3:1: `node` is here twice; the first is in line 1"},
     {"node:\n  id: a\n  id: b\n", "f:3:3: `id` is here twice; the first is in line 2"},
