@@ -31,6 +31,16 @@ static void member_int(struct mr_json *json, const char *name, int64_t value) {
     mr_json_int(json, value);
 }
 
+/* INT64_MAX, off, is null. */
+static void member_ms_or_off(struct mr_json *json, const char *name, int64_t ms) {
+    mr_json_key(json, name);
+    if (ms == INT64_MAX) {
+        mr_json_null(json);
+    } else {
+        mr_json_int(json, ms);
+    }
+}
+
 static void member_double(struct mr_json *json, const char *name, double value) {
     mr_json_key(json, name);
     mr_json_double(json, value);
@@ -80,13 +90,11 @@ static void write_stream_settings(struct mr_json *json, const struct mr_config_s
     write_dedup_settings(json, s);
     begin_object(json, "watermark");
     member_int(json, "out_of_orderness_ms", s->watermark.out_of_orderness_ms);
-    mr_json_key(json, "idle_timeout_ms");
-    if (s->watermark.idle_timeout_ms == INT64_MAX) {
-        mr_json_null(json); /* off */
-    } else {
-        mr_json_int(json, s->watermark.idle_timeout_ms);
-    }
+    member_ms_or_off(json, "idle_timeout_ms", s->watermark.idle_timeout_ms);
     member_int(json, "max_future_ms", s->watermark.max_future_ms);
+    if (s->watermark.source.len > 0) {
+        member_bytes(json, "source", s->watermark.source);
+    }
     mr_json_object_end(json);
     mr_json_object_end(json);
 }
@@ -176,19 +184,51 @@ void mr_route_stream(struct mr_request *request, struct mr_response *response) {
     write_stream(&json, request->server, stream);
 }
 
+/* What its kind has. */
+static void write_window(struct mr_json *json, const struct mr_config_rule *r) {
+    begin_object(json, "window");
+    member_text(json, "type", mr_choice_text(mr_choices_window, (int)r->window.kind));
+    if (r->window.kind == MR_CONFIG_TUMBLING || r->window.kind == MR_CONFIG_SLIDING) {
+        member_int(json, "size_ms", r->window.size_ms);
+        member_int(json, "offset_ms", r->window.offset_ms);
+    }
+    if (r->window.kind == MR_CONFIG_SLIDING) {
+        member_int(json, "every_ms", r->window.every_ms);
+    }
+    if (r->window.time_zone.len > 0) {
+        member_bytes(json, "time_zone", r->window.time_zone);
+    }
+    if (r->window.kind == MR_CONFIG_SESSION) {
+        member_int(json, "gap_ms", r->window.gap_ms);
+        member_ms_or_off(json, "max_ms", r->window.max_ms);
+    }
+    mr_json_object_end(json);
+}
+
+static void write_trigger(struct mr_json *json, const struct mr_config_rule *r) {
+    begin_object(json, "trigger");
+    member_int(json, "early_ms", r->trigger.early_ms);
+    member_uint(json, "early_count", r->trigger.early_count);
+    mr_json_key(json, "late");
+    mr_json_bool(json, r->trigger.late);
+    member_text(json, "panes", mr_choice_text(mr_choices_panes, (int)r->trigger.panes));
+    mr_json_object_end(json);
+}
+
 static void write_rule_settings(struct mr_json *json, const struct mr_config_rule *r) {
     begin_object(json, "settings");
+    if (r->where.text.len > 0) {
+        member_bytes(json, "where", r->where.text);
+    }
     mr_json_key(json, "group_by");
     mr_json_array_begin(json);
     for (uint32_t i = 0; i < r->group_by_count; i++) {
         mr_json_string(json, r->group_by[i]);
     }
     mr_json_array_end(json);
-    begin_object(json, "window");
-    member_text(json, "type", mr_choice_text(mr_choices_window, (int)r->window.kind));
-    member_int(json, "size_ms", r->window.size_ms);
-    mr_json_object_end(json);
+    write_window(json, r);
     member_int(json, "allowed_lateness_ms", r->allowed_lateness_ms);
+    write_trigger(json, r);
     begin_object(json, "groups");
     member_uint(json, "max", r->groups.max);
     member_uint(json, "bytes", r->groups.bytes);
@@ -208,21 +248,36 @@ static void write_rule_metrics(struct mr_json *json, const struct mr_config_rule
         if (m->field.len > 0) {
             member_bytes(json, "field", m->field);
         }
+        if (m->where.text.len > 0) {
+            member_bytes(json, "where", m->where.text);
+        }
         mr_json_object_end(json);
     }
     mr_json_array_end(json);
 }
 
+/* Its streams, and the watermark of the rule: the least of theirs. */
+static void write_rule_streams(struct mr_json *json, const struct mr_server *server, const struct mr_config_rule *r) {
+    int64_t least_ms = INT64_MAX;
+    mr_json_key(json, "streams");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < r->stream_count; i++) {
+        struct mr_stream_stats stats;
+        mr_pipeline_stream_stats(server->pipeline, r->streams[i], &stats);
+        least_ms = stats.watermark_ms < least_ms ? stats.watermark_ms : least_ms;
+        mr_json_string(json, server->config->streams[r->streams[i]].name);
+    }
+    mr_json_array_end(json);
+    mr_reply_time(json, "watermark", least_ms);
+}
+
 static void write_rule(struct mr_json *json, const struct mr_server *server, uint32_t rule) {
     const struct mr_config_rule *r = &server->config->rules[rule];
-    struct mr_stream_stats stream;
     struct mr_rule_stats stats;
-    mr_pipeline_stream_stats(server->pipeline, r->streams[0], &stream);
     mr_pipeline_rule_stats(server->pipeline, rule, &stats);
     mr_json_object_begin(json);
     member_bytes(json, "name", r->name);
-    member_bytes(json, "stream", server->config->streams[r->streams[0]].name);
-    mr_reply_time(json, "watermark", stream.watermark_ms);
+    write_rule_streams(json, server, r);
     begin_object(json, "counters");
     member_uint(json, "applied", stats.applied);
     member_uint(json, "filtered", stats.filtered);

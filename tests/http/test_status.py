@@ -206,5 +206,38 @@ def test_table_full_is_503_and_nothing_is_lost():
         assert again.status in (200, 503), again
 
 
+RULES = """
+streams:
+  a: { id: id, time: t, watermark: { out_of_orderness: 10s, idle_timeout: off, source: host } }
+  b: { id: id, time: t, watermark: { out_of_orderness: 1h } }
+rules:
+  both:
+    from: [a, b]
+    where: x > 1
+    window: { type: sliding, size: 1m, every: 20s }
+    trigger: { early: 1s, early_count: 5, late: false, panes: discarding }
+    metrics: { n: { count: events, from: a, where: y == "z" } }
+  days: { from: a, window: { size: 1d, offset: 1h, time_zone: Europe/Berlin }, metrics: { n: count } }
+"""
+
+
+def test_a_rule_tells_what_it_is():
+    with server(RULES) as s:
+        both, days = s.get("/v1/rules").json["rules"]
+        assert s.get("/v1/rules/both").json == both
+        assert both["streams"] == ["a", "b"] and both["watermark"] is None and days["streams"] == ["a"]
+        assert both["settings"]["where"] == "x > 1" and both["metrics"][0]["where"] == 'y == "z"'
+        assert both["settings"]["window"] == {"type": "sliding", "size_ms": 60000, "offset_ms": 0, "every_ms": 20000}
+        assert both["settings"]["trigger"] == {"early_ms": 1000, "early_count": 5, "late": False, "panes": "discarding"}
+        assert days["settings"]["window"] == {"type": "tumbling", "size_ms": 86400000, "offset_ms": 3600000,
+                                              "time_zone": "Europe/Berlin"}
+        assert s.get("/v1/streams/a").json["settings"]["watermark"]["source"] == "host"
+        # The watermark is the least of the streams'.
+        for stream in ("a", "b"):
+            s.post(f"/v1/streams/{stream}/events", '{"id":1,"t":1767225600000}')
+        assert s.get("/v1/rules/both").json["watermark"] == "2025-12-31T23:00:00.000Z"
+        assert s.get("/v1/rules/days").json["watermark"] == "2025-12-31T23:59:50.000Z"
+
+
 if __name__ == "__main__":
     run(globals())
