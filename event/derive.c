@@ -80,8 +80,8 @@ static enum mr_status find_field(void *ctx, struct mr_bytes path, struct mr_expr
 }
 
 /* One text; its errors begin with the name. */
-static enum mr_status compile_one(struct compiler *c, const char *what, struct mr_bytes name,
-                                  struct mr_bytes text, struct mr_expr **ret, struct mr_error *error) {
+static enum mr_status compile_one(struct compiler *c, const char *what, struct mr_bytes name, struct mr_bytes text,
+                                  struct mr_expr **ret, struct mr_error *error) {
     struct mr_expr_names names = {
         .field = find_field,
         .ctx = c,
@@ -111,7 +111,9 @@ static enum mr_status compile_derived(struct compiler *c, uint64_t *needs, struc
         c->visible = i;
         c->used = 0;
         if (status == MR_OK) {
-            status = compile_one(c, "derived field ", one->name, one->text, &schema->derived[i], error);
+            bool labelled = one->label.len > 0;
+            status = compile_one(c, labelled ? "" : "derived field ", labelled ? one->label : one->name, one->text,
+                                 &schema->derived[i], error);
         }
         if (status != MR_OK) {
             return status;

@@ -245,6 +245,7 @@ static enum mr_status copy_exprs(struct mr_schema *schema) {
     for (uint32_t i = 0; i < o->derived_count && status == MR_OK; i++) {
         derived[i] = o->derived[i];
         status = copy_pair(schema, &derived[i].name, &derived[i].text);
+        status = status == MR_OK ? mr_tree_copy_text(schema, &derived[i].label) : status;
     }
     for (uint32_t i = 0; i < o->lookup_count && status == MR_OK; i++) {
         lookups[i] = o->lookups[i];

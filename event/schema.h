@@ -54,6 +54,7 @@ struct mr_schema_expr {
 struct mr_schema_derived {
     struct mr_bytes name; /* a path, as fields have */
     struct mr_bytes text;
+    struct mr_bytes label; /* for messages; empty: "derived field NAME" */
 };
 
 struct mr_expr_lookup;

@@ -51,7 +51,13 @@ static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
     };
     struct mr_schema_derived derived[MR_DERIVED_MAX];
     for (uint32_t i = 0; i < config->derived_count; i++) {
-        derived[i] = (struct mr_schema_derived){config->derived[i].name, config->derived[i].expr.text};
+        const struct mr_config_derived *one = &config->derived[i];
+        derived[i] = (struct mr_schema_derived){.name = one->name, .text = one->expr.text};
+        enum mr_status labelled =
+            mr_plan_label(plan, &one->expr, "derived field", one->name, &derived[i].label, error);
+        if (labelled != MR_OK) {
+            return labelled;
+        }
     }
     options.derived = derived;
     mr_secret_derive(key, config->name, &options.secret);

@@ -50,6 +50,25 @@ static enum mr_status add_value(const struct mr_config_stream *stream, struct mr
                : add_expr(columns, path, path, use, ret_column, error);
 }
 
+enum mr_status mr_plan_label(struct mr_plan *plan, const struct mr_config_expr *expr, const char *what,
+                             struct mr_bytes of, struct mr_bytes *ret, struct mr_error *error) {
+    struct mr_buf text;
+    mr_buf_init(&text, 4096);
+    if (expr->line > 0) {
+        mr_buf_printf(&text, "%.*s:%u:%u: ", (int)plan->config->source.len, (const char *)plan->config->source.ptr,
+                      expr->line, expr->column);
+    }
+    mr_buf_printf(&text, "%s %.*s", what, (int)of.len, (const char *)of.ptr);
+    struct mr_bytes label = mr_arena_copy(&plan->arena, mr_buf_bytes(&text));
+    bool failed = text.failed || label.ptr == NULL;
+    mr_buf_finish(&text);
+    if (failed) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
+    }
+    *ret = label;
+    return MR_OK;
+}
+
 /* `where` of a rule or metric; the message says where it stands in the file. */
 static enum mr_status add_where(struct mr_plan *plan, struct mr_plan_columns *columns, const struct mr_config_expr *where,
                                 struct mr_bytes of, uint32_t *ret_column, struct mr_error *error) {
@@ -57,18 +76,9 @@ static enum mr_status add_where(struct mr_plan *plan, struct mr_plan_columns *co
     if (where->text.len == 0) {
         return MR_OK;
     }
-    struct mr_buf text;
-    mr_buf_init(&text, 4096);
-    if (where->line > 0) {
-        mr_buf_printf(&text, "%.*s:%u:%u: ", (int)plan->config->source.len, (const char *)plan->config->source.ptr,
-                      where->line, where->column);
-    }
-    mr_buf_printf(&text, "where of %.*s", (int)of.len, (const char *)of.ptr);
-    struct mr_bytes name = mr_arena_copy(&plan->arena, mr_buf_bytes(&text));
-    bool failed = text.failed || name.ptr == NULL;
-    mr_buf_finish(&text);
-    return failed ? mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan")
-                  : add_expr(columns, name, where->text, MR_EXPR_WHERE, ret_column, error);
+    struct mr_bytes name;
+    enum mr_status status = mr_plan_label(plan, where, "where of", of, &name, error);
+    return status != MR_OK ? status : add_expr(columns, name, where->text, MR_EXPR_WHERE, ret_column, error);
 }
 
 /* ---- metrics ---- */

@@ -31,6 +31,10 @@ enum mr_status mr_plan_source(struct mr_plan *plan, uint32_t stream, struct mr_p
 /* All rules that read the stream have been asked. */
 void mr_plan_settle(struct mr_plan *plan, uint32_t stream, const struct mr_plan_columns *columns);
 
+/* What messages about an expression begin with: "FILE:LINE:COLUMN: where of ad_views"; of the plan's arena. */
+enum mr_status mr_plan_label(struct mr_plan *plan, const struct mr_config_expr *expr, const char *what,
+                             struct mr_bytes of, struct mr_bytes *ret, struct mr_error *error) MR_MUST_CHECK;
+
 /* A bound over all shards, one shard's part of it. */
 static inline uint64_t mr_plan_share(uint64_t whole, uint32_t shards) {
     return (whole + shards - 1) / shards;

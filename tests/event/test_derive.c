@@ -57,7 +57,7 @@ static void setting_init(struct setting *s, const struct one *exprs, uint32_t co
     }
     for (uint32_t i = 0; i < derived_count; i++) {
         s->derived[i] =
-            (struct mr_schema_derived){mr_bytes_text(derived[i][0]), mr_bytes_text(derived[i][1])};
+            (struct mr_schema_derived){.name = mr_bytes_text(derived[i][0]), .text = mr_bytes_text(derived[i][1])};
     }
     s->options.fields = s->fields;
     s->options.field_count = 3;

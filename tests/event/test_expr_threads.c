@@ -57,7 +57,8 @@ static void *run(void *arg) {
 
 static void threads_share_a_schema(void **state) {
     (void)state;
-    const struct mr_schema_derived derived[] = {{MR_BYTES("country"), MR_BYTES("lookup('t', k)")}};
+    const struct mr_schema_derived derived[] = {
+        {.name = MR_BYTES("country"), .text = MR_BYTES("lookup('t', k)")}};
     const struct mr_schema_expr exprs[] = {
         {MR_BYTES("where"), MR_BYTES("country in ['DE', 'FR'] && n % 3 != 0"), MR_EXPR_WHERE},
         {MR_BYTES("key"), MR_BYTES("lower(coalesce(country, text(n)))"), MR_FIELD_KEY},

@@ -21,7 +21,7 @@ static struct mr_schema *open_schema(unsigned number) {
         {MR_BYTES("d.e"), MR_FIELD_KEY}, {MR_BYTES("d.f.g"), MR_FIELD_NUMBER},
         {MR_BYTES("b"), MR_FIELD_KEY},   {MR_BYTES("b"), MR_FIELD_NUMBER},
     };
-    const struct mr_schema_derived derived[] = {{MR_BYTES("low"), MR_BYTES("lower(k)")}};
+    const struct mr_schema_derived derived[] = {{.name = MR_BYTES("low"), .text = MR_BYTES("lower(k)")}};
     const struct mr_schema_expr exprs[] = {
         {MR_BYTES("where"), MR_BYTES("k == 'a' && (n > 0 || b)"), MR_EXPR_WHERE},
         {MR_BYTES("key"), MR_BYTES("b ? low : d.e"), MR_FIELD_KEY},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves that what the stations cannot do is refused by name, one option at a time, and nothing else is.
+ * Proves that what the stations cannot do is refused by name, one option at a time, and nothing else is; and that a
+ * wrong expression is told with its place in the file.
  */
 #include "pipeline/plan.h"
 
@@ -71,10 +72,28 @@ static void nothing_else_is(void **state_) {
     }
 }
 
+static void wrong_expressions_have_a_place(void **state_) {
+    (void)state_;
+    static const struct {
+        const char *yaml;
+        const char *text;
+    } wrong[] = {
+        {S("derive: { a: b, d: lower(x }"), "f:1:52: derived field d: column 8: expected `,` or `)`, found the end"},
+        {MORE("where: x = 1"), "f:2:76: where of r: column 3: `=` is not an operator; did you mean `==`?"},
+        {M("n: { count: events, where: x + 1 }"), "f:2:84: where of n: expected a truth value, but this is a number"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        struct mr_error error = {0};
+        assert_int_equal(open_plan(wrong[i].yaml, &error), MR_INVALID);
+        assert_string_equal(error.text, wrong[i].text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_there_is_refused),
         cmocka_unit_test(nothing_else_is),
+        cmocka_unit_test(wrong_expressions_have_a_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
