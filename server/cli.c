@@ -71,6 +71,31 @@ int mr_cli_load(const struct mr_cli *cli, struct mr_config **ret) {
     return MR_EXIT_OK;
 }
 
+/* A name of a field may be any text; one that reads like an expression was probably meant to be one. */
+static void note_field(struct mr_bytes rule, struct mr_bytes field) {
+    for (size_t i = 0; i < field.len; i++) {
+        if (field.ptr[i] != 0 && strchr("()*+/<>=!&|?", field.ptr[i]) != NULL) {
+            (void)fprintf(stderr,
+                          "note: rule %.*s takes `%.*s` as the name of a field; an expression goes into the stream's "
+                          "`derive`, and its name here\n",
+                          (int)rule.len, (const char *)rule.ptr, (int)field.len, (const char *)field.ptr);
+            return;
+        }
+    }
+}
+
+static void print_notes(const struct mr_config *config) {
+    for (uint32_t i = 0; i < config->rule_count; i++) {
+        const struct mr_config_rule *r = &config->rules[i];
+        for (uint32_t k = 0; k < r->group_by_count; k++) {
+            note_field(r->name, r->group_by[k]);
+        }
+        for (uint32_t k = 0; k < r->metric_count; k++) {
+            note_field(r->name, r->metrics[k].field);
+        }
+    }
+}
+
 int mr_cli_check(const struct mr_cli *given) {
     struct mr_cli cli = *given;
     if (cli.operand_count > 1 || (cli.operand_count == 1 && cli.config_file != NULL)) {
@@ -99,6 +124,7 @@ int mr_cli_check(const struct mr_cli *given) {
     (void)fprintf(stderr, "%.*s is fine. Memory at most:\n", (int)config->source.len,
                   (const char *)config->source.ptr);
     print_memory(lines, count, sum, config->limits.memory_bytes);
+    print_notes(config);
     struct mr_buf text;
     mr_buf_init(&text, PRINT_MAX);
     mr_config_print(config, &text);

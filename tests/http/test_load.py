@@ -226,7 +226,7 @@ def test_says_what_is_wrong():
             (("zipf", "--duration", "10"), "a duration"), (("zipf", "--format", "jsn"), "did you mean `json`?"),
             (("zipf", "--start", "soon"), "RFC 3339"), (("zipf", "--slo", "p99<50"), "its unit"),
             (("zipf", "--slo", "missed_dups==0"), "unknown name"), (("zipf", "--dup-beyond", "1%"), "certain"),
-            (("zipf", "--url", "https://x:1"), None), (("file",), "which one"), (("zipf", "more"), "unexpected argument"),
+            (("zipf", "--url", "https://x:1"), None), (("file",), "which one"), (("zipf", "--print-ads"), "only yahoo has ads"), (("zipf", "more"), "unexpected argument"),
             (("zipf", "--threads", "5", "--connections", "2"), "more than --connections")):
         code = 1 if words is None else 2
         out, err = bench(*arguments, expect=code)

@@ -279,20 +279,26 @@ http: {{ listen: "[::1]:0", tls: {{ cert_file: {path}/server.pem, key_file: {pat
 auth: {{ tokens: {{ a: {{ sha256: {sha("y")}, streams: [s], allow: [ingest] }},
                   b: {{ sha256_file: {path}/hash, allow: [admin, query] }} }} }}
 """
-        examples = pathlib.Path(__file__).resolve().parents[2] / "config/examples"
+        root = pathlib.Path(__file__).resolve().parents[2]  # lookups of examples are named from there
+        examples = root / "config/examples"
         texts = ["", full] + [file.read_text() for file in sorted(examples.glob("*.yaml"))]
         assert len(texts) > 3
         for text in texts:
             file = path / "c.yaml"
             file.write_text(text)
-            first = millrace("check", "-c", file)
-            assert first.returncode == 0 and "is fine" in first.err and "MiB  in all" in first.err, (text, first.err)
+            first = millrace("check", "-c", file, cwd=root)
+            assert first.returncode == 0 and "note:" not in first.err and "is fine" in first.err and "MiB  in all" in first.err, (text, first.err)
             file.write_text(first.out.replace("(set)", "0123456789abcdef"))  # secrets are not printed
-            second = millrace("check", "-c", file)
+            second = millrace("check", "-c", file, cwd=root)
             assert second.returncode == 0, (first.out, second.err)
             assert second.out == first.out
-            assert millrace("check", file).out == first.out
+            assert millrace("check", file, cwd=root).out == first.out
         assert millrace("check", cwd=path).returncode == 0  # the defaults
+        file.write_text("streams: { s: { id: i, time: t } }\nrules: { r: { from: s, group_by: lower(x), window: "
+                        "{ size: 1m }, metrics: { a: { sum: price * 2 }, b: { sum: unit-price } } } }\n")
+        done = millrace("check", file)  # an expression where a field's name is expected
+        assert done.returncode == 0 and done.err.count("note:") == 2, done.err
+        assert "takes `lower(x)` as the name" in done.err and "takes `price * 2` as the name" in done.err, done.err
         file.write_text('node: { data_dir: "${MILLRACE_TEST_DIR}/data" }\n')
         done = millrace("check", "-c", file, environment=dict(os.environ, MILLRACE_TEST_DIR="/some/where"))
         assert done.returncode == 0 and "/some/where/data" in done.out, done.err
