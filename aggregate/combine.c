@@ -98,6 +98,7 @@ void mr_combine_close(struct mr_combine *combine) {
     if (combine == NULL) {
         return;
     }
+    mr_combine_save_stop(combine); /* asks the sessions, too */
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         struct mr_combine_rule *cr = &combine->rules[r];
         struct mr_combine_window *window;
@@ -109,7 +110,6 @@ void mr_combine_close(struct mr_combine *combine) {
         mr_free(cr->dirty);
         mr_free(cr->timers.items);
     }
-    mr_combine_save_stop(combine);
     mr_combine_load_stop(combine);
     mr_buf_finish(&combine->dead);
     mr_buf_finish(&combine->scratch);

@@ -282,6 +282,17 @@ static void a_scan_keeps_windows(void **state) {
     mr_combine_close(combine);
 }
 
+static void sessions_end_with_it(void **state) {
+    (void)state;
+    struct mr_rule rule = kit_rule(0, 0, 1, 10, 5);
+    rule.window = (struct mr_window){.kind = MR_WINDOW_SESSION, .size_ms = INT64_MAX, .gap_ms = 10};
+    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, mr_rule_prefix(&rule));
+    struct mr_combine *combine;
+    assert_int_equal(mr_combine_open(&rule, 1, 1, stream_names, 0, &combine), MR_OK);
+    mr_flush_close(advance(combine, 1, 100));
+    mr_combine_close(combine); /* ASan: the save that is stopped is also the sessions' */
+}
+
 static void expect_final(struct mr_flush *flush, int64_t end) {
     assert_int_equal(flush->final_count, end == INT64_MIN ? 0 : 1);
     if (flush->final_count > 0) {
@@ -510,6 +521,7 @@ int main(void) {
         cmocka_unit_test(panes_are_the_models),
         cmocka_unit_test(final_windows_wait_for_the_flusher),
         cmocka_unit_test(a_scan_keeps_windows),
+        cmocka_unit_test(sessions_end_with_it),
         cmocka_unit_test(finals_are_said_once),
         cmocka_unit_test(late_panes_of_a_final_window_are_final),
         cmocka_unit_test(bounds_are_kept),
