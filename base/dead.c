@@ -65,3 +65,36 @@ struct mr_bytes mr_dead_stream(const struct mr_dead *dead) {
     const uint8_t *end = memchr(at, '"', left); /* names have no quotes in them */
     return end == NULL ? mr_bytes_of(NULL, 0) : mr_bytes_of(at, (size_t)(end - at));
 }
+
+static const uint8_t *behind(const struct mr_dead *dead, const char *key) {
+    const uint8_t *at = memmem(dead->json.ptr, dead->json.len, key, strlen(key));
+    return at == NULL ? NULL : at + strlen(key);
+}
+
+/* A whole number; something stands behind it, the object's end at least. */
+static bool read_number(const struct mr_dead *dead, const uint8_t *at, uint64_t *ret) {
+    const uint8_t *end = dead->json.ptr + dead->json.len;
+    uint64_t value = 0;
+    const uint8_t *first = at;
+    while (at != NULL && at < end && *at >= '0' && *at <= '9') {
+        if (value > (UINT64_MAX - 9) / 10) {
+            return false;
+        }
+        value = value * 10 + (uint64_t)(*at++ - '0');
+    }
+    *ret = value;
+    return at != first;
+}
+
+/* As of the stream: nothing that others chose stands before these. */
+bool mr_dead_place(const struct mr_dead *dead, uint64_t *ret_lsn, uint32_t *ret_index) {
+    uint64_t lsn = 0;
+    uint64_t index = 0;
+    if (dead->reason == MR_DEAD_GROUPS || !read_number(dead, behind(dead, "\"lsn\":"), &lsn) ||
+        !read_number(dead, behind(dead, "\"index\":"), &index) || index > UINT32_MAX) {
+        return false;
+    }
+    *ret_lsn = lsn;
+    *ret_index = (uint32_t)index;
+    return true;
+}

@@ -40,6 +40,9 @@ struct mr_dead {
  * the configuration the entry was made under. Empty when it has none. */
 struct mr_bytes mr_dead_stream(const struct mr_dead *dead);
 
+/* Which event of the log the entry is about; false: it is about none (groups). */
+bool mr_dead_place(const struct mr_dead *dead, uint64_t *ret_lsn, uint32_t *ret_index);
+
 /* Starts an entry: returns where its header stands; the caller then appends the JSON to buf. */
 size_t mr_dead_begin(struct mr_buf *buf, uint32_t stream, enum mr_dead_reason reason);
 /* Fills in the length of the entry begun at `at`. */

@@ -123,6 +123,8 @@ enum mr_refusal {
     MR_REFUSAL_LOG_FAILED,
     MR_REFUSAL_DRAINING,
     MR_REFUSAL_STORE_AWAY, /* the store of claims is away, or may not be believed now */
+    MR_REFUSAL_REDRIVEN,   /* this event of the dead letters was redriven before */
+    MR_REFUSAL_REDRIVES_FULL, /* too many were, of those that the log still has */
     /* From here on it is in the log, and may count: a retry is safe. */
     MR_REFUSAL_UNDECIDED, /* the store of claims went away before it said whose the ids are */
     MR_REFUSAL_ABANDONED, /* the pipeline stopped with it undecided */
@@ -139,6 +141,14 @@ struct mr_event_error {
     enum mr_reject reject;
     char pointer[MR_POINTER_MAX]; /* JSON pointer to the field, or "" */
     char detail[MR_DETAIL_MAX];   /* what was found and what was expected */
+};
+
+/* Which event of the log is judged again by a redrive (pipeline/redrive.h): it is alone in its batch. */
+struct mr_redriven {
+    uint64_t lsn; /* 0: the batch is not a redrive */
+    uint32_t index;
+    bool future;      /* it was further ahead than max_future, and its id has been remembered since… */
+    int64_t first_ms; /* …the recorded time of that record */
 };
 
 struct mr_batch {
@@ -185,6 +195,7 @@ struct mr_batch {
                    * lsn of its record: set by the sequencer */
     uint64_t lsn;
     int64_t recorded_ms; /* of its record; streams with a shared store only */
+    struct mr_redriven redriven;
 
     /* Shared. */
     _Alignas(64) _Atomic uint32_t shards_left;

@@ -34,6 +34,7 @@ static enum mr_status add_blobs(struct mr_checkpointer *c) {
     bool ok = add_blob(m, MR_BLOB_CONFIG, 0, 0, &plan->state_text) &&
               add_blob(m, MR_BLOB_RULES, 0, 0, &rules) &&
               add_blob(m, MR_BLOB_SEQUENCER, 0, 0, &k->sequencer) &&
+              add_blob(m, MR_BLOB_REDRIVES, 0, 0, &k->redrives) &&
               add_blob(m, MR_BLOB_FLUSHER, 0, 0, &k->flusher);
     mr_buf_finish(&rules);
     for (uint32_t i = 0; ok && i < plan->shards; i++) {

@@ -49,6 +49,7 @@ static void close_current(struct mr_checkpointer *c) {
         mr_buf_finish(&k->dedups[i]);
     }
     mr_buf_finish(&k->sequencer);
+    mr_buf_finish(&k->redrives);
     mr_buf_finish(&k->flusher);
     mr_manifest_finish(&k->manifest);
     mr_free(k->shards);
@@ -92,6 +93,7 @@ static struct mr_checkpoint *open_current(struct mr_checkpointer *c) {
     memset(k, 0, sizeof *k);
     mr_manifest_init(&k->manifest);
     mr_buf_init(&k->sequencer, BLOB_BYTES_MAX);
+    mr_buf_init(&k->redrives, BLOB_BYTES_MAX);
     mr_buf_init(&k->flusher, BLOB_BYTES_MAX);
     k->ask = (struct mr_ask){.kind = MR_ASK_CHECKPOINT,
                              .done = barrier_passed,

@@ -192,7 +192,8 @@ static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq
         if (status != MR_OK) {
             break;
         }
-        bool counted = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK;
+        bool counted = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK ||
+                       record.type == MR_RECORD_REDRIVE;
         if (!ret->found) {
             ret->adjacent = ret->adjacent && !counted;
         }

@@ -2,6 +2,7 @@
 #include "pipeline/fetch.h"
 
 #include "base/alloc.h"
+#include "pipeline/redrive.h"
 
 enum { SKIP_MAX = 1024 }; /* records passed over rather than sought */
 
@@ -76,6 +77,9 @@ enum mr_status mr_fetch_batch(struct mr_fetch *fetch, uint64_t lsn, struct mr_ba
     }
     if (status == MR_OK && record.lsn == lsn && record.type == MR_RECORD_EVENTS) {
         return mr_events_decode(fetch->decoder, &record, ret, error);
+    }
+    if (status == MR_OK && record.lsn == lsn && record.type == MR_RECORD_REDRIVE) {
+        return mr_redrive_decode(fetch->decoder, &record, ret, error);
     }
     if (status == MR_OK || status == MR_END || status == MR_NOT_FOUND) {
         return mr_error_set(error, MR_NOT_FOUND, "record %llu is not in the log any more",

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Fetch: the batch of an EVENTS record that is in the log, for who has let it go or never had it.
+ * Fetch: the batch of an EVENTS (or REDRIVE) record that is in the log, for who has let it go or never had it.
  *
  * Owner       One thread; a reader of its own, beside the appender.
  * Cost        Records asked for in the order of the log are read one behind the other.
- * Errors      batch: MR_NOT_FOUND: the record is not there any more (retention, or lost and repaired), or is not EVENTS.
+ * Errors      batch: MR_NOT_FOUND: the record is not there any more (retention, or lost and repaired), or is neither.
  *             MR_CORRUPT, MR_IO, MR_NO_MEMORY, with a text.
  */
 #include "log/log.h"

@@ -31,6 +31,20 @@
 
 struct mr_pipeline;
 
+/* What became of a redriven event: enum mr_verdict, counted. */
+#define MR_REDRIVE_VERDICT_TABLE(X) \
+    X(ACCEPTED, "accepted")         \
+    X(DUPLICATE, "duplicate")       \
+    X(LATE, "late")                 \
+    X(REJECTED, "rejected")
+
+enum mr_redrive_verdict {
+#define X(name, text) MR_REDRIVE_##name,
+    MR_REDRIVE_VERDICT_TABLE(X)
+#undef X
+        MR_REDRIVE_VERDICTS
+};
+
 struct mr_pipeline_options {
     const struct mr_plan *plan;
     struct mr_clock *clock;
@@ -135,6 +149,7 @@ struct mr_stream_stats {
     uint64_t pending; /* in the log, not decided yet by a shared store */
     uint64_t local;   /* judged by this node alone: the shared store was away (outage: local) */
     uint64_t observed_duplicates; /* mode observe: counted, not removed */
+    uint64_t redriven[MR_REDRIVE_VERDICTS]; /* of the above: events of the dead letters that were judged again */
     uint64_t dedup_ids;
     uint64_t dedup_bytes;
     uint64_t dedup_evicted;

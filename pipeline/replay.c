@@ -160,6 +160,36 @@ static enum mr_status add_events(struct mr_sequencer *s, const struct mr_record 
     return status;
 }
 
+/* The very batch that the sequencer was given, and its note that this event was redriven. */
+static enum mr_status add_redrive(struct mr_sequencer *s, const struct mr_record *record, uint32_t *count,
+                                  struct mr_error *error) {
+    struct mr_batch *batch = NULL;
+    if (*count == MR_BUNDLE_BATCHES_MAX) {
+        return mr_error_set(error, MR_CORRUPT, "bundle %llu has more than %u records",
+                            (unsigned long long)record->seq, MR_BUNDLE_BATCHES_MAX);
+    }
+    enum mr_status status = mr_redrive_decode(s->decoder, record, &batch, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    bool again = mr_redrives_has(&s->redrives, batch->redriven.lsn, batch->redriven.index);
+    if (again || s->pipeline->plan->streams[batch->stream].claimed) {
+        mr_batch_close(batch);
+        return mr_error_set(error, MR_CORRUPT, "log record %llu: a redrive that cannot have been written",
+                            (unsigned long long)record->lsn);
+    }
+    uint64_t first_lsn = s->pipeline->log == NULL ? 0 : mr_log_first_lsn(s->pipeline->log);
+    status = mr_redrives_add(&s->redrives, batch->redriven.lsn, batch->redriven.index, first_lsn);
+    if (status != MR_OK) { /* not for their number: live there were as many */
+        mr_batch_close(batch);
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory in replay");
+    }
+    mr_counter_add(&s->replayed_events, batch->count);
+    s->group[*count] = batch;
+    *count += 1;
+    return MR_OK;
+}
+
 /* Adds one record to the group of the bundle being rebuilt. TICK, START, CONFIG: the bundle itself says all they have to
  * say. */
 static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record *record,
@@ -167,6 +197,8 @@ static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record 
     switch (record->type) {
     case MR_RECORD_EVENTS:
         return add_events(s, record, count, error);
+    case MR_RECORD_REDRIVE:
+        return add_redrive(s, record, count, error);
     case MR_RECORD_VERDICTS:
         return add_verdicts(s, record, count, error);
     case MR_RECORD_WATERMARK:

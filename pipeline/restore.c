@@ -134,6 +134,18 @@ static enum mr_status load_sequencer(struct loading *l) {
     return mr_unpack_end(&u) ? MR_OK : unreadable(l, "the sequencer's part");
 }
 
+/* Places in the log, of whatever stream: they hold under any configuration. */
+static enum mr_status load_redrives(struct loading *l) {
+    const struct mr_buf *blob = mr_manifest_blob(l->manifest, MR_BLOB_REDRIVES, 0, 0);
+    if (blob == NULL) {
+        return MR_OK;
+    }
+    enum mr_status status = mr_redrives_load(&l->pipeline->sequencer.redrives, mr_buf_bytes(blob));
+    return status == MR_CORRUPT     ? unreadable(l, "the list of redrives")
+           : status == MR_NO_MEMORY ? mr_error_set(l->error, status, "out of memory loading the checkpoint")
+                                    : status;
+}
+
 /* Counters of old shards that are no more are added to those of shard 0. */
 static enum mr_status load_counters(struct loading *l, uint32_t old_shard) {
     struct mr_shard *shard = &l->pipeline->shards[l->moved ? 0 : old_shard];
@@ -156,6 +168,14 @@ static enum mr_status load_counters(struct loading *l, uint32_t old_shard) {
         if (l->rule_now[i] != UINT32_MAX) {
             mr_counter_add(&shard->rules[l->rule_now[i]].filtered, filtered);
             mr_counter_add(&shard->rules[l->rule_now[i]].late, late);
+        }
+    }
+    for (uint32_t i = 0; u.rest.len > 0 && i < l->old_streams; i++) { /* checkpoints of before have none */
+        for (uint32_t k = 0; k < MR_REDRIVE_VERDICTS; k++) {
+            uint64_t value = mr_unpack_u64(&u);
+            if (l->stream_now[i] != UINT32_MAX) {
+                mr_counter_add(&shard->streams[l->stream_now[i]].redriven[k], value);
+            }
         }
     }
     return mr_unpack_end(&u) ? MR_OK : unreadable(l, "a shard's part");
@@ -373,6 +393,7 @@ enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored
     };
     map_names(&l);
     enum mr_status status = load_sequencer(&l);
+    status = status == MR_OK ? load_redrives(&l) : status;
     for (uint32_t i = 0; status == MR_OK && i < restored->newest.shards; i++) {
         status = load_counters(&l, i);
     }

@@ -75,6 +75,20 @@ static enum mr_refusal refusal_of(struct mr_sequencer *s, const struct mr_batch 
     return MR_REFUSAL_NONE;
 }
 
+/* An event is redriven once: what the log will have of it is noted before the append, and taken back if that fails. */
+static enum mr_refusal note_redrive(struct mr_sequencer *s, const struct mr_batch *batch) {
+    if (batch->redriven.lsn == 0) {
+        return MR_REFUSAL_NONE;
+    }
+    MR_ASSERT(batch->count == 1 && s->pipeline->log != NULL);
+    if (mr_redrives_has(&s->redrives, batch->redriven.lsn, batch->redriven.index)) {
+        return MR_REFUSAL_REDRIVEN;
+    }
+    enum mr_status status = mr_redrives_add(&s->redrives, batch->redriven.lsn, batch->redriven.index,
+                                            mr_log_first_lsn(s->pipeline->log));
+    return status == MR_OK ? MR_REFUSAL_NONE : MR_REFUSAL_REDRIVES_FULL;
+}
+
 static void refuse(struct mr_sequencer *s, struct mr_batch *batch, enum mr_refusal refusal) {
     mr_counter_add(&s->refused[refusal], 1);
     mr_batch_refuse(batch, refusal);
@@ -111,7 +125,7 @@ static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
         if (batch == NULL) {
             break;
         }
-        uint64_t size = mr_record_size(batch->body.len + MR_EVENTS_HEADER + MR_NAME_MAX);
+        uint64_t size = mr_record_size(batch->body.len + MR_REDRIVE_HEADER + MR_EVENTS_HEADER + MR_NAME_MAX);
         bool full = bytes + size > MR_BUNDLE_BYTES_MAX ||
                     events + batch->count > MR_BUNDLE_EVENTS_MAX;
         bool no_room = is_claimed(s, batch) && mr_ring_len(claims) + claimed >= MR_CLAIM_RING;
@@ -120,6 +134,7 @@ static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
             break;
         }
         enum mr_refusal refusal = refusal_of(s, batch, bytes + size);
+        refusal = refusal == MR_REFUSAL_NONE ? note_redrive(s, batch) : refusal;
         if (refusal != MR_REFUSAL_NONE) {
             refuse(s, batch, refusal);
             continue;
@@ -148,6 +163,13 @@ static void fill_entry(struct mr_sequencer *s, uint32_t k, struct mr_log_entry *
                     {batch->body.ptr, batch->body.len}},
         .payload_count = 3,
     };
+    if (batch->redriven.lsn != 0) {
+        mr_redrive_header(&batch->redriven, s->redrive_headers[k]);
+        memmove(&ret->payload[1], &ret->payload[0], 3 * sizeof ret->payload[0]);
+        ret->payload[0] = (struct iovec){s->redrive_headers[k], MR_REDRIVE_HEADER};
+        ret->payload_count = 4;
+        ret->type = MR_RECORD_REDRIVE;
+    }
 }
 
 static enum mr_refusal refusal_of_status(enum mr_status status) {
@@ -203,6 +225,9 @@ static enum mr_status append_group(struct mr_sequencer *s, uint32_t decided, uin
     for (uint32_t k = decided; k < decided + count; k++) {
         if (!is_claimed(s, s->group[k])) {
             take_back(s, s->group[k]);
+        }
+        if (s->group[k]->redriven.lsn != 0) {
+            mr_redrives_remove(&s->redrives, s->group[k]->redriven.lsn, s->group[k]->redriven.index);
         }
         refuse(s, s->group[k], refusal_of_status(status));
     }
@@ -466,6 +491,7 @@ static enum mr_status allocate(struct mr_sequencer *s) {
     s->group = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
     s->entries = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX + 1, sizeof *s->entries);
     s->headers = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->headers);
+    s->redrive_headers = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof *s->redrive_headers);
     s->watermarks = mr_alloc_zero(streams, sizeof *s->watermarks);
     s->admitted = mr_alloc_zero(streams * plan->shards, sizeof *s->admitted);
     s->received = mr_alloc_zero(streams, sizeof *s->received);
@@ -475,7 +501,7 @@ static enum mr_status allocate(struct mr_sequencer *s) {
     s->decided = mr_alloc_zero(MR_BUNDLE_BATCHES_MAX, sizeof(struct mr_batch *));
     s->locals = mr_alloc_zero(streams, sizeof *s->locals);
     bool all = s->submit != NULL && s->asks != NULL && s->group != NULL && s->entries != NULL &&
-               s->headers != NULL && s->watermarks != NULL && s->admitted != NULL &&
+               s->headers != NULL && s->redrive_headers != NULL && s->watermarks != NULL && s->admitted != NULL &&
                s->received != NULL && s->rejected != NULL && s->watermark_ms != NULL &&
                s->undecided != NULL && s->decided != NULL && s->locals != NULL;
     return all ? MR_OK : MR_NO_MEMORY;
@@ -561,6 +587,8 @@ void mr_sequencer_close(struct mr_sequencer *s) {
     mr_free(s->group);
     mr_free(s->entries);
     mr_free(s->headers);
+    mr_free(s->redrive_headers);
+    mr_redrives_finish(&s->redrives);
     mr_free(s->watermarks);
     mr_free(s->admitted);
     mr_free(s->received);

@@ -29,6 +29,7 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->undecided[i].events));
         mr_local_save(&s->locals[i], &k->sequencer);
     }
+    mr_redrives_save(&s->redrives, mr_log_first_lsn(s->pipeline->log), &k->redrives);
 }
 
 /* Old segments of the log go when a checkpoint has made them unneeded: one a step. */

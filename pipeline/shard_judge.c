@@ -119,6 +119,51 @@ static enum mr_status judge_claimed(struct mr_shard *shard, const struct mr_bund
     return status;
 }
 
+/*
+ * A redriven event that was too far ahead is in the table already: it was remembered when it went to the dead letters, so
+ * that its copies are duplicates, and must not be one of itself. It passes that claim by, and no other: an id first seen
+ * later than the record that the redrive names is a copy's, which came when the event's own claim was forgotten.
+ *
+ *     from_ms <= first_ms        its own claim stands: it passes
+ *     from_ms >  first_ms        a copy was taken since: a duplicate
+ *     not remembered             forgotten, and no copy came: new, and remembered from now on
+ *
+ * So it counts once whatever the horizon is, was, or became, and no redrive must be refused for its age. (A table that
+ * evicts its oldest ids may forget a claim and take a copy within one generation; its stream gives up exactness then.)
+ */
+static bool passes_its_claim(const struct mr_shard *shard, const struct mr_batch *batch, uint32_t event) {
+    int64_t from_ms;
+    int64_t to_ms;
+    int64_t until_ms;
+    bool has_id = batch->has_id == NULL || batch->has_id[event];
+    return batch->redriven.future && has_id &&
+           mr_dedup_seen(shard->dedup[batch->stream], batch->fps[event], &from_ms, &to_ms, &until_ms) &&
+           from_ms <= batch->redriven.first_ms;
+}
+
+static enum mr_status judge_redriven(struct mr_shard *shard, const struct mr_bundle *bundle,
+                                     const struct mr_batch *batch, const uint32_t *order, uint32_t count) {
+    MR_ASSERT(count <= 1 && batch->count == 1);
+    if (count == 1 && passes_its_claim(shard, batch, order[0])) {
+        shard->duplicate[0] = 0;
+        return MR_OK;
+    }
+    return judge_here(shard, bundle, batch, order, count, shard->duplicate);
+}
+
+/* One shard has it; a rejected one is shard 0's. */
+static void count_redriven(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order, uint32_t count) {
+    mr_counter *redriven = shard->streams[batch->stream].redriven;
+    if (batch->rejected > 0 && shard->index == 0) {
+        mr_counter_add(&redriven[MR_REDRIVE_REJECTED], 1);
+    } else if (count == 1) {
+        uint8_t verdict = batch->verdicts[order[0]];
+        mr_counter_add(&redriven[verdict == MR_VERDICT_ACCEPTED    ? MR_REDRIVE_ACCEPTED
+                                 : verdict == MR_VERDICT_DUPLICATE ? MR_REDRIVE_DUPLICATE
+                                                                   : MR_REDRIVE_LATE], 1);
+    }
+}
+
 static const char *reject_code(const struct mr_batch *batch, uint32_t index) {
     for (uint32_t i = 0; i < batch->error_count; i++) {
         if (batch->errors[i].index == index) {
@@ -188,8 +233,9 @@ enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle, 
     if (!grow_scratch(shard, count)) {
         return MR_NO_MEMORY;
     }
-    enum mr_status status = batch->taken != NULL
-                                ? judge_claimed(shard, bundle, batch, order, count)
+    enum mr_status status = batch->taken != NULL ? judge_claimed(shard, bundle, batch, order, count)
+                            : batch->redriven.lsn != 0
+                                ? judge_redriven(shard, bundle, batch, order, count)
                                 : judge_here(shard, bundle, batch, order, count, shard->duplicate);
     if (status != MR_OK) {
         return status;
@@ -205,6 +251,9 @@ enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle, 
     if (status == MR_OK) {
         MR_ASSERT(counts.accepted + counts.late + counts.future == fresh);
         count_lifted(shard, batch->stream, &counts, rule_counts);
+    }
+    if (status == MR_OK && batch->redriven.lsn != 0) {
+        count_redriven(shard, batch, order, count);
     }
     if (status == MR_OK && shard->index == 0 && batch->rejected > 0) {
         status = keep_rejected(shard, bundle, batch);

@@ -101,6 +101,11 @@ static void pack_counters(const struct mr_shard *shard, struct mr_buf *ret) {
         mr_pack_u64(ret, mr_counter_read(&shard->rules[i].filtered));
         mr_pack_u64(ret, mr_counter_read(&shard->rules[i].late));
     }
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        for (uint32_t k = 0; k < MR_REDRIVE_VERDICTS; k++) {
+            mr_pack_u64(ret, mr_counter_read(&shard->streams[i].redriven[k]));
+        }
+    }
 }
 
 enum mr_status mr_shard_seal(struct mr_shard *shard, struct mr_checkpoint *checkpoint) {

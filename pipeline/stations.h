@@ -26,6 +26,8 @@
 #include "log/manifest.h"
 #include "pipeline/fetch.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/redrive.h"
+#include "pipeline/redrives.h"
 #include "pipeline/verdicts.h"
 
 #include <pthread.h>
@@ -64,6 +66,7 @@ struct mr_shard_stream {
     mr_counter late;
     mr_counter future;
     mr_counter observed;
+    mr_counter redriven[MR_REDRIVE_VERDICTS]; /* of the above (and of rejected): enum mr_redrive_verdict */
     struct mr_histogram duplicate_age_ms;
     /* For the sequencer's admission: the shard stores room, then judged with release; the sequencer loads judged
      * with acquire, then room. room is then at least as new as judged, so room - (admitted - judged) never
@@ -96,6 +99,7 @@ struct mr_checkpoint {
     struct mr_ask ask; /* the barrier: it travels like any question */
     struct mr_manifest manifest; /* seq, lsn, recorded_ms: the sequencer's */
     struct mr_buf sequencer;
+    struct mr_buf redrives;
     struct mr_buf flusher;
     struct mr_buf *shards; /* counters, by shard */
     struct mr_buf *dedups; /* [shard * streams + stream] */
@@ -167,6 +171,8 @@ struct mr_sequencer {
     struct mr_batch **group;
     struct mr_log_entry *entries; /* VERDICTS, and one a batch */
     uint8_t (*headers)[16]; /* of EVENTS payloads */
+    uint8_t (*redrive_headers)[MR_REDRIVE_HEADER]; /* of REDRIVE payloads, before those */
+    struct mr_redrives redrives; /* the events of the retained log that were redriven */
     struct mr_batch **decided; /* taken off the claimer's ring; their verdicts are not in the log yet */
     uint32_t decided_count;
     _Atomic uint64_t decided_logged; /* batches, since open; release by the sequencer, acquire by the claimer */
@@ -404,6 +410,7 @@ enum mr_blob_kind {
     MR_BLOB_FLUSHER,
     MR_BLOB_SHARD, /* by shard: counters */
     MR_BLOB_DEDUP, /* by shard and stream: dedup/dedup.h */
+    MR_BLOB_REDRIVES, /* pipeline/redrives.h; absent in checkpoints of before there were redrives */
 };
 enum mr_part_kind { MR_PART_IDS = 1, MR_PART_GROUPS };
 

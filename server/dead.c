@@ -6,13 +6,14 @@
 #include "pipeline/dead_letters.h"
 #include "server/accept.h"
 #include "server/cursor.h"
+#include "server/dead.h"
 #include "server/reply.h"
 #include "server/routes.h"
 
 enum { LIMIT = 1000, LIMIT_MAX = 10000 };
 
 static const char *const names[] = {"stream", "reason", "limit", "cursor", "format"};
-static const char *const reasons[MR_DEAD_REASON_COUNT] = {
+const char *const mr_dead_reasons[MR_DEAD_REASON_COUNT] = {
 #define X(name, text) [MR_DEAD_##name] = text,
     MR_DEAD_REASON_TABLE(X)
 #undef X
@@ -90,7 +91,7 @@ static enum mr_status take_params(struct listing *l, struct mr_error *error) {
     status = status == MR_OK ? take_stream(l, error) : status;
     if (status == MR_OK) {
         status =
-            mr_params_choice(&l->params, "reason", reasons, MR_DEAD_REASON_COUNT, &reason, error);
+            mr_params_choice(&l->params, "reason", mr_dead_reasons, MR_DEAD_REASON_COUNT, &reason, error);
         l->page.reason = reason == MR_DEAD_REASON_COUNT ? -1 : (int)reason;
     }
     status = status == MR_OK ? mr_params_count(&l->params, "limit", 1, LIMIT_MAX, &l->limit, error)
@@ -102,8 +103,7 @@ static enum mr_status take_params(struct listing *l, struct mr_error *error) {
     return status == MR_OK ? take_cursor(l, error) : status;
 }
 
-/* Entries of streams that are gone are for those who may see every stream. */
-static bool may_see(const struct mr_request *request, const struct mr_dead *entry) {
+bool mr_dead_may_see(const struct mr_request *request, const struct mr_dead *entry) {
     uint32_t stream = mr_config_stream_index(request->server->config, mr_dead_stream(entry));
     return stream == UINT32_MAX ? request->token == NULL || request->token->all_streams
                                 : mr_request_may_use_stream(request, stream);
@@ -113,7 +113,7 @@ static bool may_see(const struct mr_request *request, const struct mr_dead *entr
 static void on_entry(void *ctx, const struct mr_dead *entry) {
     struct listing *l = ctx;
     struct mr_buf *body = &l->response->body;
-    if (l->full || entry->json.len == 0 || !may_see(l->request, entry)) {
+    if (l->full || entry->json.len == 0 || !mr_dead_may_see(l->request, entry)) {
         return;
     }
     if (l->count > 0 && body->len + entry->json.len + 16 > MR_REPLY_BYTES_MAX) {
@@ -178,12 +178,12 @@ static void write_end(struct listing *l) {
     mr_buf_finish(&cursor);
 }
 
-static void refuse_log(struct listing *l, const struct mr_error *error) {
+void mr_dead_refuse_log(struct mr_response *response, const struct mr_error *error) {
     char shown[MR_ERROR_TEXT_MAX];
     mr_report(MR_LEVEL_ERROR, "dead_letters_unreadable", "reason=%s",
               mr_report_value(error->text, shown, sizeof shown));
-    mr_reply_clear(l->response);
-    mr_problem(l->response, error->status == MR_CORRUPT ? 500 : 503,
+    mr_reply_clear(response);
+    mr_problem(response, error->status == MR_CORRUPT ? 500 : 503,
                "the dead-letter log cannot be read (%s); the server's reports say more",
                mr_status_text(error->status));
 }
@@ -205,7 +205,7 @@ static void answer(struct listing *l) {
     struct mr_error error = {0};
     status = read_pages(l, &error);
     if (status != MR_OK) {
-        refuse_log(l, &error);
+        mr_dead_refuse_log(l->response, &error);
         return;
     }
     write_end(l);

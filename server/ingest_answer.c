@@ -33,6 +33,8 @@ static const struct {
     [MR_REFUSAL_STORE_AWAY] = {"the shared store of ids is away or cannot be believed now (see /readyz); nothing of this "
                                "request was taken",
                                5},
+    [MR_REFUSAL_REDRIVEN] = {"the event was redriven before; nothing was taken", 5},
+    [MR_REFUSAL_REDRIVES_FULL] = {"too many events of the retained log were redriven; nothing was taken", 60},
     [MR_REFUSAL_UNDECIDED] = {"the shared store of ids went away before it decided; the events are kept, and may count: "
                               "sending them again with the same ids is safe",
                               5},

@@ -217,6 +217,23 @@ static void write_verdicts(struct scrape *c) {
     }
 }
 
+static void write_redriven(struct scrape *c) {
+    family(c, MR_EXPOSE_COUNTER, "millrace_events_redriven_total",
+           "Events of the dead letters that were judged again, by verdict; part of millrace_events_total.");
+    for (uint32_t i = 0; i < c->server->config->stream_count; i++) {
+        const struct mr_stream_stats *s = &c->streams[i];
+        struct mr_label labels[2] = {{"stream", c->server->config->streams[i].name}, {"verdict", {0}}};
+        if (!shows_stream(c, i)) {
+            continue;
+        }
+#define X(name, word)                                                                              \
+    labels[1].value = MR_BYTES(word);                                                              \
+    SAMPLE(c->e, labels, 2, s->redriven[MR_REDRIVE_##name]);
+        MR_REDRIVE_VERDICT_TABLE(X)
+#undef X
+    }
+}
+
 static bool is_time(int64_t ms) {
     return ms != INT64_MIN && ms != INT64_MAX;
 }
@@ -224,6 +241,7 @@ static bool is_time(int64_t ms) {
 static void write_streams(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_verdicts(c);
+    write_redriven(c);
 #define X(kind, metric, about, number)                                                             \
     family(c, MR_EXPOSE_##kind, metric, about);                                                    \
     for (uint32_t i = 0; i < config->stream_count; i++) {                                          \

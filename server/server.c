@@ -116,6 +116,10 @@ static bool wait_answer(struct mr_server *server, struct question *question) {
     }
 }
 
+bool mr_server_is_closing(const struct mr_server *server) {
+    return atomic_load_explicit(&server->http->closing, memory_order_relaxed); /* a later look sees it */
+}
+
 enum mr_status mr_server_ask(struct mr_server *server, struct mr_ask *ask) {
     if (atomic_load_explicit(&server->http->closing, memory_order_relaxed)) {
         return MR_CLOSED;

@@ -67,6 +67,9 @@ uint16_t mr_server_port(const struct mr_server *server);
 void mr_server_drain(struct mr_server *server, int64_t timeout_ms);
 void mr_server_close(struct mr_server *server); /* NULL is fine */
 
+/* Who waits for the pipeline gives up now. */
+bool mr_server_is_closing(const struct mr_server *server);
+
 /* Sends a question to the pipeline and waits for its answer. For WORKER handlers only. MR_BUSY: too many
  * questions at once; MR_CLOSED: draining. The caller finishes ask->results[i].rows for i < shards. */
 enum mr_status mr_server_ask(struct mr_server *server, struct mr_ask *ask) MR_MUST_CHECK;

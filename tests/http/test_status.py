@@ -172,7 +172,7 @@ def test_status_table():
         problem(s.post(E, "\n".join(f'{{"id":"{i}"}}' for i in range(501))), 413, "500")
         problem(s.post(E + "?return=all", '{"id":"1"}'), 400, "return")
         problem(s.post(E + "?nonsense=1", '{"id":"1"}'), 400, "nonsense")
-        problem(s.post("/v1/dead-letters/redrive", ""), 501, "not in this version")
+        problem(s.post("/v1/dead-letters/redrive", ""), 400, "not JSON")
         made = s.post("/v1/checkpoint", "").json
         assert made["checkpoint"] >= 1 and s.post("/v1/checkpoint", "").json["checkpoint"] > made["checkpoint"], made
         problem(s.get("/v1/rules/r/stream"), 501)

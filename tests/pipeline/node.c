@@ -120,6 +120,7 @@ bool node_become_live(struct node *node) {
 static void answered(struct mr_batch *batch, void *ctx) {
     struct node_answer *answer = &((struct node *)ctx)->answer;
     answer->given = true;
+    answer->refusal = batch->refusal;
     answer->taken = batch->refusal == MR_REFUSAL_NONE;
     for (uint32_t i = 0; answer->taken && i < batch->count; i++) {
         answer->accepted += batch->verdicts[i] == MR_VERDICT_ACCEPTED;
@@ -128,6 +129,20 @@ static void answered(struct mr_batch *batch, void *ctx) {
         answer->rejected += batch->verdicts[i] == MR_VERDICT_REJECTED;
     }
     mr_batch_close(batch);
+}
+
+bool node_submit(struct node *node, struct mr_batch *batch) {
+    batch->done = answered;
+    batch->ctx = node;
+    node->answer = (struct node_answer){.given = false};
+    if (!mr_pipeline_submit(node->pipeline, batch)) {
+        mr_batch_close(batch);
+        return false;
+    }
+    for (uint32_t n = 0; n < NODE_STEPS_MAX && !node->answer.given && !node_failed(node); n++) {
+        node_step(node);
+    }
+    return node->answer.given && node->answer.taken;
 }
 
 bool node_send(struct node *node, struct mr_buf *body) {
@@ -142,17 +157,7 @@ bool node_send(struct node *node, struct mr_buf *body) {
         mr_buf_finish(body);
         return false;
     }
-    batch->done = answered;
-    batch->ctx = node;
-    node->answer = (struct node_answer){.given = false};
-    if (!mr_pipeline_submit(node->pipeline, batch)) {
-        mr_batch_close(batch);
-        return false;
-    }
-    for (uint32_t n = 0; n < NODE_STEPS_MAX && !node->answer.given && !node_failed(node); n++) {
-        node_step(node);
-    }
-    return node->answer.given && node->answer.taken;
+    return node_submit(node, batch);
 }
 
 static void asked(struct mr_ask *ask, void *ctx) {

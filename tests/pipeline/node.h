@@ -24,6 +24,7 @@ struct node_clock {
 struct node_answer {
     bool given;
     bool taken;
+    enum mr_refusal refusal;
     uint32_t accepted;
     uint32_t duplicate;
     uint32_t late;
@@ -56,6 +57,8 @@ bool node_failed(const struct node *node);
 void node_step(struct node *node);
 bool node_become_live(struct node *node);
 
+/* Takes the batch over; done and ctx are the node's. Whether the node took it (then see answer). */
+bool node_submit(struct node *node, struct mr_batch *batch);
 /* NDJSON for stream 0; takes body over, which may have failed. Whether the node took it (then see answer). */
 bool node_send(struct node *node, struct mr_buf *body);
 /* False: no answer, because the node has failed or cannot write. Then the node is stopped, so that ask may go. */
