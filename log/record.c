@@ -31,6 +31,7 @@ const char *mr_record_type_name(enum mr_record_type type) {
         [MR_RECORD_TICK] = "tick",     [MR_RECORD_DEAD] = "dead",   [MR_RECORD_GAP] = "gap",
         [MR_RECORD_VERDICTS] = "verdicts", [MR_RECORD_WATERMARK] = "watermark",
         [MR_RECORD_REDRIVE] = "redrive",
+        [MR_RECORD_DISCARD] = "discard",
     };
     MR_ASSERT(type > 0 && type < MR_RECORD_TYPE_END);
     return names[type];

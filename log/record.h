@@ -55,6 +55,7 @@ enum mr_record_type {
     MR_RECORD_VERDICTS, /* what a shared store said of the ids of earlier EVENTS: pipeline/verdicts.c */
     MR_RECORD_WATERMARK, /* a producer says that nothing older will come: pipeline/advance.c */
     MR_RECORD_REDRIVE, /* an event of the dead letters again, with what decoding needs: pipeline/redrive.h */
+    MR_RECORD_DISCARD, /* in the dead-letter log: entries before it that are discarded: pipeline/dead_marks.h */
     MR_RECORD_TYPE_END
 };
 

@@ -23,12 +23,14 @@ static bool visit_record(struct mr_dead_page *page, const struct mr_record *reco
                          uint32_t *visited) {
     struct mr_bytes rest = record->payload;
     uint64_t seq;
-    if (record->type != MR_RECORD_DEAD || !take_seq(&rest, &seq)) {
+    bool young = page->before_ms != 0 && record->recorded_ms >= page->before_ms;
+    if (record->type != MR_RECORD_DEAD || young || !take_seq(&rest, &seq)) {
         return true;
     }
     struct mr_dead entry;
     for (uint32_t i = 0; mr_dead_next(&rest, &entry); i++) {
-        if (i < skip || !wanted(page, &entry)) {
+        if (i < skip || !wanted(page, &entry) ||
+            (page->marks != NULL && mr_dead_marks_discard(page->marks, record, &entry))) {
             continue;
         }
         if (*visited == page->limit) {

@@ -8,7 +8,7 @@
  * Threads     Each call opens a reader of its own.
  */
 #include "base/dead.h"
-#include "log/log.h"
+#include "pipeline/dead_marks.h"
 
 struct mr_dead_page {
     /* The question. */
@@ -16,6 +16,8 @@ struct mr_dead_page {
     struct mr_bytes stream_name; /* of that stream; it decides */
     int reason;           /* enum mr_dead_reason, -1: all */
     uint32_t limit;
+    int64_t before_ms;    /* only entries of records older than this; 0: all */
+    const struct mr_dead_marks *marks; /* what they discard is left out; NULL: nothing is */
     uint64_t last_lsn;    /* nothing behind it is read: what the appender says is durable */
     uint64_t after_lsn;   /* cursor; 0, 0: from the beginning */
     uint32_t after_entry;

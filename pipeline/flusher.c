@@ -198,6 +198,21 @@ static enum mr_status append_dead(struct mr_flusher *f, uint64_t upto) {
     return MR_OK;
 }
 
+/* Entries before it are in the log already: the question came behind them. */
+static enum mr_status append_mark(struct mr_flusher *f, const struct mr_dead_mark *mark) {
+    uint8_t payload[MR_DEAD_MARK_LEN_MAX];
+    size_t len = mr_dead_mark_encode(mark, payload);
+    struct mr_log_entry entry = {.type = MR_RECORD_DISCARD, .payload = {{payload, len}}, .payload_count = 1};
+    struct mr_error error;
+    if (f->pipeline->dead == NULL) {
+        return MR_UNSUPPORTED;
+    }
+    enum mr_status status = mr_log_append(f->pipeline->dead, f->dead_record + 1, mr_clock_wall_ms(f->pipeline->clock),
+                                          &entry, 1, &error);
+    f->dead_record += status == MR_OK;
+    return status;
+}
+
 /* Everything kept is durable now: questions are answered, memory is freed. */
 static void release_kept(struct mr_flusher *f) {
     while (f->first != NULL) {
@@ -209,6 +224,7 @@ static void release_kept(struct mr_flusher *f) {
         /* acq_rel: the last of S sees what the others did */
         if (ask != NULL &&
             atomic_fetch_sub_explicit(&ask->shards_left, 1, memory_order_acq_rel) == 1) {
+            ask->status = ask->kind == MR_ASK_DISCARD ? append_mark(f, &ask->mark) : ask->status;
             ask->done(ask, ask->ctx);
         }
     }

@@ -25,6 +25,7 @@
 #include "aggregate/combine.h"
 #include "dedup/claims.h"
 #include "log/log.h"
+#include "pipeline/dead_marks.h"
 #include "pipeline/local.h"
 #include "pipeline/plan.h"
 #include "sink/results.h"
@@ -94,6 +95,7 @@ enum mr_ask_kind {
     MR_ASK_SCAN,  /* rows of open windows */
     MR_ASK_SEEN,  /* was this id seen */
     MR_ASK_FLUSH, /* results and dead letters of everything before are written */
+    MR_ASK_DISCARD, /* as FLUSH; then the mark is appended to the dead-letter log */
     MR_ASK_END,   /* bounded input ends here: watermarks jump to the end of time, then as FLUSH */
     MR_ASK_ADVANCE,    /* nothing older than advance_ms will come of stream, or of one source of it */
     MR_ASK_CHECKPOINT, /* by mr_pipeline_checkpoint alone */
@@ -110,13 +112,14 @@ struct mr_ask {
     struct mr_fingerprint fp; /* SEEN */
     struct mr_bytes source;   /* ADVANCE; ptr NULL: of the whole stream. Borrowed until done */
     int64_t advance_ms;       /* ADVANCE; afterwards: where the stream's watermark is */
+    struct mr_dead_mark mark; /* DISCARD */
 
     struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
     uint64_t seq; /* the cut: everything up to this bundle is in the answer */
     bool closed;  /* the pipeline was closed before it could answer */
-    /* CHECKPOINT: MR_OK when it is complete; seq is its bundle. SEEN of a stream with a shared store: MR_AGAIN: it cannot
-     * be asked now, or not believed. ADVANCE: MR_LIMIT: further ahead of the clock than max_future; MR_NO_SPACE, MR_IO:
-     * the log cannot be written. */
+    /* DISCARD: MR_OK when the mark is durable. CHECKPOINT: MR_OK when it is complete; seq is its bundle. SEEN of a stream
+     * with a shared store: MR_AGAIN: it cannot be asked now, or not believed. ADVANCE: MR_LIMIT: further ahead of the
+     * clock than max_future; MR_NO_SPACE, MR_IO: the log cannot be written. */
     enum mr_status status;
     uint64_t number;       /* CHECKPOINT: of its manifest */
     void *checkpoint;      /* the pipeline's own */

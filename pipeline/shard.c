@@ -177,6 +177,7 @@ static void begin_combining(struct mr_shard *shard) {
         shard->gather = MR_FLUSHING;
         break;
     case MR_ASK_FLUSH:
+    case MR_ASK_DISCARD:
     case MR_ASK_END:
         shard->gather = MR_FLUSHING;
         break;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Dead letters: GET /v1/dead-letters: what was not counted, and why, oldest first. */
+#include "base/alloc.h"
 #include "base/check.h"
 #include "base/hash.h"
 #include "base/report.h"
@@ -131,14 +132,38 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
     }
 }
 
+/* The marks are copied, so that a long page keeps nobody waiting: they are few. */
+enum mr_status mr_dead_read(struct mr_server *server, struct mr_dead_page *page, struct mr_error *error) {
+    const struct mr_datadir *datadir = server->datadir;
+    struct mr_dead_marks marks = {.count = 0};
+    (void)pthread_mutex_lock(&server->dead_lock); /* cannot fail: not recursive, and initialized */
+    enum mr_status status = mr_dead_marks_scan(&server->dead_marks, datadir->disk, datadir->dead_dir,
+                                               mr_pipeline_dead_lsn(server->pipeline), error);
+    if (status == MR_OK && server->dead_marks.count > 0) {
+        marks.items = mr_alloc_zero(server->dead_marks.count, sizeof *marks.items);
+        marks.count = marks.items == NULL ? 0 : server->dead_marks.count;
+        status = marks.items == NULL ? mr_error_set(error, MR_NO_MEMORY, "out of memory reading dead letters") : MR_OK;
+    }
+    if (marks.count > 0) {
+        memcpy(marks.items, server->dead_marks.items, marks.count * sizeof *marks.items);
+    }
+    (void)pthread_mutex_unlock(&server->dead_lock);
+    page->marks = &marks;
+    if (status == MR_OK) {
+        status = mr_dead_letters_read(datadir->disk, datadir->dead_dir, page, error);
+    }
+    page->marks = NULL;
+    mr_free(marks.items);
+    return status;
+}
+
 /* Entries that the token may not see count in the log's page, not in ours: more pages until ours is full. */
 static enum mr_status read_pages(struct listing *l, struct mr_error *error) {
-    const struct mr_datadir *datadir = l->request->server->datadir;
     enum mr_status status = MR_OK;
     do {
         l->page.limit = l->limit - l->count;
         l->page.last_lsn = mr_pipeline_dead_lsn(l->request->server->pipeline);
-        status = mr_dead_letters_read(datadir->disk, datadir->dead_dir, &l->page, error);
+        status = mr_dead_read(l->request->server, &l->page, error);
         l->page.after_lsn = l->page.next_lsn;
         l->page.after_entry = l->page.next_entry;
     } while (status == MR_OK && l->page.more && l->count < l->limit && !l->full);

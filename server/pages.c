@@ -452,6 +452,7 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "GET  /v1/streams/{stream}/events/{id}  was this id seen\n"
         "GET  /v1/dead-letters                  what was not counted, and why: "
         "?stream&reason&limit\n"
+        "DELETE /v1/dead-letters                discard them: ?stream&reason&before\n"
         "POST /v1/dead-letters/redrive          judge events again that were future or rejected\n"
         "GET  /v1/limits, /v1/version, /metrics, /livez, /readyz\n"
         "GET  /openapi.yaml                     all of this for programs\n");

@@ -245,11 +245,10 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
 
 /* Until the limit is reached, or no entry is left. */
 static enum mr_status read_pages(struct redrive *r, struct mr_error *error) {
-    const struct mr_datadir *datadir = r->server->datadir;
     enum mr_status status = MR_OK;
     do {
         r->page.limit = PAGE_ENTRIES;
-        status = mr_dead_letters_read(datadir->disk, datadir->dead_dir, &r->page, error);
+        status = mr_dead_read(r->server, &r->page, error);
         r->page.after_lsn = r->page.next_lsn;
         r->page.after_entry = r->page.next_entry;
         finish_round(r);

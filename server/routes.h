@@ -43,6 +43,8 @@ mr_handler mr_route_seen;         /* GET /v1/streams/{stream}/events/{id} */
 mr_handler mr_route_advance;      /* POST /v1/streams/{stream}/watermark */
 /* server/dead.c */
 mr_handler mr_route_dead_letters; /* GET /v1/dead-letters */
+/* server/discard.c */
+mr_handler mr_route_discard;      /* DELETE /v1/dead-letters */
 /* server/redrive.c */
 mr_handler mr_route_redrive;      /* POST /v1/dead-letters/redrive */
 /* server/metrics.c */

@@ -38,9 +38,11 @@ enum mr_status mr_server_open(const struct mr_server_options *options, struct mr
     server->datadir = options->datadir;
     server->sinks = options->sinks;
     server->clock = options->clock;
+    (void)pthread_mutex_init(&server->dead_lock, NULL); /* cannot fail here: no attributes */
     server->started_ms = mr_clock_wall_ms(options->clock);
     enum mr_status status = mr_http_open(server, &server->http, error);
     if (status != MR_OK) {
+        (void)pthread_mutex_destroy(&server->dead_lock);
         mr_free(server);
         return status;
     }
@@ -67,6 +69,8 @@ void mr_server_close(struct mr_server *server) {
     mr_http_close(server->http);
     MR_ASSERT(mr_counter_read(&server->in_flight_bytes) == 0);
     MR_ASSERT(mr_counter_read(&server->connections) == 0);
+    (void)pthread_mutex_destroy(&server->dead_lock);
+    mr_free(server->dead_marks.items);
     mr_free(server);
 }
 

@@ -14,6 +14,8 @@
 #include "pipeline/sinks.h"
 #include "sink/results.h"
 
+#include <pthread.h>
+
 #define MR_ROUTES_MAX 64
 #define MR_QUERY_WORKERS 2
 
@@ -35,6 +37,8 @@ struct mr_server {
     struct mr_clock *clock;
     struct mr_http *http;
     int64_t started_ms;
+    pthread_mutex_t dead_lock; /* guards dead_marks, which queries read on with */
+    struct mr_dead_marks dead_marks;
     _Atomic bool draining; /* set by mr_server_drain, read by readyz and ingest; relaxed: orders nothing */
 
     mr_counter in_flight_bytes; /* charged as bodies arrive, freed when answered */

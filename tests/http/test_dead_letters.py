@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Dead letters, what can be done with them: redriving, against the real program.
+Dead letters, what can be done with them: redriving and discarding, against the real program.
 
 Proves: an event from the future counts once its time has come, and once only: over a kill -9 and a stop between and
 behind redrives; a rejected event counts once the configuration takes it; what still is in the future comes back as a
 dead letter of its own; late events and dropped groups are refused with a text; who may redrive; counters and
-conservation (received = accepted + duplicate + late + rejected); bad bodies are refused.
+conservation (received = accepted + duplicate + late + rejected); bad bodies are refused. What is discarded is neither
+listed nor redriven any more, over restarts, and what comes behind it is.
 """
 import json
 import time
@@ -176,6 +177,56 @@ def test_what_is_not_redriven():
         problem(s.post(R + "?x=1", "{}"), 400, "x")
 
 
+def discard(s, query=""):
+    answer = s.request("DELETE", "/v1/dead-letters" + query)
+    assert answer.status == 200, answer
+    return answer.json["discarded"]
+
+
+def test_discarded_is_neither_listed_nor_redriven():
+    with server(config()) as s:
+        at = now() + 2 * 3600 * 1000
+        s.post(E, "\n".join([event("f1", at), event("f2", at), event("r1")]))
+        s.post("/v1/streams/o/events", "{")
+        assert len(dead(s)) == 4
+        assert discard(s, "?before=0") == 0 == discard(s, "?before=now-1h") and len(dead(s)) == 4
+        assert discard(s, "?stream=s&reason=future") == 2 and discard(s, "?stream=s&reason=future") == 0
+        left = [(e["stream"], e["reason"]) for e in dead(s)]
+        assert left == [("s", "rejected"), ("o", "rejected")], left
+        assert redrive(s, stream="s", reason="future")["redriven"] == 0
+        s.post(E, event("f3", at))
+        assert [e["event"]["id"] for e in dead(s, "&reason=future")] == ["f3"], "what comes behind it is not discarded"
+        s.kill()
+        s.start()
+        assert [e["reason"] for e in dead(s)] == ["rejected", "rejected", "future"]
+        assert s.post("/v1/checkpoint", "").status == 200
+        assert discard(s, "?stream=o") == 1 and discard(s, "?before=now%2B1h") == 2 and dead(s) == []
+        s.kill()
+        s.start()
+        assert dead(s) == [] and redrive(s)["redriven"] == 0 == redrive(s)["skipped"]
+        pages = s.get("/v1/dead-letters?limit=1").json
+        assert pages == {"entries": [], "next_cursor": None}, pages
+        for query, status, word in (("?x=1", 400, "x"), ("?stream=nobody", 400, "nobody"), ("?reason=bad", 400, "reason"),
+                                    ("?before=yesterday", 400, "before")):
+            problem(s.request("DELETE", "/v1/dead-letters" + query), status, word)
+        assert conserved(s) == 4
+
+
+def test_pages_pass_over_what_is_discarded():
+    """Every third of 300 entries is of a reason that is discarded; pages of 7 give the others, each once, in order."""
+    with server(config()) as s:
+        at = now() + 2 * 3600 * 1000
+        for i in range(300):
+            s.post(E, event(f"r{i}") if i % 3 == 0 else event(f"f{i}", at))
+        assert discard(s, "?reason=rejected") == 100
+        got, cursor = [], ""
+        while cursor is not None:
+            page = s.get("/v1/dead-letters?limit=7" + (cursor and "&cursor=" + cursor)).json
+            got += [e["event"]["id"] for e in page["entries"]]
+            cursor = page["next_cursor"]
+        assert got == [f"f{i}" for i in range(300) if i % 3 != 0], got
+
+
 def test_many_in_rounds():
     with server(config()) as s:
         at = now() + 2 * 3600 * 1000
@@ -206,6 +257,14 @@ def test_who_may():
         problem(post("own", '{"stream":"s"}'), 403, "no right")
         assert post("own", "{}").json["redriven"] == 0
         assert post("root", '{"stream":"s"}').json["late"] == 1
+
+        def delete(token, query=""):
+            return s.request("DELETE", "/v1/dead-letters" + query, headers={"Authorization": "Bearer " + token})
+        problem(delete("ask"), 403, "admin")
+        problem(delete("own"), 403, "name one")
+        problem(delete("own", "?stream=s"), 403, "no right")
+        assert delete("own", "?stream=o").json["discarded"] == 0
+        assert delete("root").json["discarded"] == 2
 
 
 if __name__ == "__main__":

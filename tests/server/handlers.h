@@ -42,4 +42,5 @@ STAND_IN(mr_route_seen)
 #endif
 STAND_IN(mr_route_dead_letters)
 STAND_IN(mr_route_redrive)
+STAND_IN(mr_route_discard)
 STAND_IN(mr_route_metrics)
