@@ -442,6 +442,10 @@ static enum mr_status recover(struct mr_log *log, const struct mr_segments *segm
     struct mr_recovery recovery;
     uint64_t from_lsn = log->options.from_lsn;
     uint64_t first_lsn = segments->items[0].first_lsn;
+    if (log->options.begins_anywhere && first_lsn > from_lsn) {
+        from_lsn = first_lsn;
+        log->options.from_lsn = first_lsn;
+    }
     if (first_lsn > from_lsn) {
         return lacks(log, &segments->items[0], 0, "begins at", first_lsn, from_lsn,
                      "first segments are missing", error);

@@ -62,6 +62,7 @@ struct mr_log_options {
      * as sound by their headers and not read at open; the log may begin anywhere at or below it. 0 or 1: all of it
      * is needed, and a log that begins later is MR_CORRUPT; so is one that ends before from_lsn - 1. */
     uint64_t from_lsn;
+    bool begins_anywhere; /* what retention has removed is not needed: a log that begins behind from_lsn is whole */
 };
 
 struct mr_log_stats {

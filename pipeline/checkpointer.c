@@ -73,7 +73,8 @@ static void barrier_passed(struct mr_ask *ask, void *ctx) {
     if (!ask->closed) {
         struct mr_error error;
         mr_pack_u64(&k->flusher, p->flusher.dead_seq);
-        mr_pack_u64(&k->flusher, p->dead == NULL ? 0 : mr_log_last_lsn(p->dead));
+        k->dead_lsn = p->dead == NULL ? 0 : mr_log_last_lsn(p->dead);
+        mr_pack_u64(&k->flusher, k->dead_lsn);
         /* With log.sync off: what the manifest names must be durable before it. */
         if (p->dead != NULL && mr_log_sync(p->dead, &error) != MR_OK) {
             k->flusher.failed = true;
@@ -332,6 +333,12 @@ static void say_done(struct mr_checkpointer *c) {
     }
     atomic_store_explicit(&c->needed_lsn, needed, memory_order_release);
     mr_event_count_signal(&c->pipeline->sequencer.wake);
+    /* Dead letters go only behind two checkpoints of this run: then no start reads on from below the first of them. */
+    c->dead_lsns[0] = c->dead_lsns[1];
+    c->dead_lsns[1] = c->current->dead_lsn;
+    if (c->dead_lsns[0] > 0) {
+        atomic_store_explicit(&c->dead_needed_lsn, c->dead_lsns[0] + 1, memory_order_relaxed);
+    }
 }
 
 static void drop_groups(struct mr_checkpointer *c, bool remove) {

@@ -514,6 +514,7 @@ static enum mr_status open_dead(struct mr_data *data, struct mr_log_options *opt
     options->dir = data->dir.dead_dir;
     options->segment_bytes /= 8; /* rare things: small files */
     options->from_lsn = r->dead_lsn + 1;
+    options->begins_anywhere = r->dead_lsn == 0; /* no start needs more than its last records */
     enum mr_status status = mr_log_open(options, &data->dead, error);
     if (status == MR_OK) {
         status = mr_dead_letters_last_seq_scan(data->dir.disk, data->dir.dead_dir, r->dead_lsn + 1, r->dead_seq,

@@ -317,7 +317,7 @@ enum mr_step mr_flusher_step(struct mr_flusher *f) {
     if (f->first == NULL) {
         /* release: pairs with the acquire in step_combine (shard.c); nothing was fired up to here */
         atomic_store_explicit(&f->confirmed_seq, f->complete_seq, memory_order_release);
-        return MR_STEP_IDLE;
+        return mr_flusher_trim_dead(f);
     }
     bool whole = f->last->seq <= f->complete_seq; /* no bundle is in the transaction in part */
     if (!whole || !commit_needed(f)) {

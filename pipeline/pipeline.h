@@ -190,6 +190,7 @@ struct mr_pipeline_stats {
     uint64_t flush_commits;
     uint64_t flush_errors;
     uint64_t dead_letters;
+    uint64_t dead_segments_removed; /* of their log, by retention */
     uint64_t replayed_bundles;
     uint64_t replayed_events;
     uint64_t clock_jumps;

@@ -125,7 +125,8 @@ static uint32_t gather(struct mr_sequencer *s, uint32_t first) {
         if (batch == NULL) {
             break;
         }
-        uint64_t size = mr_record_size(batch->body.len + MR_REDRIVE_HEADER + MR_EVENTS_HEADER + MR_NAME_MAX);
+        size_t redrive_len = batch->redriven.lsn != 0 ? MR_REDRIVE_HEADER : 0;
+        uint64_t size = mr_record_size(batch->body.len + redrive_len + MR_EVENTS_HEADER + MR_NAME_MAX);
         bool full = bytes + size > MR_BUNDLE_BYTES_MAX ||
                     events + batch->count > MR_BUNDLE_EVENTS_MAX;
         bool no_room = is_claimed(s, batch) && mr_ring_len(claims) + claimed >= MR_CLAIM_RING;

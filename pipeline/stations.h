@@ -101,6 +101,7 @@ struct mr_checkpoint {
     struct mr_buf sequencer;
     struct mr_buf redrives;
     struct mr_buf flusher;
+    uint64_t dead_lsn; /* the dead-letter log's last record; the flusher's */
     struct mr_buf *shards; /* counters, by shard */
     struct mr_buf *dedups; /* [shard * streams + stream] */
     /* release by the flusher when everything up to the barrier is stored, acquire by the checkpointer */
@@ -240,11 +241,13 @@ struct mr_flusher {
     struct mr_buf dead;
     uint64_t dead_seq;       /* bundles up to this one have their dead letters in the log */
     uint64_t dead_record;    /* seq of the dead-letter log itself */
+    uint64_t dead_trimmed_lsn; /* what dead_needed_lsn was when that log was last trimmed as far as it goes */
     _Atomic uint64_t confirmed_seq; /* release by the flusher; acquire by shards: rows up to here are stored */
     mr_counter panes;
     mr_counter commits;
     mr_counter errors;
     mr_counter dead_letters;
+    mr_counter dead_segments_removed;
     pthread_t thread;
 };
 
@@ -294,6 +297,8 @@ struct mr_checkpointer {
     uint64_t begun_ns;        /* of the current or last one */
     uint64_t retry_ns;        /* 0: not waiting after a failure */
     _Atomic bool broken;      /* relaxed: ids could not be kept; no more checkpoints until a restart */
+    uint64_t dead_lsns[2]; /* of the one before and the newest of this run; 0: none */
+    _Atomic uint64_t dead_needed_lsn; /* as needed_lsn, of the dead-letter log: relaxed, it goes with nothing else */
     _Atomic uint64_t needed_lsn; /* release when a checkpoint is complete, acquire by the sequencer: log below may go */
     mr_counter checkpoints;
     mr_counter failures;
@@ -528,6 +533,9 @@ enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
 void mr_flusher_close(struct mr_flusher *f);
 enum mr_step mr_flusher_step(struct mr_flusher *f);
 uint64_t mr_flusher_sleep_ns(const struct mr_flusher *f);
+
+/* pipeline/dead_retention.c: one old segment of the dead-letter log goes, if one may and should. */
+enum mr_step mr_flusher_trim_dead(struct mr_flusher *f);
 
 /* pipeline/shard_judge.c: verdicts of this shard's events of the batch, and what is new into the lift. */
 enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle,

@@ -140,6 +140,7 @@ void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_st
         .flush_commits = mr_counter_read(&f->commits),
         .flush_errors = mr_counter_read(&f->errors),
         .dead_letters = mr_counter_read(&f->dead_letters),
+        .dead_segments_removed = mr_counter_read(&f->dead_segments_removed),
         .replayed_bundles = mr_counter_read(&s->replayed_bundles),
         .replayed_events = mr_counter_read(&s->replayed_events),
         .clock_jumps = mr_counter_read(&s->clock_jumps),

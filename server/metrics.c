@@ -111,6 +111,8 @@
       p->flush_errors)                                                                             \
     X(COUNTER, "millrace_dead_letters_total", "Entries written to the dead-letter log.",           \
       p->dead_letters)                                                                             \
+    X(COUNTER, "millrace_dead_letters_segments_removed_total",                                     \
+      "Segments of the dead-letter log that retention removed.", p->dead_segments_removed)         \
     X(COUNTER, "millrace_replayed_bundles_total", "Bundles replayed at this start.",               \
       p->replayed_bundles)                                                                         \
     X(COUNTER, "millrace_replayed_events_total", "Events replayed at this start.",                 \

@@ -11,7 +11,7 @@ listed nor redriven any more, over restarts, and what comes behind it is.
 import json
 import time
 
-from harness import run, server
+from harness import run, server, until
 
 LIMITS = """
 limits: { body: 1MiB, inflated: 2MiB, event: 64KiB, in_flight: 16MiB }
@@ -225,6 +225,32 @@ def test_pages_pass_over_what_is_discarded():
             got += [e["event"]["id"] for e in page["entries"]]
             cursor = page["next_cursor"]
         assert got == [f"f{i}" for i in range(300) if i % 3 != 0], got
+
+
+def test_retention_removes_the_oldest():
+    """Behind two checkpoints; what is left is listed, over a kill, and over a start from zero (the results are lost)."""
+    text = config().replace("log: { segment: 4MiB }", "log: { segment: 4MiB, retain_bytes: 8MiB }")
+    with server(text) as s:
+        def fill(first):
+            for i in range(first, first + 100):
+                s.post(E, event(f"e{i}", pad="p" * 60000))  # no time: rejected
+        fill(0)
+        assert len(dead(s)) == 100
+        fill(100)
+        for _ in range(2):
+            assert s.post("/v1/checkpoint", "").status == 200
+        until("removed", lambda: s.metric("millrace_dead_letters_segments_removed_total") > 0)
+        left = [json.loads(e["raw"])["id"] for e in dead(s)]
+        assert 0 < len(left) < 200 and left == [f"e{i}" for i in range(200 - len(left), 200)], left
+        fill(200)
+        s.kill()
+        s.start()
+        left = [json.loads(e["raw"])["id"] for e in dead(s)]
+        assert left == [f"e{i}" for i in range(300 - len(left), 300)] and len(left) > 100, left
+        assert discard(s) == len(left) and dead(s) == []
+        s.kill()
+        s.start()
+        assert dead(s) == []
 
 
 def test_many_in_rounds():

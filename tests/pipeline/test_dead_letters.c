@@ -2,7 +2,8 @@
 /*
  * Up to which bundle dead letters are written, as a start finds it:
  *   1. the last record of their log says it, and only when it has none behind the checkpoint, the checkpoint;
- *   2. so none is missing when the log lost bundles whose dead letters were written, and others have their numbers now.
+ *   2. so none is missing when the log lost bundles whose dead letters were written, and others have their numbers now;
+ *   3. retention removes the oldest, and what is left opens and says the same.
  */
 #include "base/dead.h"
 #include "base/report.h"
@@ -204,11 +205,50 @@ static void numbers_given_again(void **state) {
     node_close(&node);
 }
 
+/* ---- 3: what retention has removed ---- */
+
+/* Segments go from the front; a log that may begin anywhere opens, says the same seq, and one that may not does not. */
+static void begins_behind_what_is_gone(void **state) {
+    (void)state;
+    struct virtual_disk *disk = virtual_disk_open(1);
+    struct mr_log_options options = {.disk = virtual_disk_disk(disk),
+                                     .clock = mr_clock_system(),
+                                     .dir = "dead",
+                                     .segment_bytes = 8192,
+                                     .incarnation = 1};
+    struct mr_error error;
+    struct mr_log *log = NULL;
+    assert_int_equal(mr_log_open(&options, &log, &error), MR_OK);
+    for (uint64_t seq = 5; seq < 205; seq++) {
+        append_seq(log, seq);
+    }
+    struct mr_log_retention retention = {.needed_lsn = 150, .before_ms = INT64_MIN, .bytes_max = 1};
+    bool removed = true;
+    while (removed) {
+        assert_int_equal(mr_log_trim(log, &retention, &removed, &error), MR_OK);
+    }
+    uint64_t first = mr_log_first_lsn(log);
+    assert_true(first > 1 && first <= 150);
+    mr_log_close(log);
+    assert_int_equal(mr_log_open(&options, &log, &error), MR_CORRUPT);
+    options.begins_anywhere = true;
+    assert_int_equal(mr_log_open(&options, &log, &error), MR_OK);
+    assert_true(mr_log_first_lsn(log) == first);
+    mr_log_close(log);
+    uint64_t seq = 0;
+    assert_int_equal(mr_dead_letters_last_seq_scan(options.disk, options.dir, 1, 0, &seq, &error), MR_OK);
+    assert_int_equal(seq, 204);
+    options.from_lsn = 1000; /* the end is needed in any case */
+    assert_int_equal(mr_log_open(&options, &log, &error), MR_CORRUPT);
+    virtual_disk_close(disk);
+}
+
 int main(void) {
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_record_says_it),
         cmocka_unit_test(numbers_given_again),
+        cmocka_unit_test(begins_behind_what_is_gone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

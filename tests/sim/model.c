@@ -140,6 +140,7 @@ static struct sim_record *add_record(struct sim_model *m, uint64_t lsn) {
 static void take_record(struct sim_model *m, const struct mr_record *record, int64_t before_ms,
                         int64_t *max_ms) {
     struct sim_record *r = add_record(m, record->lsn);
+    r->seq = record->seq;
     const uint8_t *at = record->payload.ptr + 16 + record->payload.ptr[3];
     const uint8_t *end = record->payload.ptr + record->payload.len;
     const struct sim_request *request = sim_clients_find(m->world, mr_bytes_of(at, (size_t)(end - at)));

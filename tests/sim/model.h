@@ -20,6 +20,7 @@ struct sim_cell {
 /* One EVENTS record. */
 struct sim_record {
     uint64_t lsn;
+    uint64_t seq;
     uint32_t count;
     uint8_t verdicts[SIM_EVENTS_MAX];
     bool dead[SIM_EVENTS_MAX]; /* must be among the dead letters */
