@@ -88,8 +88,8 @@ enum mr_status mr_dead_marks_scan(struct mr_dead_marks *marks, struct mr_disk *d
         if (status == MR_OK && record.type == MR_RECORD_DISCARD) {
             status = decode(&record, &mark) ? add(marks, &mark) : MR_CORRUPT;
             if (status != MR_OK) {
-                (void)mr_error_set(error, status, "record %llu of the dead-letter log: %s", (unsigned long long)record.lsn,
-                                   status == MR_CORRUPT ? "not a DISCARD payload" : "out of memory");
+                (void)mr_error_set(error, status, "record %llu of the dead-letter log: %s",
+                                   (unsigned long long)record.lsn, status == MR_CORRUPT ? "not a DISCARD payload" : "out of memory");
             }
         }
         if (status == MR_OK) {

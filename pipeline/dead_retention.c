@@ -14,7 +14,8 @@ enum mr_step mr_flusher_trim_dead(struct mr_flusher *f) {
     if (p->dead == NULL || needed <= f->dead_trimmed_lsn) {
         return MR_STEP_IDLE;
     }
-    struct mr_log_retention retention = {.needed_lsn = needed, .before_ms = INT64_MIN, .bytes_max = p->retention.bytes_max};
+    struct mr_log_retention retention = {
+        .needed_lsn = needed, .before_ms = INT64_MIN, .bytes_max = p->retention.bytes_max};
     if (p->retain_ms != INT64_MAX) {
         retention.before_ms = mr_clock_wall_ms(p->clock) - p->retain_ms;
     }

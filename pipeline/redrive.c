@@ -176,8 +176,9 @@ enum mr_status mr_redrive_make(struct mr_redrive_source *source, const struct mr
     }
     struct mr_batch *from = source->batch;
     if (source->plan->streams[from->stream].claimed) {
-        return mr_error_set(error, MR_UNSUPPORTED, "its stream has dedup mode redis: the claim of the shared store cannot be "
-                                                   "passed by from one node");
+        return mr_error_set(error, MR_UNSUPPORTED,
+                            "its stream has dedup mode redis: the claim of the shared store cannot be passed by from one "
+                            "node");
     }
     if (redriven.index >= from->count) {
         return mr_error_set(error, MR_NOT_FOUND, "the log has another event in its place");

@@ -152,7 +152,8 @@ static enum mr_status judge_redriven(struct mr_shard *shard, const struct mr_bun
 }
 
 /* One shard has it; a rejected one is shard 0's. */
-static void count_redriven(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order, uint32_t count) {
+static void count_redriven(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order,
+                           uint32_t count) {
     mr_counter *redriven = shard->streams[batch->stream].redriven;
     if (batch->rejected > 0 && shard->index == 0) {
         mr_counter_add(&redriven[MR_REDRIVE_REJECTED], 1);

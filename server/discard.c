@@ -26,7 +26,8 @@ static enum mr_status take_stream(struct discard *d, struct mr_error *error) {
     const struct mr_request *request = d->request;
     if (param == NULL) {
         bool all = request->token == NULL || request->token->all_streams;
-        return all ? MR_OK : mr_error_set(error, MR_CLOSED, "the token is bound to streams: name one of them (`stream`)");
+        return all ? MR_OK
+                   : mr_error_set(error, MR_CLOSED, "the token is bound to streams: name one of them (`stream`)");
     }
     uint32_t stream = mr_config_stream_index(request->server->config, param->value);
     if (stream != UINT32_MAX && !mr_request_may_use_stream(request, stream)) {
@@ -57,7 +58,8 @@ static enum mr_status take_params(struct discard *d, struct mr_error *error) {
     }
     const struct mr_param *before = status == MR_OK ? mr_params_find(&d->params, "before") : NULL;
     if (before != NULL) {
-        status = mr_time_param("before", before->value, mr_clock_wall_ms(d->request->server->clock), &mark->before_ms, error);
+        int64_t now_ms = mr_clock_wall_ms(d->request->server->clock);
+        status = mr_time_param("before", before->value, now_ms, &mark->before_ms, error);
     }
     return status;
 }

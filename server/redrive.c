@@ -350,7 +350,8 @@ static enum mr_status take_question(struct redrive *r, struct mr_error *error) {
         page->reason = mr_bytes_equal(r->body.reason, mr_bytes_text(mr_dead_reasons[k])) ? k : page->reason;
     }
     if (r->body.reason.ptr != NULL && page->reason < 0) {
-        return mr_error_set(error, MR_INVALID, "`reason`: `%s`; expected future or rejected", mr_quote(r->body.reason).text);
+        return mr_error_set(error, MR_INVALID, "`reason`: `%s`; expected future or rejected",
+                            mr_quote(r->body.reason).text);
     }
     const char *refusal = page->reason < 0 ? NULL : mr_redrive_refusal((enum mr_dead_reason)page->reason);
     return refusal == NULL ? MR_OK : mr_error_set(error, MR_INVALID, "`reason`: %s", refusal);
