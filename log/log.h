@@ -153,6 +153,17 @@ void mr_log_reader_limit(struct mr_log_reader *reader, uint64_t last_lsn);
 enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record *ret,
                                   struct mr_error *error) MR_MUST_CHECK;
 
+/* From where to where the log reaches now; for a process that reads beside the appender. */
+struct mr_log_extent {
+    uint64_t first_lsn;
+    uint64_t last_lsn; /* first_lsn - 1: there is no record */
+    uint64_t last_seq;
+};
+/* Reads headers of the last segment only, and no payloads: a bundle that is being written may count already.
+ * MR_NOT_FOUND: no segment; MR_CORRUPT as for a reader. */
+enum mr_status mr_log_extent_scan(struct mr_disk *disk, const char *dir, struct mr_log_extent *ret,
+                                  struct mr_error *error) MR_MUST_CHECK;
+
 /* `millrace log list|dump DIR`: JSON lines (json) or aligned text, to a stdio stream. Read-only:
  * works beside a running server. dump prints payloads of EVENTS as text, escaped, cut at 200
  * bytes. */

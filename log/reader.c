@@ -312,3 +312,31 @@ enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record
         }
     }
 }
+
+/* What looks corrupt beside an appender may have been a bundle half written, and the next one behind it: it is whole by
+ * then, so the next look comes further. */
+enum mr_status mr_log_extent_scan(struct mr_disk *disk, const char *dir, struct mr_log_extent *ret,
+                                  struct mr_error *error) {
+    struct mr_log_reader *reader = NULL;
+    struct mr_record record;
+    uint64_t met_lsn = 0;
+    enum mr_status status = mr_log_reader_open(disk, dir, UINT64_MAX, &reader, error);
+    if (status == MR_OK) {
+        status = mr_log_reader_seek(reader, MR_LSN_MAX, error);
+    }
+    if (status == MR_OK && reader->segments.count == 0) {
+        status = mr_error_set(error, MR_NOT_FOUND, "%s: no segment of a log", dir);
+    }
+    while (status == MR_OK || (status == MR_CORRUPT && reader->chain.next_lsn != met_lsn)) {
+        met_lsn = reader->chain.next_lsn;
+        status = mr_log_reader_next(reader, &record, error);
+    }
+    if (status == MR_END) {
+        *ret = (struct mr_log_extent){.first_lsn = reader->segments.items[0].first_lsn,
+                                      .last_lsn = reader->chain.next_lsn - 1,
+                                      .last_seq = reader->chain.seq};
+        status = MR_OK;
+    }
+    mr_log_reader_close(reader);
+    return status;
+}

@@ -173,7 +173,8 @@ static enum mr_step begin(struct mr_checkpointer *c) {
         return MR_STEP_WORKED;
     }
     c->current->manifest.number = c->next_manifest++;
-    c->current->manifest.incarnation = mr_log_incarnation(c->pipeline->log);
+    const struct mr_sequencer *s = &c->pipeline->sequencer;
+    c->current->manifest.incarnation = s->shadow ? s->shadow_incarnation : mr_log_incarnation(c->pipeline->log);
     c->current->manifest.shards = c->pipeline->plan->shards;
     c->asked = false;
     c->phase = MR_CHECKPOINT_GATHERING;

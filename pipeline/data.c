@@ -148,6 +148,7 @@ enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
         .remember = remember_epoch,
         .remember_ctx = data,
         .seed = data->options.seed,
+        .promoted_seq = data->promoted_seq,
     };
     uint64_t from_seq = checkpoint ? data->restored.newest.seq + 1 : 1;
     enum mr_status status = mr_log_reader_open(data->options.disk, data->dir.log_dir, from_seq,
@@ -177,7 +178,7 @@ struct mr_next_config {
     struct mr_buf text;
 };
 
-/* Records that say what holds already are passed over. */
+/* Records that say what holds already are passed over, and those that a promotion has made void. */
 static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq, struct mr_bytes now,
                                        struct mr_next_config *ret, struct mr_error *error) {
     struct mr_log_reader *reader = NULL;
@@ -197,7 +198,8 @@ static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq
         if (!ret->found) {
             ret->adjacent = ret->adjacent && !counted;
         }
-        if (record.type != MR_RECORD_CONFIG || (!ret->found && mr_bytes_equal(record.payload, now))) {
+        bool known = !ret->found && mr_bytes_equal(record.payload, now);
+        if (record.type != MR_RECORD_CONFIG || record.seq < data->promoted_seq || known) {
             continue;
         }
         if (!ret->found) {
@@ -613,6 +615,9 @@ static enum mr_status open_from(const struct mr_data_options *options, bool from
         return status;
     }
     status = read_epochs(ret, error);
+    if (status == MR_OK) {
+        status = mr_datadir_read_promoted(&ret->dir, &ret->promoted_seq, error);
+    }
     if (status == MR_OK) {
         status = open_parts(ret, from_zero, error);
     }

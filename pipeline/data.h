@@ -42,6 +42,7 @@ struct mr_data {
     struct mr_log *dead;
     uint64_t dead_seq;
     struct mr_epoch epochs[MR_STORES_MAX];
+    uint64_t promoted_seq; /* pipeline/promote.h */
     bool live; /* the plan is the configuration's at last: the pipeline may take events */
     struct mr_plan *plan;
     struct mr_results_rule *results_rules; /* by rule of the plan */

@@ -79,19 +79,14 @@ static enum mr_status read_file(struct mr_datadir *dir, const char *name, struct
                                                      : failed(error, status, "cannot read", path);
 }
 
-/* The KEY is known by then: a changed one would make every known id a new one. */
-static enum mr_status check_format(struct mr_datadir *dir, struct mr_error *error) {
-    char wanted[80];
+/* The KEY is known by then: a changed one would make every known id a new one. MR_NOT_FOUND: there is no FORMAT. */
+static enum mr_status match_format(struct mr_datadir *dir, const char *wanted, struct mr_error *error) {
     struct mr_buf text;
     mr_buf_init(&text, 256);
-    (void)snprintf(wanted, sizeof wanted, "%skey %016llx\n", format_text,
-                   (unsigned long long)mr_hash64(mr_bytes_of(dir->key.bytes, sizeof dir->key.bytes), 0));
     enum mr_status status = read_file(dir, "FORMAT", &text, error);
     struct mr_bytes stored = mr_buf_bytes(&text);
     size_t format_len = sizeof format_text - 1;
-    if (status == MR_NOT_FOUND) {
-        status = write_file(dir, "FORMAT", MR_FILE_CREATE_NEW, mr_bytes_text(wanted), error);
-    } else if (status == MR_OK && (stored.len < format_len || memcmp(stored.ptr, format_text, format_len) != 0)) {
+    if (status == MR_OK && (stored.len < format_len || memcmp(stored.ptr, format_text, format_len) != 0)) {
         status = mr_error_set(error, MR_MISMATCH,
                               "%s/FORMAT says `%.*s`, but this version writes `%.*s`: use the version "
                               "that made it, or another node.data_dir",
@@ -105,6 +100,21 @@ static enum mr_status check_format(struct mr_datadir *dir, struct mr_error *erro
     }
     mr_buf_finish(&text);
     return status;
+}
+
+enum { FORMAT_CAP = 80 };
+
+static void say_format(const struct mr_datadir *dir, char ret[FORMAT_CAP]) {
+    (void)snprintf(ret, FORMAT_CAP, "%skey %016llx\n", format_text,
+                   (unsigned long long)mr_hash64(mr_bytes_of(dir->key.bytes, sizeof dir->key.bytes), 0));
+}
+
+static enum mr_status check_format(struct mr_datadir *dir, struct mr_error *error) {
+    char wanted[FORMAT_CAP];
+    say_format(dir, wanted);
+    enum mr_status status = match_format(dir, wanted, error);
+    return status == MR_NOT_FOUND ? write_file(dir, "FORMAT", MR_FILE_CREATE_NEW, mr_bytes_text(wanted), error)
+                                  : status;
 }
 
 static enum mr_status seen_entry(void *ctx, const char *name) {
@@ -136,20 +146,26 @@ static enum mr_status make_key(struct mr_datadir *dir, const struct mr_hash_key 
                       error);
 }
 
-static enum mr_status load_key(struct mr_datadir *dir, const struct mr_hash_key *wanted,
-                               struct mr_error *error) {
+static enum mr_status read_key(struct mr_datadir *dir, struct mr_error *error) {
     struct mr_buf key;
     mr_buf_init(&key, 256);
     enum mr_status status = read_file(dir, "KEY", &key, error);
-    if (status == MR_NOT_FOUND) {
-        status = make_key(dir, wanted, error);
-    } else if (status == MR_OK && key.len != sizeof dir->key.bytes) {
+    if (status == MR_OK && key.len != sizeof dir->key.bytes) {
         status = mr_error_set(error, MR_CORRUPT, "%s/KEY has %zu bytes, expected %zu", dir->path,
                               key.len, sizeof dir->key.bytes);
     } else if (status == MR_OK) {
         memcpy(dir->key.bytes, key.ptr, sizeof dir->key.bytes);
     }
     mr_buf_finish(&key);
+    return status;
+}
+
+static enum mr_status load_key(struct mr_datadir *dir, const struct mr_hash_key *wanted,
+                               struct mr_error *error) {
+    enum mr_status status = read_key(dir, error);
+    if (status == MR_NOT_FOUND) {
+        status = make_key(dir, wanted, error);
+    }
     if (status == MR_OK && wanted != NULL && memcmp(wanted, &dir->key, sizeof *wanted) != 0) {
         return mr_error_set(error, MR_MISMATCH,
                             "%s was made with another cluster.name or cluster.secret, or without: give this node another "
@@ -159,8 +175,8 @@ static enum mr_status load_key(struct mr_datadir *dir, const struct mr_hash_key 
     return status;
 }
 
-enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const struct mr_hash_key *key,
-                               struct mr_datadir *ret, struct mr_error *error) {
+static enum mr_status name_parts(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
+                                 struct mr_error *error) {
     *ret = (struct mr_datadir){.disk = disk};
     if (path.len == 0 || path.len >= sizeof ret->path) {
         return mr_error_set(error, MR_INVALID, "node.data_dir has %zu bytes, expected 1 to %zu",
@@ -171,7 +187,32 @@ enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const
     join(ret->dead_dir, sizeof ret->dead_dir, ret->path, "dead");
     join(ret->checkpoint_dir, sizeof ret->checkpoint_dir, ret->path, "checkpoint");
     join(ret->results_path, sizeof ret->results_path, ret->path, "results.db");
-    enum mr_status status = mr_disk_mkdir(disk, ret->path);
+    return MR_OK;
+}
+
+enum mr_status mr_datadir_look(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
+                               struct mr_error *error) {
+    char wanted[FORMAT_CAP];
+    enum mr_status status = name_parts(disk, path, ret, error);
+    if (status == MR_OK) {
+        status = read_key(ret, error);
+    }
+    if (status == MR_OK) {
+        say_format(ret, wanted);
+        status = match_format(ret, wanted, error);
+    }
+    return status == MR_NOT_FOUND
+               ? mr_error_set(error, status, "%s is not a data directory: it has no KEY and FORMAT", ret->path)
+               : status;
+}
+
+enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const struct mr_hash_key *key,
+                               struct mr_datadir *ret, struct mr_error *error) {
+    enum mr_status status = name_parts(disk, path, ret, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    status = mr_disk_mkdir(disk, ret->path);
     if (status != MR_OK) {
         return failed(error, status, "cannot make", ret->path);
     }
@@ -267,22 +308,72 @@ enum mr_status mr_datadir_keep_lookup(struct mr_datadir *dir, struct mr_bytes co
     return write_file(dir, name, MR_FILE_CREATE_NEW, content, error);
 }
 
-enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
-                                      struct mr_error *error) {
+/* A file that holds one number; 0: there is none. */
+static enum mr_status read_number(struct mr_datadir *dir, const char *name, uint64_t most, uint64_t *ret,
+                                  struct mr_error *error) {
     struct mr_buf stored;
     mr_buf_init(&stored, 256);
-    enum mr_status status = read_file(dir, "SHARDS", &stored, error);
-    uint32_t shards = 0;
+    enum mr_status status = read_file(dir, name, &stored, error);
+    uint64_t number = 0;
     for (size_t i = 0; status == MR_OK && i < stored.len && stored.ptr[i] != '\n'; i++) {
-        bool digit = stored.ptr[i] >= '0' && stored.ptr[i] <= '9' && shards < MR_SHARDS_MAX;
+        bool digit = stored.ptr[i] >= '0' && stored.ptr[i] <= '9' && number <= (most - 9) / 10;
         if (!digit) {
-            status = mr_error_set(error, MR_CORRUPT, "%s/SHARDS is not a number", dir->path);
+            status = mr_error_set(error, MR_CORRUPT, "%s/%s is not a number", dir->path, name);
         }
-        shards = shards * 10 + (uint32_t)(stored.ptr[i] - '0');
+        number = number * 10 + (uint64_t)(stored.ptr[i] - '0');
     }
     mr_buf_finish(&stored);
-    *ret = shards;
+    *ret = number;
     return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+static enum mr_status write_number(struct mr_datadir *dir, const char *name, uint64_t number, struct mr_error *error) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "%" PRIu64 "\n", number); /* has room for any */
+    return write_file(dir, name, MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
+}
+
+enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
+                                      struct mr_error *error) {
+    uint64_t shards = 0;
+    enum mr_status status = read_number(dir, "SHARDS", UINT32_MAX, &shards, error);
+    *ret = (uint32_t)shards;
+    return status;
+}
+
+enum mr_status mr_datadir_read_promoting(struct mr_datadir *dir, uint32_t *ret, struct mr_error *error) {
+    uint64_t steps = 0;
+    enum mr_status status = read_number(dir, "PROMOTING", UINT32_MAX, &steps, error);
+    *ret = (uint32_t)steps;
+    return status;
+}
+
+enum mr_status mr_datadir_write_promoting(struct mr_datadir *dir, uint32_t steps, struct mr_error *error) {
+    if (steps > 0) {
+        return write_number(dir, "PROMOTING", steps, error);
+    }
+    char path[3200];
+    join(path, sizeof path, dir->path, "PROMOTING");
+    enum mr_status status = mr_disk_unlink(dir->disk, path);
+    if (status == MR_OK) {
+        status = mr_disk_sync_dir(dir->disk, dir->path);
+    }
+    return status == MR_OK || status == MR_NOT_FOUND ? MR_OK : failed(error, status, "cannot remove", path);
+}
+
+enum mr_status mr_datadir_write_promoted(struct mr_datadir *dir, uint64_t seq, struct mr_error *error) {
+    return write_number(dir, "PROMOTED", seq, error);
+}
+
+enum mr_status mr_datadir_read_promoted(struct mr_datadir *dir, uint64_t *ret, struct mr_error *error) {
+    uint32_t steps = 0;
+    enum mr_status status = mr_datadir_read_promoting(dir, &steps, error);
+    if (status == MR_OK && steps > 0) {
+        return mr_error_set(error, MR_BUSY,
+                            "%s: a `millrace replay promote` was stopped in the middle: run it again, to its end",
+                            dir->path);
+    }
+    return status == MR_OK ? read_number(dir, "PROMOTED", INT64_MAX, ret, error) : status;
 }
 
 bool mr_datadir_is_rewound(struct mr_datadir *dir) {
@@ -324,9 +415,7 @@ enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_er
 
 enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,
                                        struct mr_error *error) {
-    char text[16];
-    (void)snprintf(text, sizeof text, "%u\n", shards); /* has room for any uint32 */
-    return write_file(dir, "SHARDS", MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
+    return write_number(dir, "SHARDS", shards, error);
 }
 
 void mr_datadir_close(struct mr_datadir *dir) {

@@ -14,6 +14,8 @@
  *                    for the log's beginning may need it
  *       SHARDS       how many shards the results were made with
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
+ *       PROMOTED     before which bundle the log is read under the configuration that it holds (pipeline/promote.h)
+ *       PROMOTING    is there while that is being changed; says what is done of it
  *       log/         the event log
  *       dead/        the dead-letter log
  *       checkpoint/  parts and manifests of the last two checkpoints
@@ -39,6 +41,10 @@ struct mr_datadir {
 /* key: the one of the cluster that this node belongs to; NULL: the directory has its own. */
 enum mr_status mr_datadir_open(struct mr_disk *disk, struct mr_bytes path, const struct mr_hash_key *key,
                                struct mr_datadir *ret, struct mr_error *error) MR_MUST_CHECK;
+/* For who only reads beside the process that has it: takes no lock and makes nothing. MR_NOT_FOUND: no data
+ * directory. */
+enum mr_status mr_datadir_look(struct mr_disk *disk, struct mr_bytes path, struct mr_datadir *ret,
+                               struct mr_error *error) MR_MUST_CHECK;
 /* All 0: none yet. */
 enum mr_status mr_datadir_read_epoch(struct mr_datadir *dir, struct mr_bytes store, struct mr_epoch *ret,
                                      struct mr_error *error) MR_MUST_CHECK;
@@ -61,6 +67,12 @@ enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
 bool mr_datadir_is_rewound(struct mr_datadir *dir);
 enum mr_status mr_datadir_set_rewound(struct mr_datadir *dir, bool rewound,
                                       struct mr_error *error) MR_MUST_CHECK;
+/* 0: nothing was promoted. MR_BUSY: something is being, and was not finished. */
+enum mr_status mr_datadir_read_promoted(struct mr_datadir *dir, uint64_t *ret, struct mr_error *error) MR_MUST_CHECK;
+/* PROMOTED; PROMOTING, and that it is over: steps counts from 1, 0: over. Without the latter: 0. */
+enum mr_status mr_datadir_write_promoted(struct mr_datadir *dir, uint64_t seq, struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_write_promoting(struct mr_datadir *dir, uint32_t steps, struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_read_promoting(struct mr_datadir *dir, uint32_t *ret, struct mr_error *error) MR_MUST_CHECK;
 /* results.db and its companions get other names (results.db.before …), to be made anew. Nobody has the store open. */
 enum mr_status mr_datadir_set_results_aside(struct mr_datadir *dir, struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_datadir_write_shards(struct mr_datadir *dir, uint32_t shards,

@@ -36,6 +36,7 @@ enum mr_status mr_events_parse(const struct mr_plan *plan, const struct mr_recor
                             (unsigned long long)record->lsn, EVENTS_VERSION);
     }
     struct mr_bytes name = mr_bytes_of(p + MR_EVENTS_HEADER, p[3]);
+    memcpy(&ret->count, p + 4, sizeof ret->count);
     uint32_t stream = mr_config_stream_index(plan->config, name);
     if (stream == UINT32_MAX) {
         return mr_error_set(error, MR_MISMATCH,
@@ -46,7 +47,6 @@ enum mr_status mr_events_parse(const struct mr_plan *plan, const struct mr_recor
     ret->stream = stream;
     ret->format = p[1];
     ret->cloudevents = p[2] != 0;
-    memcpy(&ret->count, p + 4, sizeof ret->count);
     memcpy(&ret->event_bytes_max, p + 8, sizeof ret->event_bytes_max);
     ret->body = mr_bytes_of(p + used, len - used);
     return MR_OK;

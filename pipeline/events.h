@@ -29,6 +29,7 @@ struct mr_events {
     struct mr_bytes body;
 };
 
+/* With MR_MISMATCH count is written, too. */
 enum mr_status mr_events_parse(const struct mr_plan *plan, const struct mr_record *record,
                                struct mr_events *ret, struct mr_error *error) MR_MUST_CHECK;
 

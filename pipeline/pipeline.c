@@ -192,6 +192,14 @@ static enum mr_status open_stations(struct mr_pipeline *p, const struct mr_pipel
     }
     if (status == MR_OK) {
         status = mr_sequencer_open(p, options->replay, error);
+        p->sequencer.shadow = options->shadow;
+        p->sequencer.shadow_to_lsn = options->shadow_to_lsn;
+        p->sequencer.replay_has_record = options->shadow_first != NULL;
+        if (options->shadow_first != NULL) {
+            p->sequencer.replay_record = *options->shadow_first;
+        }
+        p->sequencer.shadow_incarnation = options->shadow_incarnation;
+        p->sequencer.promoted_seq = options->promoted_seq;
     }
     if (status == MR_OK) {
         status = mr_checkpointer_open(p, options->checkpoint_dir, options->restored, error);

@@ -53,6 +53,17 @@ struct mr_pipeline_options {
     const char *log_dir;         /* of it, for readers */
     struct mr_log *dead;         /* dead-letter log; NULL: dead letters are counted only */
     struct mr_log_reader *replay; /* what to replay before going live; NULL: nothing. Taken over */
+    /* A shadow: replay is all it does, over a log that may be another process's. The log's CONFIG records change
+     * nothing, events of streams that are not configured are passed over and counted, and behind shadow_to_lsn it
+     * ends: no clock ticks on, windows that are open stay so. log is NULL, log_dir and disk are of the log read. */
+    bool shadow;
+    uint64_t shadow_to_lsn;
+    const struct mr_record *shadow_first; /* that was read from replay already: what retention removes then is missed;
+                                           * NULL: none was. Its payload is the reader's */
+    uint64_t shadow_incarnation; /* of that log: its checkpoint says so */
+    /* Before this bundle the log is read as a shadow reads it, under this configuration whatever it says
+     * (pipeline/promote.h); 0: none of it. */
+    uint64_t promoted_seq;
     uint64_t dead_seq;           /* dead letters of bundles up to this one are written already */
     struct mr_results *results;
     struct mr_disk *disk;        /* of checkpoint_dir */
@@ -193,6 +204,9 @@ struct mr_pipeline_stats {
     uint64_t dead_segments_removed; /* of their log, by retention */
     uint64_t replayed_bundles;
     uint64_t replayed_events;
+    uint64_t shadow_gone;    /* events of streams that are not configured */
+    uint64_t shadow_unknown; /* records whose verdicts are in the log, and which are not there themselves */
+    uint64_t shadow_lost;    /* records that a GAP stands for */
     uint64_t clock_jumps;
     uint64_t submit_queue; /* batches waiting */
     uint64_t checkpoints;  /* made since open */

@@ -97,6 +97,9 @@ static enum mr_status add_decided(struct mr_sequencer *s, const struct mr_verdic
                                   uint64_t lsn, uint32_t *count, struct mr_error *error) {
     struct mr_batch *batch = NULL;
     enum mr_status status = find_decided(s, entry->lsn, &batch, error);
+    if (s->shadow && status != MR_OK) {
+        return mr_shadow_verdicts(s, status, entry->events, error);
+    }
     if (status == MR_NOT_FOUND) {
         mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"events lost to damage are not counted\"",
                   (unsigned long long)entry->lsn);
@@ -104,6 +107,10 @@ static enum mr_status add_decided(struct mr_sequencer *s, const struct mr_verdic
     }
     if (status != MR_OK) {
         return status;
+    }
+    if (s->shadow && !s->pipeline->plan->streams[batch->stream].claimed) {
+        mr_batch_close(batch);
+        return mr_shadow_verdicts(s, MR_OK, entry->events, error);
     }
     const struct mr_undecided *undecided = &s->undecided[batch->stream];
     bool expected = s->pipeline->plan->streams[batch->stream].claimed && batch->count == entry->events &&
@@ -138,10 +145,18 @@ static enum mr_status add_verdicts(struct mr_sequencer *s, const struct mr_recor
 
 /* ---- bundles ---- */
 
+/* The log may say otherwise, but it is read under the plan's configuration. */
+static bool as_shadow(const struct mr_sequencer *s, uint64_t seq) {
+    return s->shadow || seq < s->promoted_seq;
+}
+
 static enum mr_status add_events(struct mr_sequencer *s, const struct mr_record *record,
                                  uint32_t *count, struct mr_error *error) {
-    struct mr_events events;
+    struct mr_events events = {.count = 0};
     enum mr_status status = mr_events_parse(s->pipeline->plan, record, &events, error);
+    if (as_shadow(s, record->seq) && status != MR_OK) {
+        return mr_shadow_events(s, status, events.count);
+    }
     if (status == MR_OK && s->pipeline->plan->streams[events.stream].claimed) {
         return add_claimed(s, record, &events, error);
     }
@@ -204,6 +219,7 @@ static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record 
     case MR_RECORD_WATERMARK:
         return mr_sequencer_read_advance(s, record, error);
     case MR_RECORD_GAP:
+        mr_counter_add(&s->shadow_lost, s->shadow ? record->lsn_count : 0);
         mr_report(MR_LEVEL_WARN, "log_gap", "lsn=%llu action=\"records lost to damage are not counted\"",
                   (unsigned long long)record->lsn);
         return MR_OK;
@@ -213,7 +229,8 @@ static enum mr_status add_record(struct mr_sequencer *s, const struct mr_record 
 }
 
 static enum mr_status next_record(struct mr_sequencer *s, struct mr_error *error) {
-    enum mr_status status = mr_log_reader_next(s->replay, &s->replay_record, error);
+    enum mr_status status = s->shadow ? mr_shadow_record(s, error)
+                                      : mr_log_reader_next(s->replay, &s->replay_record, error);
     s->replay_has_record = status == MR_OK;
     return status;
 }
@@ -237,7 +254,10 @@ enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) {
         return status;
     }
     if (s->replay_record.type == MR_RECORD_CONFIG && !is_plans_config(s)) {
-        return end_by_config(s, error);
+        status = as_shadow(s, s->replay_record.seq) ? mr_shadow_config(s, error) : end_by_config(s, error);
+        if (status != MR_OK) {
+            return status;
+        }
     }
     uint64_t seq = s->replay_record.seq;
     uint64_t lsn = 0;

@@ -408,7 +408,7 @@ static enum mr_step send_next_ask(struct mr_sequencer *s) {
 static enum mr_step send_tick(struct mr_sequencer *s) {
     uint64_t now_ns = mr_clock_mono_ns(s->pipeline->clock);
     bool ends = s->replay_config.len > 0; /* a stage: the log goes on under other streams and rules */
-    if (s->pipeline->plan->bounded || ends || now_ns - s->tick_checked_ns < TICK_NS) {
+    if (s->pipeline->plan->bounded || s->shadow || ends || now_ns - s->tick_checked_ns < TICK_NS) {
         return MR_STEP_IDLE;
     }
     s->tick_checked_ns = now_ns;
@@ -481,7 +481,7 @@ uint64_t mr_sequencer_sleep_ns(const struct mr_sequencer *s) {
     if (s->tick_wanted || s->decided_count > 0) { /* decided: the disk has no room for the verdicts */
         return TICK_NS;
     }
-    return !plan->bounded && mr_sequencer_due(s, INT64_MAX / 2) ? TICK_NS : UINT64_MAX;
+    return !plan->bounded && !s->shadow && mr_sequencer_due(s, INT64_MAX / 2) ? TICK_NS : UINT64_MAX;
 }
 
 static enum mr_status allocate(struct mr_sequencer *s) {

@@ -207,6 +207,13 @@ struct mr_sequencer {
     struct mr_batch *waiting_first; /* of EVENTS read, their VERDICTS not yet; in order of the log */
     struct mr_batch *waiting_last;
     uint64_t waiting_bytes;
+    bool shadow;            /* pipeline.h */
+    uint64_t shadow_to_lsn;
+    uint64_t shadow_incarnation;
+    uint64_t promoted_seq;
+    mr_counter shadow_gone;
+    mr_counter shadow_unknown;
+    mr_counter shadow_lost;
     struct mr_buf replay_config; /* of the CONFIG record that ended replay; empty: the log's end did */
     uint64_t replay_config_seq;
 
@@ -520,6 +527,16 @@ void mr_assertion_forget(struct mr_assertion *a);
 enum mr_status mr_replay_next(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
 /* Batches that wait for their verdicts are let go. */
 void mr_replay_forget(struct mr_sequencer *s);
+
+/* pipeline/shadow.c: what replay does otherwise there. As mr_log_reader_next; MR_END behind what is to be replayed. */
+enum mr_status mr_shadow_record(struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
+/* The configuration that the log goes on with. MR_MISMATCH: verdicts come from elsewhere under it. */
+enum mr_status mr_shadow_config(const struct mr_sequencer *s, struct mr_error *error) MR_MUST_CHECK;
+/* A record of EVENTS, or the verdicts of one, could not be taken, for that reason (of verdicts MR_OK: their stream
+ * asks no store). MR_OK: it is passed over, and counted. Else error says why not. */
+enum mr_status mr_shadow_events(struct mr_sequencer *s, enum mr_status status, uint32_t events) MR_MUST_CHECK;
+enum mr_status mr_shadow_verdicts(struct mr_sequencer *s, enum mr_status status, uint32_t events,
+                                  struct mr_error *error) MR_MUST_CHECK;
 
 /* pipeline/shard.c */
 enum mr_status mr_shard_open(struct mr_pipeline *pipeline, uint32_t index,

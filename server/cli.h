@@ -16,6 +16,11 @@ struct mr_cli {
     const char *rule; /* --rule; NULL: all */
     const char *stream; /* --stream; NULL: the only one */
     const char *into; /* --into; NULL: a temporary store */
+    const char *from; /* --from; NULL: the beginning */
+    const char *data; /* --data; NULL: the configuration's */
+    const char *limit; /* --limit */
+    bool again;       /* --again: over what an earlier replay made */
+    bool all;         /* --all: rows that are not final, too */
     bool sinks;       /* --sinks: results go to the rules' sinks, too */
     const char **operands;
     int operand_count;
@@ -25,6 +30,9 @@ int mr_cli_serve(const struct mr_cli *cli);
 int mr_cli_check(const struct mr_cli *cli);
 int mr_cli_run(const struct mr_cli *cli);
 int mr_cli_log(const struct mr_cli *cli);
+int mr_cli_replay(const struct mr_cli *cli);
+int mr_cli_replay_compare(const struct mr_cli *cli);
+int mr_cli_replay_promote(const struct mr_cli *cli);
 int mr_cli_version(const struct mr_cli *cli);
 
 /* Says what went wrong on stderr and returns the exit code that fits the status. */

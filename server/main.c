@@ -30,6 +30,16 @@ static const char usage[] =
     "      --json                            the summary as one JSON line on stderr\n"
     "  millrace log list|dump DIR [--json]   look at an event log (DIR: millrace-data/log)\n"
     "  millrace log repair DIR [LSN]         move what is damaged out of the way; from LSN on it is needed\n"
+    "  millrace replay -c FILE --into DIR    the retained log once more, under FILE's rules, into DIR/results.db;\n"
+    "                                        the server whose log it is may go on\n"
+    "      --data DIR                        the data directory (without it: FILE's node.data_dir)\n"
+    "      --from TIME                       leave out windows that begin before\n"
+    "      --again                           replace what an earlier replay made in DIR\n"
+    "      --json                            the counts as one JSON line\n"
+    "  millrace replay compare DIR           rows of the live store against those in DIR, rule by rule\n"
+    "      --data DIR, --rule NAME           of this data directory; this rule only\n"
+    "      --limit N, --all, --json          show N rows a rule (10); also rows that are not final; JSON lines\n"
+    "  millrace replay promote DIR -c FILE   (server stopped) what DIR has replaces the live rows and windows\n"
     "  millrace help config [markdown]       every configuration key, its default and its bounds\n"
     "  millrace version\n"
     "\n"
@@ -40,11 +50,6 @@ enum { OPERANDS_MAX = 4096 };
 static int fail_usage(const char *what, const char *which) {
     (void)fprintf(stderr, "millrace: %s `%s`\nTry `millrace --help`.\n", what, which);
     return MR_EXIT_USAGE;
-}
-
-/* Known subcommands of later versions get a clear answer instead of "unknown". */
-static bool is_later(const char *word) {
-    return strcmp(word, "replay") == 0;
 }
 
 static int print_usage(void) {
@@ -78,7 +83,8 @@ struct command {
 
 static const struct command commands[] = {
     {"serve", mr_cli_serve, false}, {"check", mr_cli_check, true}, {"run", mr_cli_run, true},
-    {"log", mr_cli_log, true},      {"version", mr_cli_version, false}, {"help", help, true},
+    {"log", mr_cli_log, true},      {"replay", mr_cli_replay, true}, {"version", mr_cli_version, false},
+    {"help", help, true},
 };
 
 static const struct command *find_command(const char *word) {
@@ -109,16 +115,26 @@ static bool take_option(char **argv, int argc, int *i, struct mr_cli *cli) {
         take_value(argv, argc, i, "--config", &cli->config_file) ||
         take_value(argv, argc, i, "--rule", &cli->rule) ||
         take_value(argv, argc, i, "--stream", &cli->stream) ||
-        take_value(argv, argc, i, "--into", &cli->into)) {
+        take_value(argv, argc, i, "--into", &cli->into) ||
+        take_value(argv, argc, i, "--from", &cli->from) ||
+        take_value(argv, argc, i, "--data", &cli->data) ||
+        take_value(argv, argc, i, "--limit", &cli->limit)) {
         return true;
     }
-    bool json = strcmp(argv[*i], "--json") == 0;
-    bool csv = strcmp(argv[*i], "--csv") == 0;
-    bool sinks = strcmp(argv[*i], "--sinks") == 0;
-    cli->json = cli->json || json;
-    cli->csv = cli->csv || csv;
-    cli->sinks = cli->sinks || sinks;
-    return json || csv || sinks;
+    const struct {
+        const char *name;
+        bool *set;
+    } flags[] = {
+        {"--json", &cli->json}, {"--csv", &cli->csv},     {"--sinks", &cli->sinks},
+        {"--all", &cli->all},   {"--again", &cli->again},
+    };
+    for (size_t k = 0; k < sizeof flags / sizeof flags[0]; k++) {
+        if (strcmp(argv[*i], flags[k].name) == 0) {
+            *flags[k].set = true;
+            return true;
+        }
+    }
+    return false;
 }
 
 static int dispatch(int argc, char **argv, struct mr_cli *cli) {
@@ -126,9 +142,6 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
     int i = 1;
     if (argc > 1 && argv[1][0] != '-') {
         command = find_command(argv[1]);
-        if (command == NULL && is_later(argv[1])) {
-            return fail_usage("known, not in this version:", argv[1]);
-        }
         if (command == NULL) {
             return fail_usage("unknown command", argv[1]);
         }

@@ -78,6 +78,21 @@ static void append_table(struct mr_buf *sql, const struct mr_results_rule *rule)
     mr_buf_append_char(sql, '"');
 }
 
+void mr_results_sql_table(struct mr_buf *sql, struct mr_bytes rule) {
+    struct mr_results_rule named = {.name = rule};
+    append_table(sql, &named);
+}
+
+void mr_results_sql_name(struct mr_buf *sql, struct mr_bytes name) {
+    mr_buf_append_char(sql, '"');
+    append_quoted_rest(sql, name);
+}
+
+bool mr_results_sql_is_own(struct mr_bytes column) {
+    return is_among(column, columns_before, COUNT(columns_before)) ||
+           is_among(column, columns_behind, COUNT(columns_behind));
+}
+
 static void append_aside(struct mr_buf *sql, const struct mr_results_rule *rule,
                          uint64_t generation) {
     append_table_open(sql, rule);

@@ -36,6 +36,11 @@ extern const char mr_results_sql_newer_aside[];
 enum mr_status mr_results_sql_check(const struct mr_results_rule *rules, uint32_t rule_count,
                                     struct mr_error *error) MR_MUST_CHECK;
 
+/* The name of the rule's table, quoted; of any other thing, quoted. */
+void mr_results_sql_table(struct mr_buf *sql, struct mr_bytes rule);
+void mr_results_sql_name(struct mr_buf *sql, struct mr_bytes name);
+/* Whether it is a column that every table has (without regard to case), and not a key or metric. */
+bool mr_results_sql_is_own(struct mr_bytes column);
 /* What must be the same for the stored rows to be continued, as text a person can compare. */
 void mr_results_sql_shape(struct mr_buf *sql, const struct mr_results_rule *rule);
 void mr_results_sql_create(struct mr_buf *sql, const struct mr_results_rule *rule);

@@ -308,11 +308,12 @@ def test_usage():
     for arguments in (["serv"], ["check", "one", "two"], ["check", "one", "-c", "two"], ["serve", "--nope"], ["-c"],
                       ["log"], ["log", "list"],
                       ["log", "show", "x"], ["log", "list", "x", "y"], ["run", "--rule"], ["replay"],
+                      ["replay", "-c", "x"], ["replay", "compare"],
                       ["log", "repair", "x", "y"], ["help", "nonsense"]):
         done = millrace(*arguments)
         assert done.returncode == 2, (arguments, done.returncode, done.err)
         assert done.err and done.out == "", (arguments, done)
-    assert "not in this version" in millrace("replay", "-c", "x").err
+    assert "usage: millrace replay" in millrace("replay", "-c", "x").err
     for arguments in (["--help"], ["-h"], ["help"], ["serve", "--help"], ["run", "-h"]):
         done = millrace(*arguments)
         assert done.returncode == 0 and "usage:" in done.out and done.err == "", (arguments, done)
