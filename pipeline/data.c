@@ -441,6 +441,17 @@ static enum mr_status change_config(struct mr_data *data, const struct mr_positi
     return status == MR_OK ? append_config(data, wanted, error) : status;
 }
 
+/* The log does not say of a configuration that it holds before a plan can be made of it: every later start would fail. */
+static enum mr_status begin_log(struct mr_data *data, struct mr_bytes wanted, struct mr_error *error) {
+    struct mr_plan *plan = NULL;
+    enum mr_status status = mr_plan_open(data->options.config, &data->dir.key, false, &plan, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    mr_plan_close(plan);
+    return append_config(data, wanted, error);
+}
+
 /* One look at where the data stands, and one move. *ret_done: the plan for the configuration at hand is open. */
 static enum mr_status move_on(struct mr_data *data, struct mr_bytes wanted, struct mr_position *at,
                               bool *ret_done, struct mr_error *error) {
@@ -451,7 +462,7 @@ static enum mr_status move_on(struct mr_data *data, struct mr_bytes wanted, stru
     const struct mr_next_config *next = &at->next;
     bool begun = at->config != NULL;
     if (!next->found && !begun) {
-        return append_config(data, wanted, error); /* a new log */
+        return begin_log(data, wanted, error);
     }
     if (!next->found && !mr_bytes_equal(at->text, wanted)) {
         return change_config(data, at, wanted, error);
