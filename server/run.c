@@ -572,10 +572,11 @@ int mr_cli_run(const struct mr_cli *cli) {
         (void)mr_cli_failed(&run.error);
         _Exit(MR_EXIT_FAILURE); /* stations are stuck in the middle of things */
     }
+    bool planned = run.plan != NULL;
     close_run(&run);
     if (status != MR_OK) {
-        (void)mr_cli_failed(&run.error);
-        return MR_EXIT_FAILURE;
+        int why = mr_cli_failed(&run.error);
+        return planned ? MR_EXIT_FAILURE : why; /* without a plan it is the configuration's fault */
     }
     return MR_EXIT_OK;
 }
