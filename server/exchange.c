@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "server/auth.h"
+#include "server/feeds.h"
 #include "server/http.h"
 #include "server/ingest_answer.h"
 #include "server/problem.h"
@@ -57,6 +58,8 @@ static void init_response(struct mr_response *response) {
 }
 
 static void finish_response(struct mr_response *response) {
+    mr_feed_end(response->feed);
+    response->feed = NULL;
     mr_free(response->next_cursor);
     response->next_cursor = NULL;
     mr_buf_finish(&response->body);
@@ -370,7 +373,27 @@ void mr_exchange_answer(struct mr_exchange *exchange) {
     if (atomic_load_explicit(&http->server->draining, memory_order_relaxed)) {
         exchange->response.close = true;
     }
+    /* A feed has no end that a drain could wait for. */
+    if (exchange->response.feed != NULL && exchange->entered) {
+        exchange->entered = false;
+        mr_admission_leave(&http->admission);
+    }
     mr_deadline_set(&exchange->deadline, now_ns(exchange) + http->body_ns);
+}
+
+enum mr_feed_next mr_exchange_feed(struct mr_exchange *exchange, char *to, size_t cap, size_t *ret_len) {
+    MR_ASSERT(exchange->stage == MR_STAGE_ANSWERING && exchange->response.feed != NULL);
+    enum mr_feed_next next = mr_feed_read(exchange->response.feed, to, cap, ret_len);
+    if (next == MR_FEED_WAIT) {
+        mr_deadline_clear(&exchange->deadline); /* it has taken all; how long the next pane takes is not its doing */
+    } else {
+        mr_deadline_set(&exchange->deadline, now_ns(exchange) + exchange->http->body_ns);
+    }
+    return next;
+}
+
+bool mr_exchange_feed_wait(struct mr_exchange *exchange) {
+    return mr_feed_wait(exchange->response.feed, exchange->deadline.fd, wake, exchange);
 }
 
 static void count(struct mr_exchange *exchange, uint64_t ended_ns) {

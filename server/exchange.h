@@ -16,11 +16,14 @@
  *             over may come at any time: the client went away. AWAY it comes only behind wake, for
  *             libmicrohttpd looks at the socket before it calls the handler of a resumed connection again.
  * Owner       The http layer, one for each connection.
- * Threads     One at a time: the http thread; AWAY: a worker, or nobody while the pipeline has the batch.
+ *             ANSWERING with a feed lasts as long as the feed; suspended while there is nothing to send.
+ * Threads     One at a time: the http thread; AWAY: a worker, or nobody while the pipeline has the batch; with a feed
+ *             that waits, nobody: over comes behind wake here, too.
  * Invariants  I1 stage moves only as drawn (checked).
  *             I2 entered: the admission counts this request, from head to over.
  */
 #include "server/deadlines.h"
+#include "server/feeds.h"
 #include "server/ingest.h"
 #include "server/routes.h"
 #include "server/workers.h"
@@ -93,5 +96,9 @@ bool mr_exchange_go(struct mr_exchange *exchange) MR_MUST_CHECK;
 void mr_exchange_back(struct mr_exchange *exchange);
 /* Last checks of the response before it is sent. */
 void mr_exchange_answer(struct mr_exchange *exchange);
+/* With a feed: the next bytes of the answer. WAIT: suspend the connection, then mr_exchange_feed_wait. */
+enum mr_feed_next mr_exchange_feed(struct mr_exchange *exchange, char *to, size_t cap, size_t *ret_len);
+/* As mr_exchange_go. */
+bool mr_exchange_feed_wait(struct mr_exchange *exchange) MR_MUST_CHECK;
 /* The request is over, answered or not. */
 void mr_exchange_over(struct mr_exchange *exchange);

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/report.h"
 #include "server/exchange.h"
+#include "server/feeds.h"
 #include "server/http_listen.h"
 
 #include <microhttpd.h>
@@ -23,6 +24,8 @@ enum {
     ROUND_MAX_MS = 250, /* how late a deadline may be noticed */
     ROUND_MIN_MS = 5,
     SETTLE_ROUND_NS = 2 * 1000 * 1000,
+    FEED_BLOCK = 16 * 1024, /* asked for at a time */
+    FEEDS_END_NS = 1000 * 1000 * 1000,
 };
 
 /* ---- one request ---- */
@@ -71,6 +74,9 @@ static void add_headers(struct MHD_Response *to, const struct mr_exchange *excha
     add_text(to, "X-Content-Type-Options", "nosniff");
     add_text(to, "Cache-Control", "no-store");
     add_text(to, "X-Request-Id", exchange->request.request_id);
+    if (from->feed != NULL) {
+        add_text(to, "X-Accel-Buffering", "no"); /* nginx would hold events back */
+    }
     if (strncmp(from->content_type, "text/html", 9) == 0) {
         add_text(to, "Content-Security-Policy",
                  "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -112,9 +118,32 @@ static struct MHD_Response *create_response(struct mr_buf *body) {
     return response;
 }
 
+static ssize_t read_feed(void *cls, uint64_t at, char *to, size_t cap) {
+    struct mr_exchange *exchange = mr_exchange_of(cls);
+    size_t len = 0;
+    (void)at; /* the feed knows */
+    switch (mr_exchange_feed(exchange, to, cap, &len)) {
+    case MR_FEED_BYTES:
+        return (ssize_t)len;
+    case MR_FEED_OVER:
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    case MR_FEED_WAIT:
+        break;
+    }
+    atomic_fetch_add_explicit(&exchange->http->suspended, 1, memory_order_seq_cst);
+    MHD_suspend_connection(exchange->connection);
+    if (!mr_exchange_feed_wait(exchange)) {
+        mr_http_wake(exchange);
+    }
+    return 0;
+}
+
 static enum MHD_Result send_answer(struct mr_exchange *exchange) {
     mr_exchange_answer(exchange);
-    struct MHD_Response *response = create_response(&exchange->response.body);
+    struct MHD_Response *response =
+        exchange->response.feed != NULL
+            ? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, FEED_BLOCK, read_feed, exchange, NULL)
+            : create_response(&exchange->response.body);
     if (response == NULL) {
         return MHD_NO;
     }
@@ -400,6 +429,15 @@ static enum mr_status start(struct mr_http *http, struct mr_error *error) {
     if (status == MR_OK) {
         status = mr_workers_open(server->results, MR_QUERY_WORKERS, &http->workers);
     }
+    if (status == MR_OK) {
+        struct mr_feeds_options feeds = {
+            .results = server->results,
+            .clock = server->clock,
+            .open = &server->feeds_open,
+            .panes = server->feed_panes,
+        };
+        status = mr_feeds_open(&feeds, &http->feeds);
+    }
     if (status != MR_OK) {
         return mr_error_set(error, status, "cannot start the HTTP server: %s",
                             mr_status_text(status));
@@ -442,6 +480,10 @@ void mr_http_quiesce(struct mr_http *http) {
     http->sink_fd = mr_http_listen_refuse(http->listen_fd); /* MHD_quiesce_daemon is not safe */
 }
 
+void mr_http_end_feeds(struct mr_http *http) {
+    mr_feeds_stop(http->feeds, FEEDS_END_NS);
+}
+
 static void abandon(struct mr_deadline *entry, void *ctx) {
     struct mr_exchange *exchange = mr_exchange_of(entry);
     (void)ctx;
@@ -456,6 +498,7 @@ static void settle(struct mr_http *http) {
     atomic_store_explicit(&http->closing, true, memory_order_seq_cst); /* I2 */
     mr_workers_close(http->workers);
     http->workers = NULL;
+    mr_feeds_stop(http->feeds, 0); /* behind the workers, who begin feeds */
     mr_event_count_init(&round);
     for (;;) {
         if (http->deadlines != NULL) {
@@ -486,6 +529,7 @@ void mr_http_close(struct mr_http *http) {
     }
     close_fd(http->listen_fd);
     close_fd(http->sink_fd);
+    mr_feeds_close(http->feeds);
     mr_deadlines_close(http->deadlines);
     mr_ingest_close(http->ingest);
     mr_buf_finish(&http->certificate);

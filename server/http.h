@@ -26,6 +26,7 @@
 
 struct MHD_Daemon;
 struct mr_exchange;
+struct mr_feeds;
 struct mr_ingest;
 struct mr_workers;
 
@@ -36,6 +37,7 @@ struct mr_http {
     struct mr_deadlines *deadlines;
     struct mr_ingest *ingest;
     struct mr_workers *workers;
+    struct mr_feeds *feeds;
     uint64_t header_ns;
     uint64_t body_ns;
     uint64_t idle_ns;
@@ -63,6 +65,8 @@ enum mr_status mr_http_open(struct mr_server *server, struct mr_http **ret,
                             struct mr_error *error) MR_MUST_CHECK;
 /* No new connections from here on. */
 void mr_http_quiesce(struct mr_http *http);
+/* Event streams end, and no new ones begin. Waits a moment for clients that take the end. */
+void mr_http_end_feeds(struct mr_http *http);
 /* Ends every connection, those that wait for the pipeline with 503. NULL is fine. */
 void mr_http_close(struct mr_http *http);
 

@@ -337,6 +337,18 @@ static int64_t rule_watermark(const struct scrape *c, uint32_t index) {
     return least;
 }
 
+static void write_feeds(struct scrape *c) {
+    family(c, MR_EXPOSE_GAUGE, "millrace_streams_open", "Event streams that clients have open.");
+    mr_exposition_uint(c->e, NULL, 0, mr_counter_read(&c->server->feeds_open));
+    family(c, MR_EXPOSE_COUNTER, "millrace_stream_panes_total", "Panes sent to event streams.");
+    for (uint32_t i = 0; i < c->server->config->rule_count; i++) {
+        struct mr_label label = {"rule", c->server->config->rules[i].name};
+        if (mr_request_may_use_rule(c->request, i)) {
+            mr_exposition_uint(c->e, &label, 1, mr_counter_read(&c->server->feed_panes[i]));
+        }
+    }
+}
+
 static void write_rules(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_outcomes(c);
@@ -502,6 +514,7 @@ void mr_route_metrics(struct mr_request *request, struct mr_response *response) 
     response->content_type = "text/plain; version=0.0.4; charset=utf-8";
     write_streams(c);
     write_rules(c);
+    write_feeds(c);
     write_stores(c);
     write_sinks(c);
     write_server(c);

@@ -2,6 +2,7 @@
 /* Pages: streams, rules, limits, version, health, the landing page, the API's description. Nothing here waits. */
 #include "base/check.h"
 #include "config/options.h"
+#include "server/feeds.h"
 #include "server/params.h"
 #include "server/reply.h"
 #include "server/routes.h"
@@ -346,6 +347,7 @@ void mr_route_limits(struct mr_request *request, struct mr_response *response) {
     member_uint(&json, "errors_listed", MR_ERRORS_MAX);
     member_uint(&json, "query_rows", MR_WINDOWS_LIMIT_MAX);
     member_uint(&json, "query_bytes", MR_REPLY_BYTES_MAX);
+    member_uint(&json, "event_streams", MR_FEEDS_MAX);
     mr_json_object_end(&json);
 }
 
@@ -447,6 +449,7 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "POST /v1/events                        the same, to the default stream\n"
         "GET  /v1/rules/{rule}/windows          results, open windows too: "
         "?from&to&key.<name>&order&limit\n"
+        "GET  /v1/rules/{rule}/stream           panes as they fire: server-sent events\n"
         "GET  /v1/rules, /v1/rules/{rule}       settings and counters\n"
         "GET  /v1/streams, /v1/streams/{stream} settings, watermark and counters\n"
         "GET  /v1/streams/{stream}/events/{id}  was this id seen\n"

@@ -16,6 +16,7 @@
 
 struct mr_server;
 struct mr_results_reader;
+struct mr_feed;
 
 enum mr_method { MR_METHOD_GET, MR_METHOD_HEAD, MR_METHOD_POST, MR_METHOD_DELETE, MR_METHOD_COUNT };
 
@@ -43,6 +44,7 @@ struct mr_response {
     const char *allow;        /* NULL: no Allow header */
     const char *accept_encoding; /* NULL, or for 415 */
     bool close;               /* close the connection after the answer */
+    struct mr_feed *feed;     /* NULL, or the answer: server/feeds.h; the http layer ends it. body is not used */
     char *next_cursor;        /* NULL, or header X-Next-Cursor; mr_alloc, freed by the http layer */
     struct mr_buf body;
 };

@@ -32,9 +32,10 @@ bool mr_rows_fits(const struct mr_rule *rule, const struct mr_row *row) {
            key_fits(rule, row->key, rule->trigger.panes == MR_DISCARDING);
 }
 
-/* Whether rows of this view are panes, each with a number. */
+/* Whether keys of this view's rows end with a pane's number. */
 static bool has_panes(const struct mr_rows_view *view) {
-    return view->shape == MR_ROWS_WINDOWS && view->rule->trigger.panes == MR_DISCARDING;
+    return (view->shape == MR_ROWS_WINDOWS || view->shape == MR_ROWS_PANES) &&
+           view->rule->trigger.panes == MR_DISCARDING;
 }
 
 static bool is_shown_row(const struct mr_rows_view *view, const struct mr_row *row) {
@@ -56,7 +57,7 @@ static bool has_times(const struct mr_rows_view *view) {
 }
 
 static bool has_revision(const struct mr_rows_view *view) {
-    return view->shape == MR_ROWS_WINDOWS || view->shape == MR_ROWS_STEPS;
+    return view->shape == MR_ROWS_WINDOWS || view->shape == MR_ROWS_STEPS || view->shape == MR_ROWS_PANES;
 }
 
 static bool is_approximate(const struct mr_rows_view *view, const struct mr_row *row) {
@@ -197,12 +198,32 @@ void mr_rows_json_key(struct mr_json *json, const struct mr_rule *rule, struct m
     mr_json_object_end(json);
 }
 
+static void json_pane(struct mr_json *json, const struct mr_pane *pane) {
+    static const char *const timings[] = {
+        [MR_TIMING_EARLY] = "EARLY", [MR_TIMING_ON_TIME] = "ON_TIME", [MR_TIMING_LATE] = "LATE"};
+    MR_ASSERT((unsigned)pane->timing < sizeof timings / sizeof timings[0]);
+    mr_json_key(json, "timing");
+    mr_json_text(json, timings[pane->timing]);
+    mr_json_key(json, "pane");
+    mr_json_uint(json, pane->index);
+    if (mr_key_is_other(pane->key)) {
+        mr_json_key(json, "shard");
+        mr_json_uint(json, pane->key.ptr[1]);
+    }
+    if (pane->retraction) {
+        mr_json_key(json, "retraction");
+        mr_json_bool(json, true);
+    }
+}
+
 static void json_revision(struct mr_json *json, const struct mr_rows_view *view, const struct mr_row *row) {
     mr_json_key(json, "revision");
     mr_json_uint(json, row->revision);
     mr_json_key(json, "final");
     mr_json_bool(json, row->final);
-    if (has_panes(view)) {
+    if (view->shape == MR_ROWS_PANES) {
+        json_pane(json, view->pane);
+    } else if (has_panes(view)) {
         mr_json_key(json, "pane");
         mr_json_int(json, mr_rows_pane(view->rule, row->key));
     }

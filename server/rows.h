@@ -34,6 +34,8 @@ enum mr_rows_shape {
     MR_ROWS_STEPS,     /* several windows in one: "windows":n behind final */
     MR_ROWS_TOP,       /* key, metrics, events */
     MR_ROWS_TOP_STEPS, /* window_start, window_end, key, metrics, events */
+    MR_ROWS_PANES,     /* as they fired: behind final "timing":"LATE","pane":2; JSON only. Of the overflow group the
+                          shard, too, for each has panes of its own; of what is taken back "retraction":true */
 };
 
 struct mr_rows_view {
@@ -41,6 +43,7 @@ struct mr_rows_view {
     uint64_t metrics; /* bit m: metric m; MR_ROWS_METRICS_ALL */
     enum mr_rows_shape shape;
     uint64_t windows; /* STEPS: of the row to be shown next */
+    const struct mr_pane *pane; /* PANES: likewise */
     /* Windows that one of them touches say "approximate":true (not in CSV). */
     const struct mr_local *locals;
     uint32_t local_count;

@@ -57,6 +57,7 @@ uint16_t mr_server_port(const struct mr_server *server) {
 void mr_server_drain(struct mr_server *server, int64_t timeout_ms) {
     atomic_store_explicit(&server->draining, true, memory_order_relaxed);
     mr_http_quiesce(server->http);
+    mr_http_end_feeds(server->http);
     /* What is still there after the time-out is answered 503 by close. */
     (void)mr_admission_drain(&server->http->admission, server->clock, timeout_ms);
 }

@@ -45,6 +45,8 @@ struct mr_server {
     mr_counter connections;
     mr_counter refused_in_flight; /* 503 for limits.in_flight */
     mr_counter refused_queue;
+    mr_counter feeds_open;                /* event streams: server/feeds.h */
+    mr_counter feed_panes[MR_RULES_MAX]; /* sent to them, by rule */
     mr_counter body_bytes;     /* received, as sent */
     mr_counter inflated_bytes;
     struct mr_route_stats routes[MR_ROUTES_MAX]; /* as mr_routes; at mr_route_count: requests without a route */

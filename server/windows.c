@@ -12,6 +12,8 @@
 static const char *const names[] = {"from",  "to",     "metrics", "order", "limit",
                                     "state", "cursor", "format",  "step"};
 static const char *const top_names[] = {"metric", "n", "from", "to", "metrics", "step", "format"};
+static const char *const stream_names[] = {"from", "metrics", "last_event_id"};
+static const char *const beginnings[] = {"now", "oldest"};
 static const char *const states[] = {
     [MR_SCAN_ALL] = "all", [MR_SCAN_OPEN] = "open", [MR_SCAN_FINAL] = "final"};
 
@@ -375,11 +377,27 @@ static enum mr_status take_top(struct mr_windows *w, struct mr_bytes accept, int
     return status;
 }
 
+static enum mr_status take_stream(struct mr_windows *w, struct mr_error *error) {
+    uint32_t beginning = 0;
+    enum mr_status status = mr_params_known(&w->params, stream_names, sizeof stream_names / sizeof stream_names[0],
+                                            KEY_PREFIX, error);
+    status = status == MR_OK ? take_filters(w, error) : status;
+    status = status == MR_OK ? take_metrics(w, error) : status;
+    if (status == MR_OK) {
+        status = mr_params_choice(&w->params, "from", beginnings, sizeof beginnings / sizeof beginnings[0], &beginning,
+                                  error);
+    }
+    w->from_oldest = beginning != 0;
+    return status;
+}
+
 static enum mr_status init(struct mr_windows *ret, const struct mr_rule *rule, enum mr_question kind,
                            struct mr_bytes query, struct mr_error *error) {
     *ret = (struct mr_windows){.kind = kind, .view = {.rule = rule, .metrics = MR_ROWS_METRICS_ALL}};
     ret->scan.rule = rule->index;
-    ret->view.shape = kind == MR_QUESTION_TOP ? MR_ROWS_TOP : MR_ROWS_WINDOWS;
+    ret->view.shape = kind == MR_QUESTION_TOP      ? MR_ROWS_TOP
+                      : kind == MR_QUESTION_STREAM ? MR_ROWS_PANES
+                                                   : MR_ROWS_WINDOWS;
     mr_buf_init(&ret->after, MR_CURSOR_TEXT_MAX);
     return mr_params_init(&ret->params, query, error);
 }
@@ -395,6 +413,12 @@ enum mr_status mr_windows_init_top(struct mr_windows *ret, const struct mr_rule 
                                    struct mr_bytes accept, int64_t now_ms, struct mr_error *error) {
     enum mr_status status = init(ret, rule, MR_QUESTION_TOP, query, error);
     return status == MR_OK ? take_top(ret, accept, now_ms, error) : status;
+}
+
+enum mr_status mr_windows_init_stream(struct mr_windows *ret, const struct mr_rule *rule, struct mr_bytes query,
+                                      struct mr_error *error) {
+    enum mr_status status = init(ret, rule, MR_QUESTION_STREAM, query, error);
+    return status == MR_OK ? take_stream(ret, error) : status;
 }
 
 void mr_windows_finish(struct mr_windows *windows) {

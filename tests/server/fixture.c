@@ -144,6 +144,25 @@ void mr_results_reader_close(struct mr_results_reader *r) {
     MR_ASSERT(r == &reader);
 }
 
+/* Feeds are linked, and none is begun. */
+enum mr_status mr_results_read_state(struct mr_results_reader *r, struct mr_results_state *ret, struct mr_error *error) {
+    (void)r;
+    (void)ret;
+    return mr_error_set(error, MR_IO, "no store");
+}
+
+enum mr_status mr_results_read_outbox_rule(struct mr_results_reader *r, uint32_t rule, uint64_t after_id,
+                                           mr_results_outbox_visit visit, void *ctx, uint64_t *ret_id,
+                                           struct mr_error *error) {
+    (void)r;
+    (void)rule;
+    (void)after_id;
+    (void)visit;
+    (void)ctx;
+    (void)ret_id;
+    return mr_error_set(error, MR_IO, "no store");
+}
+
 void fixture_judge(enum judge judge) {
     pthread_mutex_lock(&pipeline.lock);
     pipeline.judge = judge;

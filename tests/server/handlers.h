@@ -35,6 +35,7 @@ STAND_IN(mr_route_stream)
 STAND_IN(mr_route_rules)
 STAND_IN(mr_route_rule)
 STAND_IN(mr_route_openapi)
+STAND_IN(mr_route_rule_stream)
 STAND_IN(mr_route_windows)
 STAND_IN(mr_route_top)
 #ifndef HANDLERS_WITHOUT_SEEN
