@@ -20,7 +20,7 @@ enum {
 /* Bounded by one parcel over MR_COMBINE_SAVE_WAITING_MAX, as long as the caller heeds that. */
 #define WAITING_BYTES_MAX (SIZE_MAX / 2)
 
-static void init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, uint32_t shard) {
+static enum mr_status init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, uint32_t shard) {
     MR_ASSERT(rule->state_len % 8 == 0 && rule->input_count > 0);
     cr->rule = rule;
     mr_timeline_init(&cr->windows);
@@ -28,6 +28,11 @@ static void init_rule(struct mr_combine_rule *cr, const struct mr_rule *rule, ui
     cr->other_key[1] = (uint8_t)shard;
     cr->other_hash = mr_group_hash(mr_hash64(mr_combine_other_key(cr), rule->key_seed));
     cr->said_final_end_ms = INT64_MIN;
+    enum mr_status status = mr_hot_init(&cr->hot);
+    if (status == MR_OK && rule->window.kind == MR_WINDOW_SESSION) {
+        status = mr_sessions_open(rule, shard, &cr->sessions);
+    }
+    return status;
 }
 
 enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
@@ -54,9 +59,7 @@ enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
     combine->rule_count = rule_count;
     for (uint32_t r = 0; r < rule_count; r++) {
         MR_ASSERT(rules[r].index == r && rules[r].inputs[0].stream < stream_count);
-        init_rule(&combine->rules[r], &rules[r], shard);
-        if (rules[r].window.kind == MR_WINDOW_SESSION &&
-            mr_sessions_open(&rules[r], shard, &combine->rules[r].sessions) != MR_OK) {
+        if (init_rule(&combine->rules[r], &rules[r], shard) != MR_OK) {
             mr_combine_close(combine);
             return MR_NO_MEMORY;
         }
@@ -107,6 +110,7 @@ void mr_combine_close(struct mr_combine *combine) {
         }
         mr_timeline_finish(&cr->windows);
         mr_sessions_close(cr->sessions);
+        mr_hot_finish(&cr->hot);
         mr_free(cr->dirty);
         mr_free(cr->timers.items);
     }
@@ -367,6 +371,9 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
     mr_counter_add(merged.applied ? &cr->stats.applied : &cr->stats.dropped, p->events);
     if (merged.overflow) {
         mr_counter_add(&cr->stats.overflow, p->events);
+        mr_hot_add(&cr->hot, cr->other_hash, mr_combine_other_key(cr), p->events);
+    } else if (merged.applied) {
+        mr_hot_add(&cr->hot, p->key_hash, mr_partial_key(p), p->events);
     }
     return status;
 }
@@ -488,6 +495,11 @@ const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *co
                                                      uint32_t rule) {
     MR_ASSERT(rule < combine->rule_count);
     return &combine->rules[rule].stats;
+}
+
+const struct mr_hot *mr_combine_hot(const struct mr_combine *combine, uint32_t rule) {
+    MR_ASSERT(rule < combine->rule_count && !combine->merging && !combine->firing);
+    return &combine->rules[rule].hot;
 }
 
 uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const struct mr_group *group,

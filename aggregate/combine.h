@@ -41,6 +41,7 @@
 #include "base/partial.h"
 
 struct mr_combine;
+struct mr_hot;
 struct mr_sessions;
 
 struct mr_combine_rule_stats {
@@ -51,6 +52,8 @@ struct mr_combine_rule_stats {
     mr_counter groups;
     mr_counter bytes;
     mr_counter panes;
+    mr_counter hot_events; /* of lately, as the next: aggregate/hot.h */
+    mr_counter hot_heaviest; /* of the heaviest key */
 };
 
 enum mr_status mr_combine_open(const struct mr_rule *rules, uint32_t rule_count,
@@ -87,6 +90,9 @@ bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint
 
 const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine,
                                                      uint32_t rule);
+/* The keys of the rule that had the most applied events lately: each under the key its rows have, one that was over the
+ * bounds under the overflow group's. Between bundles. */
+const struct mr_hot *mr_combine_hot(const struct mr_combine *combine, uint32_t rule);
 
 /* Scans: a query's part on this shard, as of the last advanced bundle. Run between bundles, in
  * slices; the caller merges no bundle before the scan is done. */

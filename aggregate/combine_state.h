@@ -13,6 +13,7 @@
  */
 #include "aggregate/combine.h"
 #include "aggregate/groups.h"
+#include "aggregate/hot.h"
 #include "aggregate/saved.h"
 #include "aggregate/sessions.h"
 #include "aggregate/timeline.h"
@@ -88,6 +89,7 @@ struct mr_combine_rule {
     struct mr_combine_timers timers;
     int64_t said_final_end_ms;
 
+    struct mr_hot hot; /* no part of the state */
     struct mr_combine_rule_stats stats;
     struct mr_saved_counters saved; /* stats when the save began */
 };

@@ -125,6 +125,9 @@ void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t 
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         struct mr_combine_rule *cr = &combine->rules[r];
         advance_rule(combine, cr, mr_combine_watermark(combine, cr), mr_rule_watermark(cr->rule, watermarks_ms));
+        mr_hot_advance(&cr->hot, recorded_ms);
+        mr_counter_set(&cr->stats.hot_events, cr->hot.total);
+        mr_counter_set(&cr->stats.hot_heaviest, cr->hot.heaviest);
     }
     for (uint32_t s = 0; s < combine->stream_count; s++) {
         MR_ASSERT(watermarks_ms[s] >= combine->watermarks_ms[s]); /* I2 */

@@ -105,6 +105,7 @@ bool mr_pipeline_submit(struct mr_pipeline *pipeline, struct mr_batch *batch) MR
 enum mr_ask_kind {
     MR_ASK_SCAN,  /* rows of open windows */
     MR_ASK_SEEN,  /* was this id seen */
+    MR_ASK_HOT,   /* the heaviest keys of scan.rule: rows as of mr_hot_append */
     MR_ASK_FLUSH, /* results and dead letters of everything before are written */
     MR_ASK_DISCARD, /* as FLUSH; then the mark is appended to the dead-letter log */
     MR_ASK_END,   /* bounded input ends here: watermarks jump to the end of time, then as FLUSH */
@@ -118,14 +119,14 @@ struct mr_ask {
     enum mr_ask_kind kind;
     void (*done)(struct mr_ask *ask, void *ctx);
     void *ctx;
-    struct mr_scan scan;      /* SCAN */
+    struct mr_scan scan;      /* SCAN; HOT: its rule */
     uint32_t stream;          /* SEEN */
     struct mr_fingerprint fp; /* SEEN */
     struct mr_bytes source;   /* ADVANCE; ptr NULL: of the whole stream. Borrowed until done */
     int64_t advance_ms;       /* ADVANCE; afterwards: where the stream's watermark is */
     struct mr_dead_mark mark; /* DISCARD */
 
-    struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN: one for each shard; the asker finishes rows */
+    struct mr_scan_result results[MR_SHARDS_MAX]; /* SCAN, HOT: one for each shard; the asker finishes rows */
     uint64_t seq; /* the cut: everything up to this bundle is in the answer */
     bool closed;  /* the pipeline was closed before it could answer */
     /* DISCARD: MR_OK when the mark is durable. CHECKPOINT: MR_OK when it is complete; seq is its bundle. SEEN of a stream
@@ -183,6 +184,8 @@ struct mr_rule_stats {
     uint64_t groups;
     uint64_t bytes;
     uint64_t panes;
+    uint64_t hot_events; /* lately, as the next: aggregate/hot.h */
+    uint64_t hot_heaviest; /* of the heaviest key */
 };
 
 struct mr_pipeline_stats {

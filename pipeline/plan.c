@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/plan.h"
 
+#include "aggregate/hot.h"
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/zone.h"
@@ -260,6 +261,16 @@ uint32_t mr_plan_flush_ring(const struct mr_config *config) {
     return ring;
 }
 
+/* Counters and the keys they hold, each of all its columns at their longest. */
+static uint64_t hot_bytes(const struct mr_config *config) {
+    uint64_t each = 0;
+    for (uint32_t i = 0; i < config->rule_count; i++) {
+        uint64_t key = config->rules[i].group_by_count * (UINT64_C(3) + MR_KEY_TEXT_MAX);
+        each += MR_HOT_KEYS * (sizeof(struct mr_hot_counter) + sizeof(uint32_t) + key);
+    }
+    return each * config->node.shards;
+}
+
 uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memory *ret,
                             uint32_t cap) {
     struct sum sum = {ret, cap, 0};
@@ -291,6 +302,7 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
         add_line(&sum, MR_SINK_BYTES_MAX + nodes * MR_SINK_PIPELINE_BYTES_MAX, "rows on the way to %.*s", (int)name.len,
                  (const char *)name.ptr);
     }
+    add_line(&sum, hot_bytes(config), "hot keys");
     add_line(&sum, config->limits.in_flight_bytes, "requests in flight");
     add_line(&sum, config->http.threads * config->limits.inflated_bytes, "bodies being inflated");
     /* A bundle's partials: at most one a rule and event of the largest bundle, with their table. */

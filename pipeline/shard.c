@@ -7,6 +7,7 @@
  *
  * The combine half goes first in a step: draining what is downstream makes room for what is upstream (L10).
  */
+#include "aggregate/hot.h"
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/check.h"
@@ -159,6 +160,13 @@ static void finish_ask(struct mr_ask *ask) {
     }
 }
 
+static void answer_hot(struct mr_shard *shard, struct mr_ask *ask) {
+    struct mr_scan_result *result = &ask->results[shard->index];
+    mr_buf_init(&result->rows, MR_SCAN_BYTES_MAX);
+    mr_hot_append(mr_combine_hot(shard->combine, ask->scan.rule), &result->rows);
+    result->status = result->rows.failed ? MR_NO_MEMORY : MR_OK;
+}
+
 static void begin_combining(struct mr_shard *shard) {
     struct mr_bundle *bundle = shard->bundle;
     if (bundle->kind == MR_BUNDLE_EVENTS) {
@@ -183,8 +191,12 @@ static void begin_combining(struct mr_shard *shard) {
         break;
     case MR_ASK_ADVANCE:
         MR_UNREACHABLE(); /* the sequencer's alone */
+    case MR_ASK_HOT:
     case MR_ASK_SEEN: {
         struct mr_ask *ask = bundle->ask;
+        if (ask->kind == MR_ASK_HOT) {
+            answer_hot(shard, ask);
+        }
         finish_bundle(shard);
         finish_ask(ask);
         break;

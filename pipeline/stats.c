@@ -94,6 +94,9 @@ void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
         ret->groups += mr_counter_read(&c->groups);
         ret->bytes += mr_counter_read(&c->bytes);
         ret->panes += mr_counter_read(&c->panes);
+        ret->hot_events += mr_counter_read(&c->hot_events);
+        uint64_t heaviest = mr_counter_read(&c->hot_heaviest);
+        ret->hot_heaviest = heaviest > ret->hot_heaviest ? heaviest : ret->hot_heaviest;
     }
 }
 

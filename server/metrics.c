@@ -349,6 +349,20 @@ static void write_feeds(struct scrape *c) {
     }
 }
 
+static void write_hot_keys(struct scrape *c) {
+    family(c, MR_EXPOSE_GAUGE, "millrace_hot_key_share",
+           "Share of the rule's events that the heaviest key has had lately; absent: none have come.");
+    for (uint32_t i = 0; i < c->server->config->rule_count; i++) {
+        const struct mr_rule_stats *r = &c->rules[i];
+        struct mr_label label = {"rule", c->server->config->rules[i].name};
+        /* Counters of several shards, read one by one, may be of different moments. */
+        uint64_t heaviest = r->hot_heaviest < r->hot_events ? r->hot_heaviest : r->hot_events;
+        if (mr_request_may_use_rule(c->request, i) && r->hot_events > 0) {
+            mr_exposition_double(c->e, &label, 1, (double)heaviest / (double)r->hot_events);
+        }
+    }
+}
+
 static void write_rules(struct scrape *c) {
     const struct mr_config *config = c->server->config;
     write_outcomes(c);
@@ -363,6 +377,7 @@ static void write_rules(struct scrape *c) {
     }
     RULE_METRICS(X)
 #undef X
+    write_hot_keys(c);
     family(c, MR_EXPOSE_GAUGE, "millrace_data_freshness_seconds",
            "How far the watermark of the rule is behind now; absent: nothing was seen.");
     for (uint32_t i = 0; i < config->rule_count; i++) {

@@ -28,6 +28,7 @@ const struct mr_route mr_routes[] = {
     {MR_METHOD_GET, "/v1/rules/{rule}/windows", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_windows},
     {MR_METHOD_GET, "/v1/rules/{rule}/top", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_top},
     {MR_METHOD_GET, "/v1/rules/{rule}/stream", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_rule_stream},
+    {MR_METHOD_GET, "/v1/rules/{rule}/hot-keys", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_hot},
     {MR_METHOD_GET, "/v1/dead-letters", MR_RIGHT_QUERY, MR_ROUTE_WORKER, mr_route_dead_letters},
     {MR_METHOD_DELETE, "/v1/dead-letters", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_discard},
     {MR_METHOD_POST, "/v1/dead-letters/redrive", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_redrive},

@@ -40,6 +40,8 @@ mr_handler mr_route_windows;      /* GET /v1/rules/{rule}/windows */
 mr_handler mr_route_top;          /* GET /v1/rules/{rule}/top */
 /* server/rule_stream.c */
 mr_handler mr_route_rule_stream;  /* GET /v1/rules/{rule}/stream */
+/* server/hot.c */
+mr_handler mr_route_hot;          /* GET /v1/rules/{rule}/hot-keys */
 /* server/seen.c */
 mr_handler mr_route_seen;         /* GET /v1/streams/{stream}/events/{id} */
 mr_handler mr_route_advance;      /* POST /v1/streams/{stream}/watermark */

@@ -84,7 +84,8 @@ static void let_go(struct question *question) {
 }
 
 static void finish_rows(struct mr_ask *ask, uint32_t shards) {
-    for (uint32_t i = 0; ask->kind == MR_ASK_SCAN && i < shards; i++) {
+    bool rows = ask->kind == MR_ASK_SCAN || ask->kind == MR_ASK_HOT;
+    for (uint32_t i = 0; rows && i < shards; i++) {
         mr_buf_finish(&ask->results[i].rows);
     }
 }

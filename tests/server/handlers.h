@@ -38,6 +38,7 @@ STAND_IN(mr_route_openapi)
 STAND_IN(mr_route_rule_stream)
 STAND_IN(mr_route_windows)
 STAND_IN(mr_route_top)
+STAND_IN(mr_route_hot)
 #ifndef HANDLERS_WITHOUT_SEEN
 STAND_IN(mr_route_seen)
 #endif
