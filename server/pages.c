@@ -32,19 +32,29 @@ static void member_int(struct mr_json *json, const char *name, int64_t value) {
     mr_json_int(json, value);
 }
 
-/* INT64_MAX, off, is null. */
-static void member_ms_or_off(struct mr_json *json, const char *name, int64_t ms) {
-    mr_json_key(json, name);
-    if (ms == INT64_MAX) {
-        mr_json_null(json);
-    } else {
-        mr_json_int(json, ms);
-    }
-}
-
 static void member_double(struct mr_json *json, const char *name, double value) {
     mr_json_key(json, name);
     mr_json_double(json, value);
+}
+
+/* A setting that may be off: null then. */
+static void member_or_off(struct mr_json *json, const char *name, int64_t value, int64_t off) {
+    mr_json_key(json, name);
+    if (value == off) {
+        mr_json_null(json);
+    } else {
+        mr_json_int(json, value);
+    }
+}
+
+/* A text that may be left out: null then. */
+static void member_or_none(struct mr_json *json, const char *name, struct mr_bytes text) {
+    mr_json_key(json, name);
+    if (text.len == 0) {
+        mr_json_null(json);
+    } else {
+        mr_json_string(json, text);
+    }
 }
 
 static void begin_object(struct mr_json *json, const char *name) {
@@ -91,10 +101,14 @@ static void write_stream_settings(struct mr_json *json, const struct mr_config_s
     write_dedup_settings(json, s);
     begin_object(json, "watermark");
     member_int(json, "out_of_orderness_ms", s->watermark.out_of_orderness_ms);
-    member_ms_or_off(json, "idle_timeout_ms", s->watermark.idle_timeout_ms);
+    member_or_off(json, "idle_timeout_ms", s->watermark.idle_timeout_ms, INT64_MAX);
     member_int(json, "max_future_ms", s->watermark.max_future_ms);
-    if (s->watermark.source.len > 0) {
-        member_bytes(json, "source", s->watermark.source);
+    member_or_none(json, "source", s->watermark.source);
+    mr_json_object_end(json);
+    begin_object(json, "derive");
+    for (uint32_t i = 0; i < s->derived_count; i++) {
+        mr_json_key_bytes(json, s->derived[i].name);
+        mr_json_string(json, s->derived[i].expr.text);
     }
     mr_json_object_end(json);
     mr_json_object_end(json);
@@ -185,31 +199,34 @@ void mr_route_stream(struct mr_request *request, struct mr_response *response) {
     write_stream(&json, request->server, stream);
 }
 
-/* What its kind has. */
 static void write_window(struct mr_json *json, const struct mr_config_rule *r) {
     begin_object(json, "window");
     member_text(json, "type", mr_choice_text(mr_choices_window, (int)r->window.kind));
-    if (r->window.kind == MR_CONFIG_TUMBLING || r->window.kind == MR_CONFIG_SLIDING) {
+    switch (r->window.kind) {
+    case MR_CONFIG_TUMBLING:
         member_int(json, "size_ms", r->window.size_ms);
         member_int(json, "offset_ms", r->window.offset_ms);
-    }
-    if (r->window.kind == MR_CONFIG_SLIDING) {
+        member_bytes(json, "time_zone", r->window.time_zone.len > 0 ? r->window.time_zone : MR_BYTES("UTC"));
+        break;
+    case MR_CONFIG_SLIDING:
+        member_int(json, "size_ms", r->window.size_ms);
         member_int(json, "every_ms", r->window.every_ms);
-    }
-    if (r->window.time_zone.len > 0) {
-        member_bytes(json, "time_zone", r->window.time_zone);
-    }
-    if (r->window.kind == MR_CONFIG_SESSION) {
+        member_int(json, "offset_ms", r->window.offset_ms);
+        break;
+    case MR_CONFIG_SESSION:
         member_int(json, "gap_ms", r->window.gap_ms);
-        member_ms_or_off(json, "max_ms", r->window.max_ms);
+        member_or_off(json, "max_ms", r->window.max_ms, INT64_MAX);
+        break;
+    case MR_CONFIG_GLOBAL:
+        break;
     }
     mr_json_object_end(json);
 }
 
 static void write_trigger(struct mr_json *json, const struct mr_config_rule *r) {
     begin_object(json, "trigger");
-    member_int(json, "early_ms", r->trigger.early_ms);
-    member_uint(json, "early_count", r->trigger.early_count);
+    member_or_off(json, "early_ms", r->trigger.early_ms, 0);
+    member_or_off(json, "early_count", (int64_t)r->trigger.early_count, 0);
     mr_json_key(json, "late");
     mr_json_bool(json, r->trigger.late);
     member_text(json, "panes", mr_choice_text(mr_choices_panes, (int)r->trigger.panes));
@@ -218,9 +235,7 @@ static void write_trigger(struct mr_json *json, const struct mr_config_rule *r) 
 
 static void write_rule_settings(struct mr_json *json, const struct mr_config_rule *r) {
     begin_object(json, "settings");
-    if (r->where.text.len > 0) {
-        member_bytes(json, "where", r->where.text);
-    }
+    member_or_none(json, "where", r->where.text);
     mr_json_key(json, "group_by");
     mr_json_array_begin(json);
     for (uint32_t i = 0; i < r->group_by_count; i++) {
@@ -228,8 +243,8 @@ static void write_rule_settings(struct mr_json *json, const struct mr_config_rul
     }
     mr_json_array_end(json);
     write_window(json, r);
-    member_int(json, "allowed_lateness_ms", r->allowed_lateness_ms);
     write_trigger(json, r);
+    member_int(json, "allowed_lateness_ms", r->allowed_lateness_ms);
     begin_object(json, "groups");
     member_uint(json, "max", r->groups.max);
     member_uint(json, "bytes", r->groups.bytes);
@@ -238,7 +253,33 @@ static void write_rule_settings(struct mr_json *json, const struct mr_config_rul
     mr_json_object_end(json);
 }
 
-static void write_rule_metrics(struct mr_json *json, const struct mr_config_rule *r) {
+/* What the kind of a metric has besides a field. */
+static void write_metric_settings(struct mr_json *json, const struct mr_config_rule *r,
+                                  const struct mr_config_metric_def *m) {
+    if (m->param_count > 0) {
+        mr_json_key(json, m->kind == MR_CONFIG_QUANTILES ? "quantiles" : "bounds");
+        mr_json_array_begin(json);
+        for (uint32_t i = 0; i < m->param_count; i++) {
+            mr_json_double(json, m->params[i]);
+        }
+        mr_json_array_end(json);
+    }
+    if (m->kind == MR_CONFIG_TOP || m->kind == MR_CONFIG_COLLECT) {
+        member_uint(json, "n", m->limit);
+    }
+    if (m->kind == MR_CONFIG_DISTINCT || m->kind == MR_CONFIG_QUANTILES) {
+        member_double(json, "error", m->error);
+    }
+    if (m->kind == MR_CONFIG_RATIO) {
+        mr_json_key(json, "ratio");
+        mr_json_array_begin(json);
+        mr_json_string(json, r->metrics[m->over[0]].name);
+        mr_json_string(json, r->metrics[m->over[1]].name);
+        mr_json_array_end(json);
+    }
+}
+
+static void write_rule_metrics(struct mr_json *json, const struct mr_config *config, const struct mr_config_rule *r) {
     mr_json_key(json, "metrics");
     mr_json_array_begin(json);
     for (uint32_t i = 0; i < r->metric_count; i++) {
@@ -249,27 +290,27 @@ static void write_rule_metrics(struct mr_json *json, const struct mr_config_rule
         if (m->field.len > 0) {
             member_bytes(json, "field", m->field);
         }
+        write_metric_settings(json, r, m);
         if (m->where.text.len > 0) {
             member_bytes(json, "where", m->where.text);
+        }
+        if (m->from != UINT32_MAX) {
+            member_bytes(json, "from", config->streams[m->from].name);
         }
         mr_json_object_end(json);
     }
     mr_json_array_end(json);
 }
 
-/* Its streams, and the watermark of the rule: the least of theirs. */
-static void write_rule_streams(struct mr_json *json, const struct mr_server *server, const struct mr_config_rule *r) {
-    int64_t least_ms = INT64_MAX;
-    mr_json_key(json, "streams");
-    mr_json_array_begin(json);
-    for (uint32_t i = 0; i < r->stream_count; i++) {
+static int64_t watermark_of(const struct mr_server *server, uint32_t index) {
+    const struct mr_rule *rule = &server->plan->rules[index];
+    int64_t watermarks_ms[MR_STREAMS_MAX] = {0};
+    for (uint32_t i = 0; i < rule->input_count; i++) {
         struct mr_stream_stats stats;
-        mr_pipeline_stream_stats(server->pipeline, r->streams[i], &stats);
-        least_ms = stats.watermark_ms < least_ms ? stats.watermark_ms : least_ms;
-        mr_json_string(json, server->config->streams[r->streams[i]].name);
+        mr_pipeline_stream_stats(server->pipeline, rule->inputs[i].stream, &stats);
+        watermarks_ms[rule->inputs[i].stream] = stats.watermark_ms;
     }
-    mr_json_array_end(json);
-    mr_reply_time(json, "watermark", least_ms);
+    return mr_rule_watermark(rule, watermarks_ms);
 }
 
 static void write_rule(struct mr_json *json, const struct mr_server *server, uint32_t rule) {
@@ -278,7 +319,14 @@ static void write_rule(struct mr_json *json, const struct mr_server *server, uin
     mr_pipeline_rule_stats(server->pipeline, rule, &stats);
     mr_json_object_begin(json);
     member_bytes(json, "name", r->name);
-    write_rule_streams(json, server, r);
+    member_bytes(json, "stream", server->config->streams[r->streams[0]].name);
+    mr_json_key(json, "streams");
+    mr_json_array_begin(json);
+    for (uint32_t i = 0; i < r->stream_count; i++) {
+        mr_json_string(json, server->config->streams[r->streams[i]].name);
+    }
+    mr_json_array_end(json);
+    mr_reply_time(json, "watermark", watermark_of(server, rule));
     begin_object(json, "counters");
     member_uint(json, "applied", stats.applied);
     member_uint(json, "filtered", stats.filtered);
@@ -290,7 +338,7 @@ static void write_rule(struct mr_json *json, const struct mr_server *server, uin
     member_uint(json, "windows", stats.windows);
     member_uint(json, "groups", stats.groups);
     member_uint(json, "groups_bytes", stats.bytes);
-    write_rule_metrics(json, r);
+    write_rule_metrics(json, server->config, r);
     write_rule_settings(json, r);
     mr_json_object_end(json);
 }
@@ -450,6 +498,8 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "GET  /v1/rules/{rule}/windows          results, open windows too: "
         "?from&to&key.<name>&order&limit\n"
         "GET  /v1/rules/{rule}/stream           panes as they fire: server-sent events\n"
+        "GET  /v1/rules/{rule}/top              the greatest by a metric: ?metric&n&from&to&step\n"
+        "GET  /v1/rules/{rule}/hot-keys         the heaviest keys, lately: ?n\n"
         "GET  /v1/rules, /v1/rules/{rule}       settings and counters\n"
         "GET  /v1/streams, /v1/streams/{stream} settings, watermark and counters\n"
         "GET  /v1/streams/{stream}/events/{id}  was this id seen\n"

@@ -188,6 +188,74 @@ def test_status_table():
         assert s.get("/").status == 200
 
 
+PAGES = """
+node: { data_dir: "@DIR@/data", shards: 2 }
+streams:
+  first:
+    id: id
+    time: { field: time, format: ms }
+    watermark: { out_of_orderness: 1m, idle_timeout: off, source: site }
+    derive: { big: "value > 10", host: "lower(site)" }
+  second: { id: id, time: { field: time, format: ms }, watermark: { out_of_orderness: 2m, idle_timeout: off } }
+rules:
+  days:
+    from: [first, second]
+    where: value > 0
+    group_by: [key]
+    window: { type: tumbling, size: 1d, offset: 1h, time_zone: Europe/Berlin }
+    trigger: { early: 10s, early_count: 5, late: false, panes: accumulating_and_retracting }
+    metrics:
+      n: { count: events, from: second, where: value > 5 }
+      q: { quantiles: [0.5, 0.99], of: value, error: 0.02 }
+      bars: { histogram: value, bounds: [1, 2.5] }
+      best: { top: key, n: 3 }
+      users: { distinct: id }
+      total: { sum: value }
+      per: { ratio: [total, n] }
+  hops: { from: first, window: { type: sliding, size: 1m, every: 10s, offset: 1s }, metrics: { n: count } }
+  visits: { from: first, group_by: [key], window: { type: session, gap: 30m, max: 4h }, metrics: { n: count } }
+  ever: { from: first, window: { type: global }, trigger: { early: 1s }, metrics: { n: count } }
+  plain: { from: second, window: { type: tumbling, size: 1m }, metrics: { n: count } }
+"""
+
+
+def test_pages_say_all_settings():
+    with server(PAGES) as s:
+        rule = lambda name: s.get("/v1/rules/" + name).json
+        days = rule("days")
+        assert days["stream"] == "first" and days["streams"] == ["first", "second"] and days["watermark"] is None
+        assert days["settings"]["where"] == "value > 0" and days["settings"]["group_by"] == ["key"]
+        assert days["settings"]["window"] == {"type": "tumbling", "size_ms": 86400000, "offset_ms": 3600000,
+                                              "time_zone": "Europe/Berlin"}
+        assert days["settings"]["trigger"] == {"early_ms": 10000, "early_count": 5, "late": False,
+                                               "panes": "accumulating_and_retracting"}
+        assert days["metrics"] == [
+            {"name": "n", "kind": "count", "where": "value > 5", "from": "second"},
+            {"name": "q", "kind": "quantiles", "field": "value", "quantiles": [0.5, 0.99], "error": 0.02},
+            {"name": "bars", "kind": "histogram", "field": "value", "bounds": [1, 2.5]},
+            {"name": "best", "kind": "top", "field": "key", "n": 3},
+            {"name": "users", "kind": "distinct", "field": "id", "error": 0.01},
+            {"name": "total", "kind": "sum", "field": "value"},
+            {"name": "per", "kind": "ratio", "ratio": ["total", "n"]}], days["metrics"]
+        windows = {r["name"]: r["settings"]["window"] for r in s.get("/v1/rules").json["rules"]}
+        assert windows["hops"] == {"type": "sliding", "size_ms": 60000, "every_ms": 10000, "offset_ms": 1000}
+        assert windows["visits"] == {"type": "session", "gap_ms": 1800000, "max_ms": 14400000}
+        assert windows["ever"] == {"type": "global"}
+        assert windows["plain"] == {"type": "tumbling", "size_ms": 60000, "offset_ms": 0, "time_zone": "UTC"}
+        plain = rule("plain")["settings"]
+        assert plain["where"] is None and plain["trigger"] == {"early_ms": None, "early_count": None, "late": True,
+                                                               "panes": "accumulating"}
+        first, second = (s.get("/v1/streams/" + name).json["settings"] for name in ("first", "second"))
+        assert first["derive"] == {"big": "value > 10", "host": "lower(site)"} and second["derive"] == {}
+        assert first["watermark"]["source"] == "site" and second["watermark"]["source"] is None
+        assert first["watermark"]["idle_timeout_ms"] is None
+        event = '{"id":"1","time":%d,"site":"a"}'
+        counts(s.post("/v1/streams/first/events", event % 1700000600000), received=1, accepted=1)
+        assert rule("hops")["watermark"] == "2023-11-14T22:22:20.000Z" and rule("days")["watermark"] is None
+        counts(s.post("/v1/streams/second/events", event % 1700000000000), received=1, accepted=1)
+        assert rule("days")["watermark"] == rule("plain")["watermark"] == "2023-11-14T22:11:20.000Z"
+
+
 def test_table_full_is_503_and_nothing_is_lost():
     config = CONFIG.replace("horizon: 1h, ids: 100000", "horizon: 1h, ids: 1000", 1)
     with server(config) as s:
