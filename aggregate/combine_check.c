@@ -115,6 +115,7 @@ static void check_rule(const struct mr_combine *combine, const struct mr_combine
 void mr_combine_check_scan(const struct mr_combine *combine) {
     for (uint32_t r = 0; r < combine->rule_count; r++) {
         check_rule(combine, &combine->rules[r]);
+        mr_hot_check(&combine->rules[r].hot);
     }
     const struct mr_combine_window *last = NULL;
     for (const struct mr_combine_window *w = combine->final_first; w != NULL; w = w->next_final) {
