@@ -2,7 +2,7 @@
 /*
  * Flusher: writes panes to the results store and dead letters to their log.
  *
- *     out[0..S-1] ──▶ merged by (seq, shard) ──▶ open transaction ──▶ dead letters appended, commit(seq)
+ *     out[S-1..0] ──▶ merged by (seq, shard) ──▶ open transaction ──▶ dead letters appended, commit(seq)
  *                                                    │ kept in memory until the commit
  *                                                    ▼ a failure rolls back; all of it is put again a second later
  *
@@ -52,7 +52,9 @@ static bool is_stuck(const struct mr_flusher *f) {
     return false;
 }
 
-/* The next parcel by (seq, shard) that is complete, or, when a shard is stuck, before which none can come; NULL: none. */
+/* The next parcel by (seq, shard) that is complete, or, when a shard is stuck, before which none can come; NULL: none.
+ * Of one bundle shard 0 comes last, for it says what is final: a session's row that the bundle moves ahead is put with its
+ * new end before the store goes by ends. */
 static struct mr_flush *take_parcel(struct mr_flusher *f, uint64_t target) {
     uint32_t shards = f->pipeline->plan->shards;
     uint32_t best = shards;
@@ -68,7 +70,7 @@ static struct mr_flush *take_parcel(struct mr_flusher *f, uint64_t target) {
                 settled = done < settled ? done : settled;
             }
         }
-        if (f->held[i] != NULL && (best == shards || f->held[i]->seq < f->held[best]->seq)) {
+        if (f->held[i] != NULL && (best == shards || f->held[i]->seq <= f->held[best]->seq)) {
             best = i;
         }
     }
