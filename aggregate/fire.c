@@ -212,7 +212,10 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
     struct mr_group *group;
     bool discards = cr->rule->trigger.panes == MR_DISCARDING; /* each pane is a row that nothing has replaced */
     while (!discards && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
-        bool late = cr->rule->trigger.late && group->revision > window->closed_seq; /* its last pane was */
+        bool late = group->revision > window->closed_seq; /* its last pane was, or is to come */
+        if (late && !cr->rule->trigger.late) {
+            continue; /* said once the window is final; it may have no row yet */
+        }
         enum mr_timing timing = late ? MR_TIMING_LATE : MR_TIMING_ON_TIME;
         uint32_t index = mr_combine_pane_index(window, group, timing) - late;
         if (!append_pane(combine, window, group, timing, index, flush)) {
