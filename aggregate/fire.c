@@ -162,7 +162,7 @@ static bool append_pane(struct mr_combine *combine, const struct mr_combine_wind
 static void note_fired(struct mr_combine_window *window, struct mr_group *group, enum mr_timing timing) {
     const struct mr_rule *rule = window->owner->rule;
     group->panes += timing != MR_TIMING_ON_TIME;
-    if (rule->trigger.panes == MR_DISCARDING) {
+    if (rule->trigger.panes == MR_DISCARDING && !MR_BUG(DISCARDED_TWICE)) {
         size_t heap = mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
         mr_metric_release(rule->metrics, rule->metric_count, mr_group_state(group));
         group->events = 0;

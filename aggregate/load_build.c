@@ -2,6 +2,7 @@
 /* Loading, the end: windows are built of what was gathered. */
 #include "aggregate/loading.h"
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/hash.h"
 
 #include <inttypes.h>
@@ -121,7 +122,7 @@ static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32
         return MR_OK;
     }
     *mr_combine_firing(rule, group) = *firing;
-    if (firing->waiting_ms == 0) {
+    if (firing->waiting_ms == 0 || MR_BUG(EARLY_TIMER_LOST)) {
         return MR_OK;
     }
     struct mr_combine_timer timer = {firing->waiting_ms, window->start_ms, ref};

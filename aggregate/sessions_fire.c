@@ -6,6 +6,7 @@
  * What has fired has unfired == 0 and is passed by in later phases.
  */
 #include "aggregate/sessions_state.h"
+#include "base/bug.h"
 
 void mr_sessions_advance(struct mr_sessions *s, uint64_t seq, int64_t watermark_ms, int64_t recorded_ms) {
     MR_ASSERT(!s->firing && s->scans == 0 && !s->loading.under_way && !s->again_under_way);
@@ -90,8 +91,10 @@ static enum mr_status retract(struct mr_sessions *s, struct mr_session *gone, st
     if (status != MR_OK) {
         return status;
     }
-    mr_pane_append(&flush->panes, &pane);
-    flush->pane_count++;
+    if (!MR_BUG(SESSION_ROW_NOT_RETRACTED)) {
+        mr_pane_append(&flush->panes, &pane);
+        flush->pane_count++;
+    }
     if (flush->panes.failed) {
         return MR_NO_MEMORY;
     }

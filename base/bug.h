@@ -36,6 +36,9 @@
     X(FLUSH_SKIPS_BUNDLE, "says a bundle is stored whose panes are not")                                       \
     X(FLUSH_FORGETS, "forgets the kept panes after a failed transaction")                                      \
     X(RELEASED_UNCONFIRMED, "frees a window before its rows are stored")                                       \
+    X(EARLY_TIMER_LOST, "forgets after a start which groups wait for an early pane")                           \
+    X(DISCARDED_TWICE, "says what a discarding pane has said in the next one again")                           \
+    X(SESSION_ROW_NOT_RETRACTED, "leaves the rows of a session that another one swallowed")                    \
     X(REFUSED_BUT_WRITTEN, "refuses a batch after it was appended")                                            \
     X(CLAIM_READ_WRONG, "counts the last event of a request though another has claimed its id")                \
     X(VERDICTS_NOT_RECORDED, "lets verdicts of a shared store take effect without recording them")             \

@@ -5,6 +5,7 @@
 #include "base/dead.h"
 #include "base/key.h"
 #include "pipeline/dead_letters.h"
+#include "tests/sim/outbox.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,31 +60,75 @@ struct compare {
     struct sim_model *model;
     const struct mr_plan *plan;
     uint32_t rule;
+    bool rewound; /* the store has been, or was lost */
 };
 
 struct seen_row {
     int64_t window_ms;
+    int64_t end_ms;
     struct mr_bytes key;
     struct mr_bytes state;
     uint64_t events;
     bool final;
 };
 
-static void compare_row(struct compare *c, const struct seen_row *row, const char *where) {
+static const struct sim_rule *rule_of(const struct compare *c) {
+    return &c->model->settings->rule[c->rule];
+}
+
+/* Of one text in few events distinct is exact. */
+static bool is_whole(const struct compare *c, const struct sim_cell *cell, const struct seen_row *row, int64_t sum) {
+    struct mr_number tags = mr_metric_finish(c->plan->rules[c->rule].metrics, 2, row->state, NULL);
+    return cell->events == row->events && sum == cell->sum && tags.kind == MR_NUMBER_INT &&
+           tags.i == __builtin_popcount(cell->tags);
+}
+
+/* A row that may change yet says what was fired last. After a rewind that may be all there is: the program says again
+ * what a closed window holds. */
+static bool is_said(const struct compare *c, const struct sim_cell *cell, const struct seen_row *row, int64_t sum) {
+    if (rule_of(c)->kind == MR_CONFIG_SESSION) {
+        return row->events <= cell->events && (row->events < cell->events || sum == cell->sum);
+    }
+    return cell->fired > 0 && row->events == cell->said_events && sum == cell->said_sum;
+}
+
+static bool is_right(const struct compare *c, struct sim_cell *cell, const struct seen_row *row, int64_t sum,
+                     bool stored) {
+    bool grew = rule_of(c)->panes == MR_CONFIG_DISCARDING && rule_of(c)->kind == MR_CONFIG_SESSION;
+    if (cell == NULL || (grew ? row->end_ms > cell->end_ms : row->end_ms != cell->end_ms)) {
+        return false;
+    }
+    if (rule_of(c)->panes == MR_CONFIG_DISCARDING) {
+        cell->seen_events += row->events;
+        cell->seen_sum += sum;
+        return cell->seen_events <= cell->events;
+    }
+    bool closed = c->model->watermark_ms >= cell->end_ms;
+    bool late_session = rule_of(c)->kind == MR_CONFIG_SESSION && closed && rule_of(c)->late;
+    if (!stored || row->final || late_session) {
+        return is_whole(c, cell, row, sum);
+    }
+    return is_said(c, cell, row, sum) || (closed && c->rewound && is_whole(c, cell, row, sum));
+}
+
+static void compare_row(struct compare *c, const struct seen_row *row, bool stored) {
+    const char *where = stored ? "store" : "open";
     uint32_t key = key_number(row->key);
     struct sim_cell *cell = sim_model_cell(c->model, c->rule, row->window_ms, key);
     struct mr_number sum = mr_metric_finish(c->plan->rules[c->rule].metrics, 1, row->state, NULL);
-    if (cell == NULL || cell->events != row->events || sum.kind != MR_NUMBER_INT || sum.i != cell->sum) {
-        SIM_FAILS("%s: rule %u window %" PRId64 " key %u: %" PRIu64 " events, sum %" PRId64
-                  "; model: %" PRIu64 ", %" PRId64,
-                  where, c->rule, row->window_ms, key, row->events, sum.i,
-                  cell == NULL ? 0 : cell->events, cell == NULL ? 0 : cell->sum);
+    if (sum.kind != MR_NUMBER_INT || !is_right(c, cell, row, sum.i, stored)) {
+        SIM_FAILS("%s: rule %u window %" PRId64 " to %" PRId64 " key %u: %" PRIu64 " events, sum %" PRId64
+                  "; model: to %" PRId64 ", %" PRIu64 ", %" PRId64 ", said %" PRIu64,
+                  where, c->rule, row->window_ms, row->end_ms, key, row->events, sum.i,
+                  cell == NULL ? 0 : cell->end_ms, cell == NULL ? 0 : cell->events, cell == NULL ? 0 : cell->sum,
+                  cell == NULL ? 0 : cell->said_events);
     }
-    if (row->final != sim_model_final(c->model, c->rule, row->window_ms)) {
+    if (row->final != sim_model_final(c->model, c->rule, row->end_ms)) {
         SIM_FAILS("%s: rule %u window %" PRId64 " key %u is %sfinal", where, c->rule, row->window_ms,
                   key, row->final ? "" : "not ");
     }
     cell->found = true;
+    cell->stored = cell->stored || stored;
 }
 
 /* The answer's rows, in all shards; finishes them. */
@@ -97,8 +142,8 @@ static void compare_scan(struct compare *c, struct mr_ask *ask) {
         struct mr_bytes rest = mr_buf_bytes(&ask->results[i].rows);
         struct mr_row row;
         while (mr_row_next(&rest, &row)) {
-            struct seen_row seen = {row.window_start_ms, row.key, row.state, row.events, row.final};
-            compare_row(c, &seen, "open");
+            struct seen_row seen = {row.window_start_ms, row.window_end_ms, row.key, row.state, row.events, row.final};
+            compare_row(c, &seen, false);
             if (row.revision > ask->seq) {
                 SIM_FAILS("a row of revision %" PRIu64 " at the cut %" PRIu64, row.revision, ask->seq);
             }
@@ -109,7 +154,7 @@ static void compare_scan(struct compare *c, struct mr_ask *ask) {
 static void check_missing(const struct compare *c) {
     for (uint32_t i = 0; i < c->model->cell_count; i++) {
         const struct sim_cell *cell = &c->model->cells[i];
-        if (cell->rule == c->rule && cell->era == c->model->eras[c->rule] && !cell->found) {
+        if (cell->rule == c->rule && cell->era == c->model->eras[c->rule] && !cell->gone && !cell->found) {
             SIM_FAILS("rule %u window %" PRId64 " key %u: missing", cell->rule, cell->window_ms,
                       cell->key);
         }
@@ -121,17 +166,19 @@ static bool find_stored_final(void *ctx, const struct mr_pane *row) {
     struct compare *c = ctx;
     const struct sim_cell *cell =
         sim_model_cell(c->model, c->rule, row->window_start_ms, key_number(row->key));
-    bool final = sim_model_final(c->model, c->rule, row->window_start_ms);
-    if (final && cell != NULL && !cell->found) {
-        struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, true};
-        compare_row(c, &seen, "stored and final");
+    if (cell != NULL && sim_model_final(c->model, c->rule, cell->end_ms) && !cell->found) {
+        struct seen_row seen = {row->window_start_ms, row->window_end_ms, row->key, row->state, row->events, true};
+        compare_row(c, &seen, true);
     }
     return true;
 }
 
 void sim_check_scan(struct sim_model *m, struct mr_ask *ask) {
-    struct compare c = {m, m->world->data.plan, ask->scan.rule};
+    struct compare c = {m, m->world->data.plan, ask->scan.rule, false};
     compare_scan(&c, ask);
+    if (rule_of(&c)->panes == MR_CONFIG_DISCARDING) {
+        return; /* the store may be ahead of the cut: which of its rows were there is not known */
+    }
     mr_memory_results_each(m->world->store.results, c.rule, find_stored_final, &c);
     check_missing(&c);
 }
@@ -179,9 +226,41 @@ static void compare_open(struct compare *c) {
 }
 
 static bool compare_stored(void *ctx, const struct mr_pane *row) {
-    struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, row->final};
-    compare_row(ctx, &seen, "store");
+    struct seen_row seen = {row->window_start_ms, row->window_end_ms, row->key, row->state, row->events, row->final};
+    compare_row(ctx, &seen, true);
     return true;
+}
+
+/* A session of late data has no row until it is final, where late panes are off. */
+static bool must_be_stored(const struct compare *c, const struct sim_cell *cell) {
+    const struct sim_model *m = c->model;
+    bool final = sim_model_final(m, c->rule, cell->end_ms);
+    bool closed = final || cell->end_ms <= m->watermark_ms;
+    if (rule_of(c)->kind == MR_CONFIG_SESSION) {
+        return final || (closed && rule_of(c)->late);
+    }
+    return cell->fired > 0 && (closed || !c->rewound);
+}
+
+/* Each event is in exactly one pane, or in none yet. */
+static void check_stored(const struct compare *c) {
+    const struct sim_model *m = c->model;
+    bool discarding = rule_of(c)->panes == MR_CONFIG_DISCARDING;
+    for (uint32_t i = 0; i < m->cell_count; i++) {
+        const struct sim_cell *cell = &m->cells[i];
+        if (cell->rule != c->rule || cell->era != m->eras[c->rule] || cell->gone) {
+            continue;
+        }
+        if (discarding && (cell->seen_events != cell->events || cell->seen_sum != cell->sum)) {
+            SIM_FAILS("rule %u window %" PRId64 " key %u: panes of %" PRIu64 " events, sum %" PRId64
+                      "; model: %" PRIu64 ", %" PRId64,
+                      cell->rule, cell->window_ms, cell->key, cell->seen_events, cell->seen_sum, cell->events,
+                      cell->sum);
+        }
+        if (!cell->stored && must_be_stored(c, cell)) {
+            SIM_FAILS("rule %u window %" PRId64 " key %u: not stored", cell->rule, cell->window_ms, cell->key);
+        }
+    }
 }
 
 /* ---- rows where groups are bounded ---- */
@@ -243,8 +322,8 @@ static void add_row(struct sums *sums, const struct seen_row *row) {
 
 static bool add_stored(void *ctx, const struct mr_pane *row) {
     struct sums *sums = ctx;
-    struct seen_row seen = {row->window_start_ms, row->key, row->state, row->events, row->final};
-    if (row->final != sim_model_final(sums->model, sums->rule, row->window_start_ms)) {
+    struct seen_row seen = {row->window_start_ms, row->window_end_ms, row->key, row->state, row->events, row->final};
+    if (row->final != sim_model_final(sums->model, sums->rule, row->window_end_ms)) {
         SIM_FAILS("rule %u window %" PRId64 " is %sfinal", sums->rule, row->window_start_ms,
                   row->final ? "" : "not ");
     }
@@ -259,7 +338,7 @@ static void add_open(struct sums *sums) {
         struct mr_bytes rest = mr_buf_bytes(&ask->results[i].rows);
         struct mr_row row;
         while (mr_row_next(&rest, &row)) {
-            struct seen_row seen = {row.window_start_ms, row.key, row.state, row.events, row.final};
+            struct seen_row seen = {row.window_start_ms, row.window_end_ms, row.key, row.state, row.events, row.final};
             if (!is_fired(sums, row.window_start_ms)) {
                 add_row(sums, &seen);
             }
@@ -303,7 +382,9 @@ static void check_groups(struct sim_model *m, uint32_t rule) {
 /* ---- all rows ---- */
 
 static void check_table(struct sim_model *m) {
-    struct compare c = {m, m->world->data.plan, 0};
+    const uint64_t *probes = m->world->probes;
+    bool rewound = probes[SIM_PROBE_RESULTS_REWOUND] + probes[SIM_PROBE_STORE_LOST] > 0;
+    struct compare c = {m, m->world->data.plan, 0, rewound};
     for (c.rule = 0; c.rule < m->settings->rules; c.rule++) {
         if (m->settings->groups_max[c.rule] > 0) {
             check_groups(m, c.rule);
@@ -312,6 +393,8 @@ static void check_table(struct sim_model *m) {
         compare_open(&c);
         mr_memory_results_each(m->world->store.results, c.rule, compare_stored, &c);
         check_missing(&c);
+        check_stored(&c);
+        sim_outbox_check(m->world, c.rule);
     }
 }
 

@@ -43,8 +43,8 @@ static void write_body(struct sim_request *request) {
     mr_buf_init(&body, 1 << 16);
     for (uint32_t i = 0; i < request->count; i++) {
         const struct sim_event *e = &request->events[i];
-        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d%s\n", e->id,
-                      (long long)e->ts_ms, e->key, e->value, e->broken ? "" : "}");
+        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d,\"tag\":\"t%u\"%s\n", e->id,
+                      (long long)e->ts_ms, e->key, e->value, sim_event_tag(e), e->broken ? "" : "}");
     }
     MR_ASSERT(!body.failed);
     request->body = malloc(body.len);

@@ -108,8 +108,8 @@ static bool same_row(const struct sim_row *a, const struct sim_row *b) {
     return a->rule == b->rule && a->window_ms == b->window_ms && a->key_hash == b->key_hash;
 }
 
-static void compare_row(const struct sim_row *before, const struct sim_row *now) {
-    bool sound = now->revision >= before->revision && now->events >= before->events &&
+static void compare_row(const struct sim_row *before, const struct sim_row *now, bool may_shrink) {
+    bool sound = now->revision >= before->revision && (may_shrink || now->events >= before->events) &&
                  (now->final || !before->final) &&
                  (now->revision != before->revision || now->events == before->events);
     if (!sound) {
@@ -118,6 +118,11 @@ static void compare_row(const struct sim_row *before, const struct sim_row *now)
                   now->rule, now->window_ms, before->revision, before->events,
                   before->final ? ", final" : "", now->revision, now->events, now->final ? ", final" : "");
     }
+}
+
+/* Sessions are retracted while they are not final, and begin again. */
+static bool may_go(const struct sim_world *w, const struct sim_row *row) {
+    return w->settings.rule[row->rule].kind == MR_CONFIG_SESSION && !row->final;
 }
 
 /* Both lists are in the store's order, which new rows do not change. */
@@ -129,13 +134,16 @@ void sim_invariants_check_store(struct sim_world *w) {
     uint32_t at = 0;
     for (uint32_t i = 0; i < w->floor.row_count; i++) {
         const struct sim_row *before = &w->floor.rows[i];
-        while (at < now.count && !same_row(&now.items[at], before)) {
-            at++;
+        uint32_t found = at;
+        while (found < now.count && !same_row(&now.items[found], before)) {
+            found++;
         }
-        if (at == now.count) {
+        if (found < now.count) {
+            compare_row(before, &now.items[found], may_go(w, before));
+            at = found;
+        } else if (!may_go(w, before)) {
             SIM_FAILS("rule %u window %" PRId64 ": a stored row is gone", before->rule, before->window_ms);
         }
-        compare_row(before, &now.items[at]);
     }
     free(w->floor.rows);
     w->floor.rows = now.items;

@@ -217,6 +217,9 @@ static void prepare(struct sim_world *w, const struct sim_crash *crash, bool pow
         sim_settings_change(&w->settings, &w->random);
         sim_world_configure(w);
         sim_hit(w, SIM_PROBE_CONFIG_CHANGED);
+        if (w->verbose) {
+            sim_settings_print(&w->settings);
+        }
     }
     if (crash->store_lost) {
         lose_results(w);

@@ -30,15 +30,16 @@ static uint32_t slot_of(const struct sim_model *m, uint32_t rule, int64_t window
 struct sim_cell *sim_model_cell(const struct sim_model *m, uint32_t rule, int64_t window_ms,
                                 uint32_t key) {
     uint32_t cell = m->index[slot_of(m, rule, window_ms, key)];
-    return cell == 0 ? NULL : &m->cells[cell - 1];
+    return cell == 0 || m->cells[cell - 1].gone ? NULL : &m->cells[cell - 1];
 }
 
 static void grow_cells(struct sim_model *m) {
     m->cell_cap = m->cell_cap == 0 ? 256 : m->cell_cap * 2;
     m->cells = realloc(m->cells, m->cell_cap * sizeof *m->cells);
+    m->active = realloc(m->active, m->cell_cap * sizeof *m->active);
     free(m->index);
     m->index = calloc(2 * (size_t)m->cell_cap, sizeof *m->index);
-    MR_ASSERT(m->cells != NULL && m->index != NULL);
+    MR_ASSERT(m->cells != NULL && m->active != NULL && m->index != NULL);
     for (uint32_t i = 0; i < m->cell_count; i++) {
         const struct sim_cell *c = &m->cells[i];
         if (c->era != m->eras[c->rule]) {
@@ -48,31 +49,96 @@ static void grow_cells(struct sim_model *m) {
     }
 }
 
-static void add(struct sim_model *m, uint32_t rule, int64_t window_ms, const struct sim_event *e) {
-    struct sim_cell *c = sim_model_cell(m, rule, window_ms, e->key);
-    if (c == NULL) {
-        if (m->cell_count == m->cell_cap) {
-            grow_cells(m);
-        }
-        c = &m->cells[m->cell_count];
-        *c = (struct sim_cell){
-            .rule = rule, .era = m->eras[rule], .window_ms = window_ms, .key = e->key};
-        m->index[slot_of(m, rule, window_ms, e->key)] = ++m->cell_count;
+/* The cell of that place, empty if there was none, or one that is gone. */
+static struct sim_cell *place(struct sim_model *m, uint32_t rule, int64_t window_ms, int64_t end_ms, uint32_t key) {
+    if (m->cell_count == m->cell_cap) {
+        grow_cells(m);
     }
+    uint32_t *slot = &m->index[slot_of(m, rule, window_ms, key)];
+    bool fresh = *slot == 0;
+    if (fresh) {
+        *slot = ++m->cell_count;
+    }
+    if (fresh && m->settings->rule[rule].kind != MR_CONFIG_SESSION) {
+        m->active[m->active_count++] = *slot - 1;
+    }
+    struct sim_cell *c = &m->cells[*slot - 1];
+    if (fresh || c->gone) {
+        *c = (struct sim_cell){.rule = rule,
+                               .era = m->eras[rule],
+                               .key = key,
+                               .window_ms = window_ms,
+                               .end_ms = end_ms,
+                               .waiting_ms = INT64_MIN};
+    }
+    return c;
+}
+
+static void add(struct sim_cell *c, const struct sim_event *e) {
     c->events++;
     c->sum += e->value;
+    c->tags |= 1u << sim_event_tag(e);
+    c->changed = true;
 }
 
 /* ---- the thirty lines ---- */
 
-static bool is_final(const struct sim_model *m, uint32_t rule, int64_t window_ms, int64_t watermark_ms) {
-    int64_t end_ms = window_ms + m->settings->window_ms[rule];
+static bool is_final(const struct sim_model *m, uint32_t rule, int64_t end_ms, int64_t watermark_ms) {
     return end_ms <= m->floors_ms[rule] ||
            (watermark_ms != INT64_MIN && end_ms + m->settings->lateness_ms[rule] <= watermark_ms);
 }
 
-bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t window_ms) {
-    return is_final(m, rule, window_ms, m->watermark_ms);
+bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t end_ms) {
+    return is_final(m, rule, end_ms, m->watermark_ms);
+}
+
+/* With all that it overlaps it becomes one; what is final stays as it is. */
+static void add_to_session(struct sim_model *m, uint32_t rule, const struct sim_event *e, int64_t before_ms) {
+    struct sim_cell all = {.window_ms = e->ts_ms, .end_ms = e->ts_ms + m->settings->window_ms[rule]};
+    add(&all, e);
+    for (uint32_t *link = &m->sessions[rule][e->key]; *link != 0;) {
+        struct sim_cell *c = &m->cells[*link - 1];
+        if (is_final(m, rule, c->end_ms, before_ms) || c->window_ms >= all.end_ms || c->end_ms <= all.window_ms) {
+            link = &c->next;
+            continue;
+        }
+        all.window_ms = c->window_ms < all.window_ms ? c->window_ms : all.window_ms;
+        all.end_ms = c->end_ms > all.end_ms ? c->end_ms : all.end_ms;
+        all.events += c->events;
+        all.sum += c->sum;
+        all.tags |= c->tags;
+        c->gone = true;
+        *link = c->next;
+    }
+    struct sim_cell *c = place(m, rule, all.window_ms, all.end_ms, e->key);
+    c->events = all.events;
+    c->sum = all.sum;
+    c->tags = all.tags;
+    c->next = m->sessions[rule][e->key];
+    m->sessions[rule][e->key] = (uint32_t)(c - m->cells) + 1;
+}
+
+/* false: it is late, each of its windows is final. */
+static bool take(struct sim_model *m, uint32_t rule, const struct sim_event *e, int64_t before_ms) {
+    int64_t size_ms = m->settings->window_ms[rule];
+    int64_t every_ms = m->settings->rule[rule].every_ms;
+    if (m->settings->rule[rule].kind == MR_CONFIG_SESSION) {
+        bool late = is_final(m, rule, e->ts_ms + size_ms, before_ms);
+        if (!late) {
+            add_to_session(m, rule, e, before_ms);
+        }
+        return !late;
+    }
+    bool taken = false;
+    int64_t offset_ms = m->settings->rule[rule].offset_ms;
+    int64_t start_ms = (e->ts_ms - offset_ms) / every_ms * every_ms + offset_ms;
+    for (; start_ms > e->ts_ms - size_ms; start_ms -= every_ms) {
+        if (!is_final(m, rule, start_ms + size_ms, before_ms)) {
+            add(place(m, rule, start_ms, start_ms + size_ms, e->key), e);
+            taken = true;
+        }
+    }
+    return taken;
 }
 
 static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t before_ms,
@@ -97,20 +163,66 @@ static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t bef
         return 'L';
     }
     uint32_t late = 0;
+    uint32_t takers = 0;
     for (uint32_t i = 0; i < s->rules; i++) {
-        int64_t window_ms = e->ts_ms / s->window_ms[i] * s->window_ms[i];
-        if (is_final(m, i, window_ms, before_ms)) {
-            late++;
-        } else {
-            add(m, i, window_ms, e);
+        if (sim_settings_takes(s, i, e->value)) {
+            takers++;
+            late += !take(m, i, e, before_ms);
         }
     }
     *dead = late > 0;
-    return late == s->rules ? 'L' : 'A';
+    return takers > 0 && late == takers ? 'L' : 'A';
+}
+
+static void say(struct sim_cell *c) {
+    c->fired++;
+    c->said_events = c->events;
+    c->said_sum = c->sum;
+    c->waiting_ms = INT64_MIN;
+    c->unsaid = false;
+}
+
+static void fire(const struct sim_model *m, struct sim_cell *c, int64_t before_ms) {
+    const struct sim_rule *rule = &m->settings->rule[c->rule];
+    bool was_closed = c->end_ms <= m->floors_ms[c->rule] || c->end_ms <= before_ms;
+    if (was_closed) {
+        c->unsaid = c->unsaid || c->changed;
+        if (c->unsaid && (rule->late ? c->changed : sim_model_final(m, c->rule, c->end_ms))) {
+            say(c);
+        }
+    } else if (c->end_ms <= m->watermark_ms) {
+        say(c);
+    } else if (c->changed && rule->early_count > 0 && c->events - c->said_events >= rule->early_count) {
+        say(c);
+    } else {
+        if (c->changed && rule->early_ms > 0 && c->waiting_ms == INT64_MIN) {
+            c->waiting_ms = m->recorded_ms;
+        }
+        if (rule->early_ms > 0 && c->waiting_ms != INT64_MIN && c->waiting_ms + rule->early_ms <= m->recorded_ms) {
+            say(c);
+        }
+    }
+    c->changed = false;
+}
+
+static void fire_all(struct sim_model *m, int64_t before_ms) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < m->active_count; i++) {
+        struct sim_cell *c = &m->cells[m->active[i]];
+        if (c->era != m->eras[c->rule]) {
+            continue;
+        }
+        fire(m, c, before_ms);
+        if (!sim_model_final(m, c->rule, c->end_ms)) {
+            m->active[kept++] = m->active[i];
+        }
+    }
+    m->active_count = kept;
 }
 
 static void end_bundle(struct sim_model *m, int64_t max_ms) {
     const struct sim_settings *s = m->settings;
+    int64_t before_ms = m->watermark_ms;
     if (max_ms != INT64_MIN) {
         m->last_event_ms = m->recorded_ms;
         if (max_ms - s->out_of_orderness_ms > m->watermark_ms) {
@@ -122,6 +234,7 @@ static void end_bundle(struct sim_model *m, int64_t max_ms) {
     if (idle && m->recorded_ms - s->out_of_orderness_ms > m->watermark_ms) {
         m->watermark_ms = m->recorded_ms - s->out_of_orderness_ms;
     }
+    fire_all(m, before_ms);
 }
 
 /* ---- the log ---- */
@@ -158,13 +271,14 @@ static void begin_rule(struct sim_model *m, uint32_t rule) {
     m->eras[rule]++;
     m->floors_ms[rule] = INT64_MIN;
     m->accepted_before[rule] = m->verdicts['A'];
+    memset(m->sessions[rule], 0, sizeof m->sessions[rule]);
 }
 
 /* A CONFIG record: from here on other settings. What was final stays final, what was promised holds. */
 static void change(struct sim_model *m, const struct sim_settings *now) {
     const struct sim_settings *before = m->settings;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
-        bool same = i < before->rules && i < now->rules && before->window_ms[i] == now->window_ms[i];
+        bool same = sim_settings_same_rule(before, now, i);
         int64_t floor_ms = m->watermark_ms == INT64_MIN ? INT64_MIN : m->watermark_ms - before->lateness_ms[i];
         if (!same) {
             begin_rule(m, i);
@@ -243,6 +357,7 @@ void sim_model_close(struct sim_model *m) {
     sim_ids_finish(&m->ids);
     free(m->records);
     free(m->index);
+    free(m->active);
     free(m->cells);
 }
 

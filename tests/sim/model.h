@@ -3,6 +3,9 @@
 /*
  * Model: what must have come out, computed from the log in the plainest way: one event after the other, a memory of
  * ids, a watermark, a table.
+ *
+ * Triggers    What a row says of a window that may still change is what was last fired: after each bundle the model looks
+ *             at all groups that are not final. Of sessions it knows what is in them, not which panes came early.
  */
 #include "tests/sim/ids.h"
 #include "tests/sim/world.h"
@@ -11,10 +14,25 @@ struct sim_cell {
     uint32_t rule;
     uint32_t era; /* of the rule: it has begun anew so often */
     uint32_t key;
-    int64_t window_ms;
+    int64_t window_ms; /* start */
+    int64_t end_ms;
     uint64_t events;
     int64_t sum;
-    bool found; /* in what the program says */
+    uint32_t tags; /* a bit for each that came */
+    bool gone;     /* a session that another one swallowed */
+    uint32_t next; /* session of the key, cell + 1 */
+    /* not of sessions: what was fired */
+    bool changed; /* in this bundle */
+    bool unsaid;  /* changed since the end */
+    uint32_t fired;
+    uint64_t said_events;
+    int64_t said_sum;
+    int64_t waiting_ms; /* for the early pane, since; INT64_MIN: not */
+    /* what the program says */
+    bool found;
+    bool stored;
+    uint64_t seen_events; /* all panes that are discarding, and what has not been fired */
+    int64_t seen_sum;
 };
 
 /* One EVENTS record. */
@@ -37,6 +55,9 @@ struct sim_model {
     struct sim_cell *cells;
     uint32_t cell_count;
     uint32_t cell_cap;
+    uint32_t sessions[SIM_RULES][SIM_KEYS_MAX]; /* the first cell of each key, + 1 */
+    uint32_t *active; /* cells, not of sessions, that are not final; cell_cap */
+    uint32_t active_count;
     uint32_t *index; /* of cells by hash, cell + 1; 2 x cell_cap slots */
     struct sim_record *records;
     uint32_t record_count;
@@ -56,4 +77,4 @@ struct sim_cell *sim_model_cell(const struct sim_model *m, uint32_t rule, int64_
                                 uint32_t key);
 const struct sim_record *sim_model_record(const struct sim_model *m, uint64_t lsn);
 /* Whether the window takes no more events. */
-bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t window_ms);
+bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t end_ms);

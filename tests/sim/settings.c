@@ -19,10 +19,42 @@ static int64_t choose_idle(struct sim_random *r) {
     return sim_one_in(r, 2) ? INT64_MAX : 2000 + (int64_t)sim_below(r, 20000);
 }
 
+static int64_t choose_early(struct sim_random *r) {
+    return sim_one_in(r, 3) ? 100 + (int64_t)sim_below(r, 2000) : 0;
+}
+
+static uint64_t choose_early_count(struct sim_random *r) {
+    return sim_one_in(r, 3) ? 1 + sim_below(r, 5) : 0;
+}
+
+/* A rule with bounded groups stays as plain as can be: which groups have room is not known. */
+static void choose_rule(struct sim_random *r, struct sim_settings *s, uint32_t i) {
+    static const int64_t gaps_ms[] = {100, 400, 1500, 5000};
+    struct sim_rule *rule = &s->rule[i];
+    s->window_ms[i] = CHOOSE(r, windows_ms);
+    *rule = (struct sim_rule){.kind = MR_CONFIG_TUMBLING, .every_ms = s->window_ms[i], .late = true};
+    rule->where = sim_one_in(r, 4);
+    if (s->groups_max[i] > 0) {
+        return;
+    }
+    rule->kind = (enum mr_config_window)sim_below(r, MR_CONFIG_SESSION + 1);
+    rule->panes = (enum mr_config_panes)(sim_one_in(r, 2) ? MR_CONFIG_ACCUMULATING : sim_below(r, 3));
+    rule->early_ms = choose_early(r);
+    rule->early_count = choose_early_count(r);
+    rule->late = !sim_one_in(r, 4);
+    if (rule->kind == MR_CONFIG_SESSION) {
+        s->window_ms[i] = CHOOSE(r, gaps_ms);
+        rule->every_ms = 0;
+        return;
+    }
+    rule->every_ms = rule->kind == MR_CONFIG_SLIDING ? s->window_ms[i] * (2 + (int64_t)sim_below(r, 8)) / 10
+                                                     : s->window_ms[i];
+    rule->offset_ms = sim_one_in(r, 2) ? (int64_t)sim_below(r, (uint64_t)rule->every_ms) : 0;
+}
+
 static void choose_time(struct sim_random *r, struct sim_settings *s) {
     s->rules = sim_one_in(r, 10) ? 1 : SIM_RULES;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
-        s->window_ms[i] = CHOOSE(r, windows_ms);
         s->lateness_ms[i] = CHOOSE(r, latenesses_ms);
     }
     s->out_of_orderness_ms = CHOOSE(r, disorders_ms);
@@ -34,6 +66,9 @@ static void choose_time(struct sim_random *r, struct sim_settings *s) {
 static void choose_groups(struct sim_random *r, struct sim_settings *s) {
     s->groups_max[0] = sim_one_in(r, 5) ? 1 + sim_below(r, 30) : 0;
     s->groups_drop = sim_one_in(r, 2);
+    for (uint32_t i = 0; i < SIM_RULES; i++) {
+        choose_rule(r, s, i);
+    }
 }
 
 /* Three ways: ids for all, ids for a few with refusals until some expire, ids for a few and the oldest go early. */
@@ -100,18 +135,42 @@ void sim_settings_choose(struct sim_random *random, struct sim_settings *ret) {
     s->log_sync = !sim_one_in(random, 8);
     s->segment_bytes = CHOOSE(random, segments);
     choose_checkpoints(random, s);
-    s->keys = 1 + (uint32_t)sim_below(random, 20);
+    s->keys = 1 + (uint32_t)sim_below(random, SIM_KEYS_MAX);
     s->requests = 20 + (uint32_t)sim_below(random, SIM_REQUESTS_MAX - 20);
     s->steps = 2000 + (uint32_t)sim_below(random, 5000);
     choose_faults(random, s);
+}
+
+bool sim_settings_same_rule(const struct sim_settings *before, const struct sim_settings *now, uint32_t rule) {
+    const struct sim_rule *a = &before->rule[rule];
+    const struct sim_rule *b = &now->rule[rule];
+    return rule < before->rules && rule < now->rules && before->window_ms[rule] == now->window_ms[rule] &&
+           a->kind == b->kind && a->every_ms == b->every_ms && a->offset_ms == b->offset_ms &&
+           a->panes == b->panes && a->where == b->where;
+}
+
+/* Another rule, which begins anew; or other triggers. */
+static void change_rule(struct sim_random *r, struct sim_settings *s, uint32_t i) {
+    struct sim_rule *rule = &s->rule[i];
+    if (sim_one_in(r, 6)) {
+        choose_rule(r, s, i);
+    } else if (s->groups_max[i] == 0 && sim_one_in(r, 3)) {
+        rule->early_ms = choose_early(r);
+        rule->early_count = choose_early_count(r);
+    }
 }
 
 void sim_settings_change(struct sim_settings *settings, struct sim_random *random) {
     struct sim_settings *s = settings;
     struct sim_random *r = random;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
-        s->lateness_ms[i] = sim_one_in(r, 2) ? CHOOSE(r, latenesses_ms) : s->lateness_ms[i];
-        s->window_ms[i] = sim_one_in(r, 6) ? CHOOSE(r, windows_ms) : s->window_ms[i];
+        int64_t lateness_ms = sim_one_in(r, 2) ? CHOOSE(r, latenesses_ms) : s->lateness_ms[i];
+        /* With late panes off, what a window took after its end and has not said yet is not said by a start that finds
+         * it final, or the panes on. */
+        if (s->rule[i].late || lateness_ms > s->lateness_ms[i]) {
+            s->lateness_ms[i] = lateness_ms;
+        }
+        change_rule(r, s, i);
     }
     s->rules = sim_one_in(r, 6) ? 1 + SIM_RULES - s->rules : s->rules;
     s->out_of_orderness_ms = sim_one_in(r, 3) ? CHOOSE(r, disorders_ms) : s->out_of_orderness_ms;
@@ -160,14 +219,42 @@ static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
     }
 }
 
+static void write_window(const struct sim_settings *s, uint32_t i, struct mr_buf *text) {
+    const struct sim_rule *rule = &s->rule[i];
+    switch (rule->kind) {
+    case MR_CONFIG_TUMBLING:
+        mr_buf_printf(text, "{ type: tumbling, size: %lldms, offset: %lldms }", (long long)s->window_ms[i],
+                      (long long)rule->offset_ms);
+        break;
+    case MR_CONFIG_SLIDING:
+        mr_buf_printf(text, "{ type: sliding, size: %lldms, every: %lldms, offset: %lldms }",
+                      (long long)s->window_ms[i], (long long)rule->every_ms, (long long)rule->offset_ms);
+        break;
+    case MR_CONFIG_SESSION:
+        mr_buf_printf(text, "{ type: session, gap: %lldms }", (long long)s->window_ms[i]);
+        break;
+    case MR_CONFIG_GLOBAL:
+        MR_UNREACHABLE();
+    }
+}
+
+static void write_trigger(const struct sim_rule *rule, struct mr_buf *text) {
+    static const char *const panes[] = {"accumulating", "discarding", "accumulating_and_retracting"};
+    mr_buf_printf(text, "    trigger: { early: %lldms, early_count: %llu, late: %s, panes: %s }\n",
+                  (long long)rule->early_ms, (unsigned long long)rule->early_count, rule->late ? "true" : "false",
+                  panes[rule->panes]);
+}
+
 static void write_rules(const struct sim_settings *s, struct mr_buf *text) {
     mr_buf_append_text(text, "rules:\n");
     for (uint32_t i = 0; i < s->rules; i++) {
         mr_buf_printf(text,
-                      "  r%u:\n    from: s\n    group_by: [key]\n"
-                      "    window: { type: tumbling, size: %lldms }\n    allowed_lateness: %lldms\n"
-                      "    metrics: { n: count, total: { sum: value } }\n",
-                      i, (long long)s->window_ms[i], (long long)s->lateness_ms[i]);
+                      "  r%u:\n    from: s\n    group_by: [key]\n    allowed_lateness: %lldms\n"
+                      "    metrics: { n: count, total: { sum: value }, tags: { distinct: tag } }\n%s    window: ",
+                      i, (long long)s->lateness_ms[i], s->rule[i].where ? "    where: value >= 0\n" : "");
+        write_window(s, i, text);
+        mr_buf_append_text(text, "\n");
+        write_trigger(&s->rule[i], text);
         if (s->groups_max[i] > 0) {
             mr_buf_printf(text, "    groups: { max: %llu, when_full: %s }\n",
                           (unsigned long long)s->groups_max[i], s->groups_drop ? "drop" : "other");
@@ -215,4 +302,11 @@ void sim_settings_print(const struct sim_settings *settings) {
                   s->evict ? " evict" : "", s->log_sync ? "" : " sync off",
                   (long long)s->checkpoint_every_ms, (long long)s->retain_ms,
                   (unsigned long long)s->retain_bytes, s->segment_bytes);
+    for (uint32_t i = 0; i < s->rules; i++) {
+        const struct sim_rule *rule = &s->rule[i];
+        (void)fprintf(stderr, "rule %u kind %u every %lld offset %lld panes %u%s early %lld count %llu%s\n", i,
+                      rule->kind, (long long)rule->every_ms, (long long)rule->offset_ms, rule->panes,
+                      rule->where ? " where" : "", (long long)rule->early_ms,
+                      (unsigned long long)rule->early_count, rule->late ? "" : " late off");
+    }
 }

@@ -13,12 +13,27 @@
 #define SIM_IDS_MAX      (SIM_REQUESTS_MAX * SIM_EVENTS_MAX)
 #define SIM_BLOOM_ERROR  0.01
 
+#define SIM_KEYS_MAX     20
+
 enum sim_mode { SIM_EXACT, SIM_OBSERVE, SIM_BLOOM };
+
+/* What a rule is besides its window_ms (of sessions the gap) and lateness. */
+struct sim_rule {
+    enum mr_config_window kind; /* tumbling, sliding or session */
+    int64_t every_ms;           /* from one window's start to the next; of sessions 0 */
+    int64_t offset_ms;
+    enum mr_config_panes panes;
+    bool where; /* takes the events that sim_settings_takes says */
+    int64_t early_ms;
+    uint64_t early_count;
+    bool late;
+};
 
 struct sim_settings {
     /* the configuration */
     uint32_t shards; /* at first; a restart may choose another number */
     uint32_t rules; /* the first of them */
+    struct sim_rule rule[SIM_RULES];
     int64_t window_ms[SIM_RULES];
     int64_t lateness_ms[SIM_RULES];
     int64_t out_of_orderness_ms;
@@ -57,6 +72,11 @@ static inline bool sim_settings_may_move(const struct sim_settings *s) {
 static inline bool sim_settings_has(const struct sim_settings *s, enum sim_fault fault) {
     return s->weights[fault] != 0;
 }
+static inline bool sim_settings_takes(const struct sim_settings *s, uint32_t rule, int32_t value) {
+    return !s->rule[rule].where || value >= 0;
+}
+/* Whether the rule goes on with what it has when the one setting becomes the other. */
+bool sim_settings_same_rule(const struct sim_settings *before, const struct sim_settings *now, uint32_t rule);
 /* People edit the configuration: some of what may change does. */
 void sim_settings_change(struct sim_settings *settings, struct sim_random *random);
 /* One line on stderr. */

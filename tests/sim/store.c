@@ -8,7 +8,8 @@
 static const char file_name[] = "data/results.db";
 
 static void open_results(struct sim_store *store) {
-    struct mr_memory_results_options options = {.rules = store->tables, .rule_count = store->table_count};
+    struct mr_memory_results_options options = {
+        .rules = store->tables, .rule_count = store->table_count, .outbox_panes_max = SIM_OUTBOX_MAX};
     store->results = mr_memory_results_open(&options);
 }
 
@@ -55,10 +56,11 @@ static uint32_t find_table(const struct sim_store *store, const struct mr_result
 
 static void add_table(struct sim_store *store, const struct mr_results_rule *rule) {
     static const char *const names[] = {"r0", "r1"};
-    static const struct mr_bytes columns[2] = {{(const uint8_t *)"a", 1}, {(const uint8_t *)"b", 1}};
+    static const struct mr_bytes columns[3] = {
+        {(const uint8_t *)"a", 1}, {(const uint8_t *)"b", 1}, {(const uint8_t *)"c", 1}};
     static_assert(SIM_RULES == sizeof names / sizeof *names, "a name for each");
     bool second = mr_bytes_equal(rule->name, mr_bytes_text(names[1]));
-    MR_ASSERT(store->table_count < SIM_TABLES_MAX && rule->metric_count == 2);
+    MR_ASSERT(store->table_count < SIM_TABLES_MAX && rule->metric_count == sizeof columns / sizeof *columns);
     store->tables[store->table_count++] = (struct mr_results_rule){
         .name = mr_bytes_text(names[second]),
         .key_names = columns,

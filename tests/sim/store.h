@@ -15,6 +15,7 @@
 #include "tests/sink/memory_results.h"
 
 #define SIM_TABLES_MAX 32
+#define SIM_OUTBOX_MAX (1u << 20) /* more than a run has: nothing is pruned */
 
 struct sim_store {
     struct mr_results *results; /* another one when the rules change */

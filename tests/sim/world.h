@@ -25,6 +25,11 @@ struct sim_event {
     bool broken; /* not JSON: will be rejected */
 };
 
+/* 0 to 15: of what is in few events. */
+static inline uint32_t sim_event_tag(const struct sim_event *e) {
+    return (uint32_t)e->value & 15;
+}
+
 struct sim_request {
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t count;     /* 0: not made yet */
