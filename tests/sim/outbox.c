@@ -69,7 +69,9 @@ static void read_all(struct sim_world *w, uint32_t rule, struct list *panes) {
     }
     MR_ASSERT(status == MR_OK);
     mr_results_reader_close(reader);
-    qsort(panes->items, panes->count, sizeof *panes->items, by_place);
+    if (panes->count > 0) {
+        qsort(panes->items, panes->count, sizeof *panes->items, by_place);
+    }
 }
 
 /* The panes of one place, in their order: a retraction takes back what was said just before. Returns how many. */
