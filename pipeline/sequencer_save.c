@@ -30,7 +30,8 @@ void mr_sequencer_seal(struct mr_sequencer *s, struct mr_checkpoint *k) {
         mr_pack_u64(&k->sequencer, mr_counter_read(&s->undecided[i].events));
         mr_local_save(&s->locals[i], &k->sequencer);
     }
-    mr_redrives_save(&s->redrives, mr_log_first_lsn(s->pipeline->log), &k->redrives);
+    uint64_t first_lsn = s->shadow ? 0 : mr_log_first_lsn(s->pipeline->log); /* places of records that are gone, are not saved */
+    mr_redrives_save(&s->redrives, first_lsn, &k->redrives);
 }
 
 /* Old segments of the log go when a checkpoint has made them unneeded: one a step. */
