@@ -122,8 +122,8 @@ static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32
         return MR_OK;
     }
     *mr_combine_firing(rule, group) = *firing;
-    if (firing->waiting_ms == 0 || MR_BUG(EARLY_TIMER_LOST)) {
-        return MR_OK;
+    if (firing->waiting_ms == 0 || rule->trigger.early_ms == 0 || MR_BUG(EARLY_TIMER_LOST)) {
+        return MR_OK; /* early_ms 0: it was on when the group began to wait */
     }
     struct mr_combine_timer timer = {firing->waiting_ms, window->start_ms, ref};
     return mr_combine_add_timer(&b->rule->timers, timer) ? MR_OK : mr_loading_no_memory(b->error);
