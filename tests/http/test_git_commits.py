@@ -4,8 +4,10 @@ Real events with an independent answer: the commits of the Git project (tests/da
 
 Proves that every way in gives the same 38,827 rows, exactly: over HTTP with 1, 2 and 5 shards, with every batch
 sent twice, gzip-compressed, with the server killed three times on the way, through `millrace run`; in the SQLite
-file after late panes; and that bloom mode accepts no duplicate and loses no more than its configured error.
+file after late panes; that bloom mode accepts no duplicate and loses no more than its configured error; and that
+sessions, sliding weeks, distinct and top are those of a plain computation.
 """
+import collections
 import csv
 import gzip
 import json
@@ -172,6 +174,66 @@ def test_bloom_accepts_no_duplicate():
         check_ledger(s, "commits")
         table = as_table(s.rows("words_by_area", state="all"))
         assert all(table[k][0] <= EXPECTED[k][0] for k in table)
+
+
+SESSIONS = """
+streams:
+  commits:
+    id: id
+    time: { field: time, format: ms }
+    dedup: { mode: exact, horizon: 3650d, ids: 1000000 }
+    watermark: { out_of_orderness: 3650d }
+rules:
+  sittings:
+    from: commits
+    group_by: [author]
+    window: { type: session, gap: 1h }
+    metrics: { n: count }
+  weeks:
+    from: commits
+    window: { type: sliding, size: 7d, every: 1d }
+    metrics: { n: count, authors: { distinct: author }, top: { top: author, n: 3 } }
+"""
+HOUR_MS, DAY_MS = 3600000, 86400000
+
+
+def plain_sessions(events):
+    times, sessions = collections.defaultdict(list), {}
+    for e in events:
+        times[e["author"]].append(e["time"])
+    for author, ts in times.items():
+        first = last = None
+        for t in sorted(ts):
+            first, n = (first, n) if last is not None and t - last < HOUR_MS else (t, 0)
+            last, n = t, n + 1
+            sessions[first, author] = (last + HOUR_MS, n)
+    return sessions
+
+
+def to_ms(text):
+    from datetime import datetime
+    return round(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def test_sessions_and_sliding_weeks():
+    events = list({e["id"]: e for e in reversed([json.loads(line) for line in LINES])}.values())  # first arrival wins
+    weeks = collections.defaultdict(list)
+    for e in events:
+        for k in range(7):
+            weeks[e["time"] // DAY_MS * DAY_MS - k * DAY_MS].append(e["author"])
+    for shards in (1, 3):
+        with server(f'node: {{ data_dir: "@DIR@/data", shards: {shards} }}\n' + SESSIONS) as s:
+            done = subprocess.run([MILLRACE, "run", "-c", str(s.config), str(DATA)], capture_output=True, check=True)
+        rows = [json.loads(line) for line in done.stdout.splitlines()]
+        got = {(to_ms(r["window_start"]), r["key"]["author"]): (to_ms(r["window_end"]), r["metrics"]["n"])
+               for r in rows if r["rule"] == "sittings"}
+        assert got == plain_sessions(events) and len(got) == 37002
+        found = {to_ms(r["window_start"]): r["metrics"] for r in rows if r["rule"] == "weeks"}
+        assert found.keys() == weeks.keys()
+        for start, authors in weeks.items():
+            m, most = found[start], collections.Counter(authors).most_common(3)
+            assert (m["n"], m["authors"]) == (len(authors), len(set(authors))), (start, m)
+            assert [t["count"] for t in m["top"]] == [n for _, n in most], (start, m)
 
 
 if __name__ == "__main__":
