@@ -269,8 +269,8 @@ static void note_change(struct mr_combine *combine, struct mr_combine_window *wi
 
 static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_window *window,
                                  struct mr_group *group, uint32_t ref, bool added, struct mr_partial *p) {
-    if (!MR_BUG(CHECKPOINT_AFTER_IMAGE) && combine->save.under_way && !added && group->revision <= combine->save.seq) {
-        mr_combine_save_group(combine, window, group, ref);
+    if (!MR_BUG(CHECKPOINT_AFTER_IMAGE) && !added) {
+        mr_combine_save_first(combine, window, group, ref);
     }
     enum mr_status status = merge_state(window, group, added, p, mr_partial_state(p));
     note_change(combine, window, group, ref, added);
@@ -351,7 +351,6 @@ static enum mr_status merge_session(struct mr_combine *combine, struct mr_combin
         status = mr_sessions_merge(cr->sessions, seq, recorded_ms, p, mr_hash64(other, cr->rule->key_seed), other);
     }
     ret->applied = status == MR_OK;
-    mr_combine_note_sessions(cr);
     return status;
 }
 
@@ -571,8 +570,6 @@ bool mr_combine_add_timer(struct mr_combine_timers *timers, struct mr_combine_ti
 
 void mr_combine_touch(struct mr_combine *combine, const struct mr_combine_window *window,
                       struct mr_group *group, uint32_t ref) {
-    if (combine->save.under_way && group->revision <= combine->save.seq) {
-        mr_combine_save_group(combine, window, group, ref);
-    }
+    mr_combine_save_first(combine, window, group, ref);
     group->revision = combine->seq;
 }

@@ -197,6 +197,14 @@ void mr_combine_set_gauges(struct mr_combine *combine);
 void mr_combine_save_group(struct mr_combine *combine, const struct mr_combine_window *window,
                            const struct mr_group *group, uint32_t ref);
 
+/* The same of a group of any time: written down if a save is under way that it has not changed since. */
+static inline void mr_combine_save_first(struct mr_combine *combine, const struct mr_combine_window *window,
+                                         const struct mr_group *group, uint32_t ref) {
+    if (combine->save.under_way && group->revision <= combine->save.seq) {
+        mr_combine_save_group(combine, window, group, ref);
+    }
+}
+
 /* The counters of a rule of session windows become its sessions'. */
 void mr_combine_note_sessions(struct mr_combine_rule *cr);
 

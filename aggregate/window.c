@@ -2,20 +2,8 @@
 #include "aggregate/window.h"
 
 #include "base/check.h"
+#include "base/wide.h"
 #include "base/zone.h"
-
-static int64_t saturate(__int128_t value) {
-    if (value > INT64_MAX) {
-        return INT64_MAX;
-    }
-    return value < INT64_MIN ? INT64_MIN : (int64_t)value;
-}
-
-/* The greatest multiple of size at or below value. */
-static __int128_t floor_to(__int128_t value, int64_t size) {
-    __int128_t rest = value % size;
-    return value - (rest < 0 ? rest + size : rest);
-}
 
 /* The same on the path of events: 64-bit division only. */
 static int64_t floor_fast(int64_t time_ms, int64_t size, int64_t offset) {
@@ -27,7 +15,7 @@ static int64_t floor_fast(int64_t time_ms, int64_t size, int64_t offset) {
 }
 
 static __int128_t floor_slow(const struct mr_window *w, __int128_t time_ms, int64_t size) {
-    return floor_to(time_ms - w->offset_ms, size) + w->offset_ms;
+    return mr_wide_floor(time_ms - w->offset_ms, size) + w->offset_ms;
 }
 
 void mr_window_slice(const struct mr_rule *rule, int64_t time_ms, int64_t *ret_start_ms, int64_t *ret_end_ms) {
@@ -39,7 +27,7 @@ void mr_window_slice(const struct mr_rule *rule, int64_t time_ms, int64_t *ret_s
     }
     int64_t offset = w->offset_ms % w->slice_ms;
     *ret_start_ms = floor_fast(time_ms, w->slice_ms, offset);
-    *ret_end_ms = saturate(floor_to((__int128_t)time_ms - offset, w->slice_ms) + offset + w->slice_ms);
+    *ret_end_ms = mr_wide_saturate(mr_wide_floor((__int128_t)time_ms - offset, w->slice_ms) + offset + w->slice_ms);
 }
 
 int64_t mr_window_start(const struct mr_rule *rule, int64_t time_ms) {
@@ -66,15 +54,15 @@ int64_t mr_window_end(const struct mr_rule *rule, int64_t start_ms) {
     switch (w->kind) {
     case MR_WINDOW_TUMBLING:
         MR_ASSERT(w->size_ms > 0);
-        return saturate(floor_slow(w, start_ms, w->size_ms) + w->size_ms);
+        return mr_wide_saturate(floor_slow(w, start_ms, w->size_ms) + w->size_ms);
     case MR_WINDOW_SLIDING:
-        return saturate(floor_slow(w, start_ms, w->every_ms) + w->size_ms);
+        return mr_wide_saturate(floor_slow(w, start_ms, w->every_ms) + w->size_ms);
     case MR_WINDOW_CALENDAR:
         return mr_zone_next(w->zone, start_ms, w->size_ms, w->offset_ms);
     case MR_WINDOW_GLOBAL:
         return MR_TIME_MAX_MS;
     case MR_WINDOW_SESSION:
-        return saturate((__int128_t)start_ms + w->gap_ms);
+        return mr_wide_saturate((__int128_t)start_ms + w->gap_ms);
     }
     MR_UNREACHABLE();
 }
@@ -84,12 +72,12 @@ int64_t mr_window_first_after(const struct mr_rule *rule, int64_t time_ms) {
     if (w->kind != MR_WINDOW_SLIDING) {
         return mr_window_start(rule, time_ms);
     }
-    return saturate(floor_slow(w, (__int128_t)time_ms - w->size_ms, w->every_ms) + w->every_ms);
+    return mr_wide_saturate(floor_slow(w, (__int128_t)time_ms - w->size_ms, w->every_ms) + w->every_ms);
 }
 
 static bool reached(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms, int64_t delay_ms) {
     int64_t end = mr_window_end(rule, start_ms);
-    return watermark_ms >= saturate((__int128_t)end + delay_ms) || rule->final_floor_ms >= end;
+    return watermark_ms >= mr_wide_saturate((__int128_t)end + delay_ms) || rule->final_floor_ms >= end;
 }
 
 bool mr_window_closed(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms) {
@@ -116,7 +104,7 @@ static __int128_t end_before(const struct mr_rule *rule, __int128_t reach) {
     case MR_WINDOW_SLIDING:
         return floor_slow(w, reach - w->size_ms, w->every_ms) + w->size_ms;
     case MR_WINDOW_CALENDAR:
-        return mr_zone_floor(w->zone, saturate(reach), w->size_ms, w->offset_ms);
+        return mr_zone_floor(w->zone, mr_wide_saturate(reach), w->size_ms, w->offset_ms);
     case MR_WINDOW_GLOBAL:
         return reach >= MR_TIME_MAX_MS ? MR_TIME_MAX_MS : INT64_MIN;
     case MR_WINDOW_SESSION:
@@ -130,7 +118,7 @@ int64_t mr_window_final_end(const struct mr_rule *rule, int64_t watermark_ms) {
     if (watermark_ms == INT64_MAX || rule->final_floor_ms == INT64_MAX) {
         return INT64_MAX; /* the end of time is the end of the last window, whatever the size */
     }
-    return saturate(end_before(rule, reach_of(rule, watermark_ms, rule->allowed_lateness_ms)));
+    return mr_wide_saturate(end_before(rule, reach_of(rule, watermark_ms, rule->allowed_lateness_ms)));
 }
 
 int64_t mr_window_late_before(const struct mr_rule *rule, int64_t watermark_ms) {
@@ -145,9 +133,9 @@ int64_t mr_window_late_before(const struct mr_rule *rule, int64_t watermark_ms) 
     case MR_WINDOW_GLOBAL:
         return end;
     case MR_WINDOW_SLIDING: /* behind the start of the last window that is final */
-        return saturate((__int128_t)end - w->size_ms + w->every_ms);
+        return mr_wide_saturate((__int128_t)end - w->size_ms + w->every_ms);
     case MR_WINDOW_SESSION:
-        return end == INT64_MIN ? INT64_MIN : saturate((__int128_t)end - w->gap_ms + 1);
+        return end == INT64_MIN ? INT64_MIN : mr_wide_saturate((__int128_t)end - w->gap_ms + 1);
     }
     MR_UNREACHABLE();
 }
@@ -161,7 +149,7 @@ static __int128_t end_after(const struct mr_rule *rule, __int128_t reach) {
     case MR_WINDOW_SLIDING:
         return end_before(rule, reach) + w->every_ms;
     case MR_WINDOW_CALENDAR:
-        return mr_zone_next(w->zone, saturate(reach), w->size_ms, w->offset_ms);
+        return mr_zone_next(w->zone, mr_wide_saturate(reach), w->size_ms, w->offset_ms);
     case MR_WINDOW_GLOBAL:
         return reach >= MR_TIME_MAX_MS ? INT64_MAX : MR_TIME_MAX_MS;
     case MR_WINDOW_SESSION:
@@ -175,7 +163,7 @@ static __int128_t end_after(const struct mr_rule *rule, __int128_t reach) {
 static int64_t next_step(const struct mr_rule *rule, int64_t watermark_ms, int64_t delay_ms,
                          int64_t last_end) {
     __int128_t end = end_after(rule, reach_of(rule, watermark_ms, delay_ms));
-    return end > last_end ? INT64_MAX : saturate(end + delay_ms);
+    return end > last_end ? INT64_MAX : mr_wide_saturate(end + delay_ms);
 }
 
 int64_t mr_window_next_due(const struct mr_rule *rule, int64_t watermark_ms, int64_t time_max_ms) {
@@ -208,5 +196,5 @@ int64_t mr_window_reach_ms(const struct mr_rule *rule) {
         reach += w->gap_ms;
         break;
     }
-    return saturate(reach);
+    return mr_wide_saturate(reach);
 }

@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/check.h"
 #include "base/limits.h"
+#include "base/wide.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,24 +148,12 @@ static __int128_t instant_of(const struct mr_zone *zone, __int128_t local_ms) {
     return at < s->at_ms ? s->at_ms : at;
 }
 
-static __int128_t floor_to(__int128_t value, int64_t size) {
-    __int128_t rest = value % size;
-    return value - (rest < 0 ? rest + size : rest);
-}
-
-static int64_t saturate(__int128_t value) {
-    if (value > INT64_MAX) {
-        return INT64_MAX;
-    }
-    return value < INT64_MIN ? INT64_MIN : (int64_t)value;
-}
-
 /* The local time of the last boundary at or before time_ms. A clock that was put back may show less than that of a
  * boundary it has passed. */
 static __int128_t local_floor(const struct mr_zone *zone, int64_t time_ms, int64_t size_ms, int64_t offset_ms) {
     MR_ASSERT(size_ms > 0);
     __int128_t local_ms = (__int128_t)time_ms + shift_at(zone, time_ms)->offset_ms;
-    __int128_t at = floor_to(local_ms - offset_ms, size_ms) + offset_ms;
+    __int128_t at = mr_wide_floor(local_ms - offset_ms, size_ms) + offset_ms;
     while (instant_of(zone, at + size_ms) <= time_ms) {
         at += size_ms;
     }
@@ -172,9 +161,9 @@ static __int128_t local_floor(const struct mr_zone *zone, int64_t time_ms, int64
 }
 
 int64_t mr_zone_floor(const struct mr_zone *zone, int64_t time_ms, int64_t size_ms, int64_t offset_ms) {
-    return saturate(instant_of(zone, local_floor(zone, time_ms, size_ms, offset_ms)));
+    return mr_wide_saturate(instant_of(zone, local_floor(zone, time_ms, size_ms, offset_ms)));
 }
 
 int64_t mr_zone_next(const struct mr_zone *zone, int64_t time_ms, int64_t size_ms, int64_t offset_ms) {
-    return saturate(instant_of(zone, local_floor(zone, time_ms, size_ms, offset_ms) + size_ms));
+    return mr_wide_saturate(instant_of(zone, local_floor(zone, time_ms, size_ms, offset_ms) + size_ms));
 }
