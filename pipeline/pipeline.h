@@ -240,6 +240,8 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
  * of each request stands for all of it; to within half a generation. Adds to ret. */
 void mr_pipeline_duplicate_age(const struct mr_pipeline *pipeline, uint32_t stream,
                                struct mr_histogram *ret);
+/* Where the rule is: the least of its streams' watermarks. */
+int64_t mr_pipeline_rule_watermark(const struct mr_pipeline *pipeline, uint32_t rule);
 void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
                             struct mr_rule_stats *ret);
 void mr_pipeline_stats(const struct mr_pipeline *pipeline, struct mr_pipeline_stats *ret);

@@ -78,6 +78,17 @@ void mr_pipeline_duplicate_age(const struct mr_pipeline *pipeline, uint32_t stre
     }
 }
 
+int64_t mr_pipeline_rule_watermark(const struct mr_pipeline *pipeline, uint32_t index) {
+    const struct mr_rule *rule = &pipeline->plan->rules[index];
+    int64_t watermarks_ms[MR_STREAMS_MAX] = {0}; /* those of its streams are read */
+    for (uint32_t i = 0; i < rule->input_count; i++) {
+        uint32_t stream = rule->inputs[i].stream;
+        watermarks_ms[stream] =
+            atomic_load_explicit(&pipeline->sequencer.watermark_ms[stream], memory_order_relaxed);
+    }
+    return mr_rule_watermark(rule, watermarks_ms);
+}
+
 void mr_pipeline_rule_stats(const struct mr_pipeline *pipeline, uint32_t rule,
                             struct mr_rule_stats *ret) {
     MR_ASSERT(rule < pipeline->plan->rule_count);

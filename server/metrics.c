@@ -327,16 +327,6 @@ static void write_outcomes(struct scrape *c) {
     }
 }
 
-static int64_t rule_watermark(const struct scrape *c, uint32_t index) {
-    const struct mr_rule *rule = &c->server->plan->rules[index];
-    int64_t least = INT64_MAX;
-    for (uint32_t i = 0; i < rule->input_count; i++) {
-        int64_t next = c->streams[rule->inputs[i].stream].watermark_ms;
-        least = next < least ? next : least;
-    }
-    return least;
-}
-
 static void write_feeds(struct scrape *c) {
     family(c, MR_EXPOSE_GAUGE, "millrace_streams_open", "Event streams that clients have open.");
     mr_exposition_uint(c->e, NULL, 0, mr_counter_read(&c->server->feeds_open));
@@ -382,7 +372,7 @@ static void write_rules(struct scrape *c) {
            "How far the watermark of the rule is behind now; absent: nothing was seen.");
     for (uint32_t i = 0; i < config->rule_count; i++) {
         struct mr_label label = {"rule", config->rules[i].name};
-        int64_t watermark_ms = rule_watermark(c, i);
+        int64_t watermark_ms = mr_pipeline_rule_watermark(c->server->pipeline, i);
         if (mr_request_may_use_rule(c->request, i) && is_time(watermark_ms)) {
             mr_exposition_double(c->e, &label, 1, (double)(c->now_ms - watermark_ms) / 1e3);
         }

@@ -302,17 +302,6 @@ static void write_rule_metrics(struct mr_json *json, const struct mr_config *con
     mr_json_array_end(json);
 }
 
-static int64_t watermark_of(const struct mr_server *server, uint32_t index) {
-    const struct mr_rule *rule = &server->plan->rules[index];
-    int64_t watermarks_ms[MR_STREAMS_MAX] = {0};
-    for (uint32_t i = 0; i < rule->input_count; i++) {
-        struct mr_stream_stats stats;
-        mr_pipeline_stream_stats(server->pipeline, rule->inputs[i].stream, &stats);
-        watermarks_ms[rule->inputs[i].stream] = stats.watermark_ms;
-    }
-    return mr_rule_watermark(rule, watermarks_ms);
-}
-
 static void write_rule(struct mr_json *json, const struct mr_server *server, uint32_t rule) {
     const struct mr_config_rule *r = &server->config->rules[rule];
     struct mr_rule_stats stats;
@@ -326,7 +315,7 @@ static void write_rule(struct mr_json *json, const struct mr_server *server, uin
         mr_json_string(json, server->config->streams[r->streams[i]].name);
     }
     mr_json_array_end(json);
-    mr_reply_time(json, "watermark", watermark_of(server, rule));
+    mr_reply_time(json, "watermark", mr_pipeline_rule_watermark(server->pipeline, rule));
     begin_object(json, "counters");
     member_uint(json, "applied", stats.applied);
     member_uint(json, "filtered", stats.filtered);
