@@ -155,3 +155,21 @@ const char *metric_text(const struct mr_metric *metrics, uint32_t index, struct 
     assert_true(number.kind == MR_NUMBER_TEXT || number.kind == MR_NUMBER_JSON);
     return (const char *)mr_arena_copy(scratch, mr_bytes_of(number.text, number.len)).ptr;
 }
+
+void metric_free(struct mr_bytes bytes) {
+    mr_free((void *)(uintptr_t)bytes.ptr);
+}
+
+struct mr_arena metric_scratch;
+
+int metric_set_up(void **state) {
+    (void)state;
+    mr_arena_init(&metric_scratch, 1024, 1 << 20);
+    return 0;
+}
+
+int metric_tear_down(void **state) {
+    (void)state;
+    mr_arena_finish(&metric_scratch);
+    return 0;
+}

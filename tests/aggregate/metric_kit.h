@@ -31,7 +31,7 @@ void metric_block_close(const struct mr_metric *metrics, uint32_t count, uint8_t
 /* Adds events [begin, end) with all metrics. */
 void metric_add_range(const struct mr_metric *metrics, uint32_t count, const struct metric_events *events,
                       uint32_t begin, uint32_t end, uint8_t *block);
-/* The encoded form, which is checked; free with mr_free. */
+/* The encoded form, which is checked; free with metric_free. */
 struct mr_bytes metric_encode(const struct mr_metric *metrics, uint32_t count, const uint8_t *block);
 /* Deals the events in random order to `parts` blocks, and merges these in random order through their encoded forms. */
 struct mr_bytes metric_deal(const struct mr_metric *metrics, uint32_t count, const struct metric_events *events,
@@ -39,3 +39,9 @@ struct mr_bytes metric_deal(const struct mr_metric *metrics, uint32_t count, con
 /* The JSON or text result, NUL-terminated, in scratch; the encoded form is moved to an odd address first. */
 const char *metric_text(const struct mr_metric *metrics, uint32_t index, struct mr_bytes encoded,
                         struct mr_arena *scratch);
+void metric_free(struct mr_bytes bytes);
+
+/* Of a test's texts, between these two, which cmocka calls. */
+extern struct mr_arena metric_scratch;
+int metric_set_up(void **state);
+int metric_tear_down(void **state);

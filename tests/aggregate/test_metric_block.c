@@ -42,10 +42,6 @@ static int set_up(void **state) {
     return 0;
 }
 
-static void free_bytes(struct mr_bytes bytes) {
-    mr_free((void *)(uintptr_t)bytes.ptr);
-}
-
 /* Of all kinds of values; by a generator of its own, for 4. */
 static void make_events(struct metric_events *events, uint32_t count, uint64_t seed) {
     struct kit_random random = {seed};
@@ -99,8 +95,8 @@ static void round_trip(void **state) {
         } else {
             assert_int_equal(mr_metric_heap(all, ALL, block), 0);
         }
-        free_bytes(same);
-        free_bytes(bytes);
+        metric_free(same);
+        metric_free(bytes);
         metric_block_close(all, ALL, again);
         mr_metric_release(all, ALL, block);
         for (uint32_t i = 0; i < all[ALL - 1].offset; i++) {
@@ -124,7 +120,7 @@ static void check_refuses_other_lengths(void **state) {
     memcpy(longer, bytes.ptr, bytes.len);
     assert_int_equal(mr_metric_check(all, ALL, mr_bytes_of(longer, bytes.len + 8)), MR_CORRUPT);
     mr_free(longer);
-    free_bytes(bytes);
+    metric_free(bytes);
     metric_block_close(all, ALL, block);
 }
 
@@ -137,11 +133,11 @@ static void expect_usable(const uint8_t *encoded, size_t len, struct mr_arena *s
     uint32_t sketches = all[ALL - 1].offset;
     assert_true(same.len == len && memcmp(same.ptr + sketches, encoded + sketches, len - sketches) == 0);
     mr_metrics_finish(all, ALL, same, scratch, numbers);
-    free_bytes(same);
+    metric_free(same);
     metric_block_close(all, ALL, block);
     block = make_block(200, 77);
     assert_int_equal(mr_metric_merge(all, ALL, block, mr_bytes_of(encoded, len)), MR_OK);
-    free_bytes(metric_encode(all, ALL, block));
+    metric_free(metric_encode(all, ALL, block));
     metric_block_close(all, ALL, block);
     mr_arena_reset(scratch);
 }
@@ -173,7 +169,7 @@ static void check_refuses_damage(void **state) {
             }
         }
         mr_free(damaged);
-        free_bytes(bytes);
+        metric_free(bytes);
     }
     assert_true(refused > ROUNDS / 2); /* texts of collect and first may be any, and so may counts */
     metric_block_close(all, ALL, few);
@@ -240,7 +236,7 @@ static void every_allocation_may_fail(void **state) {
         mr_arena_finish(&scratch);
         assert_true(nth < 1000);
     }
-    free_bytes(bytes);
+    metric_free(bytes);
     metric_block_close(all, ALL, other);
     metric_events_finish(&events);
 }
@@ -251,10 +247,10 @@ static void bytes_are_a_format(void **state) {
     uint8_t *other = make_block(600, 2);
     struct mr_bytes bytes = metric_encode(all, ALL, other);
     assert_int_equal(mr_metric_merge(all, ALL, block, bytes), MR_OK);
-    free_bytes(bytes);
+    metric_free(bytes);
     bytes = metric_encode(all, ALL, block);
     assert_int_equal(mr_checksum(bytes), UINT64_C(0xe6d3824cb211b66a));
-    free_bytes(bytes);
+    metric_free(bytes);
     metric_block_close(all, ALL, block);
     metric_block_close(all, ALL, other);
 }

@@ -19,24 +19,6 @@
 
 #include <cmocka.h>
 
-static struct mr_arena scratch;
-
-static int set_up(void **state) {
-    (void)state;
-    mr_arena_init(&scratch, 1024, 1 << 20);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    mr_arena_finish(&scratch);
-    return 0;
-}
-
-static void free_bytes(struct mr_bytes bytes) {
-    mr_free((void *)(uintptr_t)bytes.ptr);
-}
-
 /* All events into one block; the number of metrics[index]. */
 static struct mr_number number_of(struct mr_metric *metrics, uint32_t count, uint32_t index,
                                   const struct metric_events *events) {
@@ -44,9 +26,9 @@ static struct mr_number number_of(struct mr_metric *metrics, uint32_t count, uin
     uint8_t *block = metric_block(metrics, count);
     metric_add_range(metrics, count, events, 0, events->count, block);
     struct mr_bytes bytes = metric_encode(metrics, count, block);
-    struct mr_number ret = mr_metric_finish(metrics, index, bytes, &scratch);
+    struct mr_number ret = mr_metric_finish(metrics, index, bytes, &metric_scratch);
     metric_block_close(metrics, count, block);
-    free_bytes(bytes);
+    metric_free(bytes);
     return ret;
 }
 
@@ -342,18 +324,18 @@ static void any_grouping_collects_the_same(void **state) {
         model_collect(&events, metrics[0].limit, &want[0], &want[1], &want[2]);
         mr_buf_append_char(&want[0], 0);
         struct mr_bytes bytes = metric_deal(metrics, 4, &events, 1 + kit_below(&random, 9), &random);
-        assert_string_equal(metric_text(metrics, 0, bytes, &scratch), (const char *)want[0].ptr);
-        expect_number(mr_metric_finish(metrics, 2, bytes, &scratch), &want[1]);
+        assert_string_equal(metric_text(metrics, 0, bytes, &metric_scratch), (const char *)want[0].ptr);
+        expect_number(mr_metric_finish(metrics, 2, bytes, &metric_scratch), &want[1]);
         expect_number(mr_metric_finish(metrics, 3, bytes, NULL), &want[2]);
         struct mr_bytes again = metric_deal(metrics, 4, &events, 1 + kit_below(&random, 9), &random);
         assert_true(mr_bytes_equal(bytes, again));
-        free_bytes(again);
-        free_bytes(bytes);
+        metric_free(again);
+        metric_free(bytes);
         for (int i = 0; i < 3; i++) {
             mr_buf_finish(&want[i]);
         }
         metric_events_finish(&events);
-        mr_arena_reset(&scratch);
+        mr_arena_reset(&metric_scratch);
     }
 }
 
@@ -383,7 +365,7 @@ static void any_grouping_gives_the_same_histogram(void **state) {
         struct mr_bytes bytes = metric_deal(&metric, 1, &events, 5, &random);
         assert_int_equal(bytes.len, (count + 1) * sizeof want[0]);
         assert_memory_equal(bytes.ptr, want, bytes.len);
-        free_bytes(bytes);
+        metric_free(bytes);
         metric_events_finish(&events);
     }
 }
@@ -398,7 +380,7 @@ static double variance_of(const struct metric_events *events, uint32_t parts, st
     struct mr_number stddev = mr_metric_finish(metrics, 1, bytes, NULL);
     assert_int_equal(variance.kind, MR_NUMBER_DOUBLE);
     assert_true(stddev.d == sqrt(variance.d));
-    free_bytes(bytes);
+    metric_free(bytes);
     return variance.d;
 }
 
@@ -515,5 +497,5 @@ int main(void) {
         cmocka_unit_test(variance_of_any_doubles_is_right),
         cmocka_unit_test(variance_at_the_edges),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, metric_set_up, metric_tear_down);
 }

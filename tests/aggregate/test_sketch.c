@@ -22,29 +22,11 @@
 
 #include <cmocka.h>
 
-static struct mr_arena scratch;
-
-static int set_up(void **state) {
-    (void)state;
-    mr_arena_init(&scratch, 1024, 1 << 20);
-    return 0;
-}
-
-static int tear_down(void **state) {
-    (void)state;
-    mr_arena_finish(&scratch);
-    return 0;
-}
-
-static void free_bytes(struct mr_bytes bytes) {
-    mr_free((void *)(uintptr_t)bytes.ptr);
-}
-
 static int64_t count_of(const struct mr_metric *metric, const uint8_t *block) {
     struct mr_bytes bytes = metric_encode(metric, 1, block);
     struct mr_number number = mr_metric_finish(metric, 0, bytes, NULL);
     assert_int_equal(number.kind, MR_NUMBER_INT);
-    free_bytes(bytes);
+    metric_free(bytes);
     return number.i;
 }
 
@@ -160,9 +142,9 @@ static void the_set_alone_decides_the_bytes(void **state) {
         for (uint32_t parts = 2; parts < 40; parts *= 3) {
             struct mr_bytes b = metric_deal(&metric, 1, &events, parts, &random);
             assert_true(mr_bytes_equal(a, b));
-            free_bytes(b);
+            metric_free(b);
         }
-        free_bytes(a);
+        metric_free(a);
         metric_events_finish(&events);
     }
 }
@@ -192,7 +174,7 @@ static int compare_doubles(const void *a, const void *b) {
 static void expect_quantiles(const struct mr_metric *metric, struct mr_bytes bytes, double *values, uint32_t n,
                              double error, int skip) {
     qsort(values, n, sizeof values[0], compare_doubles);
-    const char *at = metric_text(metric, 0, bytes, &scratch);
+    const char *at = metric_text(metric, 0, bytes, &metric_scratch);
     for (int i = 0; i < RANKS; i++) {
         char name[32];
         char want_name[40];
@@ -208,7 +190,7 @@ static void expect_quantiles(const struct mr_metric *metric, struct mr_bytes byt
         }
     }
     assert_string_equal(at, "}");
-    mr_arena_reset(&scratch);
+    mr_arena_reset(&metric_scratch);
 }
 
 static double random_number(struct kit_random *random, int shape) {
@@ -249,8 +231,8 @@ static void ranks_are_within_the_error(void **state) {
         struct mr_bytes b = metric_deal(&metric, 1, &events, 1 + kit_below(&random, 30), &random);
         assert_true(mr_bytes_equal(a, b));
         expect_quantiles(&metric, b, values, n, error, 0);
-        free_bytes(a);
-        free_bytes(b);
+        metric_free(a);
+        metric_free(b);
         mr_free(values);
         metric_events_finish(&events);
     }
@@ -276,8 +258,8 @@ static void folding_keeps_the_highest(void **state) {
         assert_true(mr_bytes_equal(a, b));
         assert_int_equal(a.len, mr_metric_encoded_max(&metric, 1)); /* 82 buckets of more than 1000 */
         expect_quantiles(&metric, b, values, N, 0.25, RANKS - 2);
-        free_bytes(a);
-        free_bytes(b);
+        metric_free(a);
+        metric_free(b);
         metric_events_finish(&events);
     }
 }
@@ -290,12 +272,12 @@ static void quantiles_at_the_edges(void **state) {
     struct metric_events events = {.count = 0};
     mr_metric_layout(&metric, 1, 0);
     struct mr_bytes bytes = metric_deal(&metric, 1, &events, 2, &random);
-    assert_string_equal(metric_text(&metric, 0, bytes, &scratch), "NULL");
-    free_bytes(bytes);
+    assert_string_equal(metric_text(&metric, 0, bytes, &metric_scratch), "NULL");
+    metric_free(bytes);
     metric_event_double(&events, 0, 12.125);
     bytes = metric_deal(&metric, 1, &events, 1, &random);
-    assert_string_equal(metric_text(&metric, 0, bytes, &scratch), "{\"0.5\":12.125,\"0.999\":12.125}");
-    free_bytes(bytes);
+    assert_string_equal(metric_text(&metric, 0, bytes, &metric_scratch), "{\"0.5\":12.125,\"0.999\":12.125}");
+    metric_free(bytes);
     metric_events_clear(&events);
     static const double extremes[] = {-1.7976931348623157e308, -2.2250738585072014e-308, -5e-324, 0,
                                       5e-324, 2.2250738585072014e-308, 1.7976931348623157e308};
@@ -309,10 +291,10 @@ static void quantiles_at_the_edges(void **state) {
         struct mr_metric one = {.kind = MR_METRIC_QUANTILES, .params = &at, .param_count = 1};
         mr_metric_layout(&one, 1, 0);
         bytes = metric_deal(&one, 1, &events, 3, &random);
-        const char *text = metric_text(&one, 0, bytes, &scratch);
+        const char *text = metric_text(&one, 0, bytes, &metric_scratch);
         double got = strtod(strchr(text, ':') + 1, NULL);
         assert_true(fabs(got - extremes[i]) <= 0.0100001 * fabs(extremes[i]) + 1e-323);
-        free_bytes(bytes);
+        metric_free(bytes);
     }
     metric_events_finish(&events);
 }
@@ -372,7 +354,7 @@ static void few_values_are_exact(void **state) {
             add_named(&events, value);
         }
         struct mr_bytes bytes = metric_deal(&metric, 1, &events, 1 + kit_below(&random, 9), &random);
-        uint32_t count = read_top(metric_text(&metric, 0, bytes, &scratch), got);
+        uint32_t count = read_top(metric_text(&metric, 0, bytes, &metric_scratch), got);
         struct mr_bytes again = metric_deal(&metric, 1, &events, 1, &random);
         assert_true(mr_bytes_equal(bytes, again));
         for (uint32_t i = 0; i < count; i++) { /* the greatest left, the least value among equals */
@@ -390,10 +372,10 @@ static void few_values_are_exact(void **state) {
             left += truth[v] > 0;
         }
         assert_true(count == metric.limit || left == 0);
-        free_bytes(bytes);
-        free_bytes(again);
+        metric_free(bytes);
+        metric_free(again);
         metric_events_finish(&events);
-        mr_arena_reset(&scratch);
+        mr_arena_reset(&metric_scratch);
     }
 }
 
@@ -416,7 +398,7 @@ static void many_values_keep_the_bounds(void **state) {
         }
         uint32_t parts = round % 4 == 0 ? 1 : 1 + kit_below(&random, 50);
         struct mr_bytes bytes = metric_deal(&metric, 1, &events, parts, &random);
-        uint32_t count = read_top(metric_text(&metric, 0, bytes, &scratch), got);
+        uint32_t count = read_top(metric_text(&metric, 0, bytes, &metric_scratch), got);
         assert_int_equal(count, metric.limit);
         uint64_t worst = N / metric.capacity;
         static bool is_in[VALUES];
@@ -431,9 +413,9 @@ static void many_values_keep_the_bounds(void **state) {
         for (uint32_t v = 0; v < VALUES; v++) { /* who is not in it has no more than the last, or was never kept */
             assert_true(is_in[v] || truth[v] <= got[count - 1].count || truth[v] <= worst);
         }
-        free_bytes(bytes);
+        metric_free(bytes);
         metric_events_finish(&events);
-        mr_arena_reset(&scratch);
+        mr_arena_reset(&metric_scratch);
     }
 }
 
@@ -444,8 +426,8 @@ static void top_by_hand(void **state) {
     struct metric_events events = {.count = 0};
     mr_metric_layout(&metric, 1, 0);
     struct mr_bytes bytes = metric_deal(&metric, 1, &events, 2, &random);
-    assert_string_equal(metric_text(&metric, 0, bytes, &scratch), "[]");
-    free_bytes(bytes);
+    assert_string_equal(metric_text(&metric, 0, bytes, &metric_scratch), "[]");
+    metric_free(bytes);
     metric_event_int(&events, 0, 2);
     metric_event_double(&events, 0, 2);
     metric_event_double(&events, 0, 1.5);
@@ -455,11 +437,11 @@ static void top_by_hand(void **state) {
     metric_event(&events, 0, MR_VALUE_TRUE, (union mr_value){.i = 9});
     metric_event(&events, 0, MR_VALUE_NULL, (union mr_value){.i = 9});
     bytes = metric_deal(&metric, 1, &events, 3, &random);
-    assert_string_equal(metric_text(&metric, 0, bytes, &scratch),
+    assert_string_equal(metric_text(&metric, 0, bytes, &metric_scratch),
                         "[{\"value\":2,\"count\":2,\"error\":0},{\"value\":true,\"count\":1,\"error\":0},"
                         "{\"value\":1.5,\"count\":1,\"error\":0},{\"value\":\"\",\"count\":1,\"error\":0},"
                         "{\"value\":\"2\",\"count\":1,\"error\":0},{\"value\":\"2a\",\"count\":1,\"error\":0}]");
-    free_bytes(bytes);
+    metric_free(bytes);
     metric_events_finish(&events);
 }
 
@@ -476,5 +458,5 @@ int main(void) {
         cmocka_unit_test(many_values_keep_the_bounds),
         cmocka_unit_test(top_by_hand),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, metric_set_up, metric_tear_down);
 }

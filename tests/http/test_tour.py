@@ -285,6 +285,15 @@ def test_a_small_tour_is_followed():
     assert follow(SMALL) == (8, 6)
 
 
+def expect_noticed(follow_one, document, right, wrong):
+    assert document.count(right) == 1, right
+    try:
+        follow_one(document.replace(right, wrong), patience_s=0.2)
+    except AssertionError:
+        return
+    raise AssertionError(f"`{wrong}` instead of `{right}` was not noticed")
+
+
 def test_wrong_outputs_are_noticed():
     for right, wrong in (('"accepted":2,"duplicate":0', '"accepted":1,"duplicate":0'),
                          ('"duplicate":1…', '"duplicate":2…'),
@@ -294,12 +303,7 @@ def test_wrong_outputs_are_noticed():
                          ("sqlite3 millrace-data", "sqlite3 nowhere/millrace-data"),
                          ("pkill -9 -x millrace", "true"),
                          ("# → window_start,…\n", "# → 2026-01-01T00:00:00.000Z,…\n")):
-        assert SMALL.count(right) == 1, right
-        try:
-            follow(SMALL.replace(right, wrong), patience_s=0.2)
-        except AssertionError:
-            continue
-        raise AssertionError(f"`{wrong}` instead of `{right}` was not noticed")
+        expect_noticed(follow, SMALL, right, wrong)
 
 
 if __name__ == "__main__":
