@@ -9,12 +9,14 @@
 
 enum mr_exit { MR_EXIT_OK = 0, MR_EXIT_FAILURE = 1, MR_EXIT_USAGE = 2, MR_EXIT_CONFIG = 78 };
 
+#define MR_CLI_OPERANDS_MAX 4096
+
 struct mr_cli {
     const char *config_file; /* -c; NULL: built-in defaults */
     bool json;
     bool csv;
     const char *rule; /* --rule; NULL: all */
-    const char *stream; /* --stream; NULL: the only one */
+    const char *stream; /* --stream: of inputs that name none; NULL: the only one */
     const char *into; /* --into; NULL: a temporary store */
     const char *from; /* --from; NULL: the beginning */
     const char *data; /* --data; NULL: the configuration's */

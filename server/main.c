@@ -24,7 +24,8 @@ static const char usage[] =
     "                                        input; prints the final results\n"
     "      --csv                             as CSV instead of NDJSON (one rule)\n"
     "      --rule NAME                       of this rule only\n"
-    "      --stream NAME                     the input is of this stream (where there are several)\n"
+    "      --stream NAME                     of which stream the input is (where there are several);\n"
+    "                                        or STREAM=INPUT for each\n"
     "      --into FILE                       keep the results in a SQLite file as well\n"
     "      --sinks                           and carry them to the rules' sinks, over what is there\n"
     "      --json                            the summary as one JSON line on stderr\n"
@@ -44,8 +45,6 @@ static const char usage[] =
     "  millrace version\n"
     "\n"
     "exit codes: 0 fine, 1 failure, 2 usage, 78 bad configuration\n";
-
-enum { OPERANDS_MAX = 4096 };
 
 static int fail_usage(const char *what, const char *which) {
     (void)fprintf(stderr, "millrace: %s `%s`\nTry `millrace --help`.\n", what, which);
@@ -160,7 +159,7 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
         if (argv[i][0] == '-' && argv[i][1] != '\0') {
             return fail_usage("unknown option or missing value", argv[i]);
         }
-        if (!command->takes_operands || cli->operand_count == OPERANDS_MAX) {
+        if (!command->takes_operands || cli->operand_count == MR_CLI_OPERANDS_MAX) {
             return fail_usage("unexpected argument", argv[i]);
         }
         cli->operands[cli->operand_count++] = argv[i];
@@ -169,7 +168,7 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
 }
 
 int main(int argc, char **argv) {
-    static const char *operands[OPERANDS_MAX];
+    static const char *operands[MR_CLI_OPERANDS_MAX];
     struct mr_cli cli = {.operands = operands};
     (void)signal(SIGPIPE, SIG_IGN); /* a client that goes away is an error code, not the end */
     mr_report_configure(STDERR_FILENO, MR_LEVEL_INFO, mr_clock_system());

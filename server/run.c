@@ -14,7 +14,7 @@
 #include "pipeline/data.h"
 #include "server/cli.h"
 #include "server/input.h"
-#include "server/rows.h"
+#include "server/run_print.h"
 #include "server/run_sinks.h"
 
 #include <inttypes.h>
@@ -26,15 +26,21 @@ enum {
     PIECE_BYTES = 1 << 20,
     UNDER_WAY_MAX = 32,  /* pieces */
     ERRORS_SAID = 10,    /* rejected events told one by one */
-    OUT_BYTES = 1 << 20, /* of output written at once */
     PROGRESS_NS = 100 * 1000 * 1000,
     OUTBOX_PANES_MAX = 1000000, /* what sinks may be behind before all is copied */
+};
+
+struct run_input {
+    uint32_t stream;
+    const char *path;
 };
 
 struct run {
     const struct mr_cli *cli;
     struct mr_config *config;
-    uint32_t stream; /* of the input */
+    uint32_t stream; /* of the input being read; before the first: of those that name none, UINT32_MAX: they must */
+    struct run_input inputs[MR_CLI_OPERANDS_MAX];
+    uint32_t input_count;
     struct mr_plan *plan;
     struct mr_results_rule *results_rules;
     struct mr_results *results;
@@ -397,155 +403,109 @@ static enum mr_status end_input(struct run *run) {
     return status;
 }
 
-/* ---- printing ---- */
+/* ---- all of it ---- */
 
-struct printer {
-    struct run *run;
-    struct mr_rows_view view;
-    struct mr_rows_fold fold;
-    struct mr_buf out;
-    bool broken; /* stdout is closed */
-};
-
-static void flush_out(struct printer *p) {
-    if (p->out.len > 0 && fwrite(p->out.ptr, 1, p->out.len, stdout) != p->out.len) {
-        p->broken = true;
-    }
-    mr_buf_clear(&p->out);
-}
-
-static bool print_row(void *ctx, const struct mr_row *row) {
-    struct printer *p = ctx;
-    if (p->run->cli->csv) {
-        mr_rows_csv(&p->out, &p->view, row);
-    } else {
-        struct mr_json json;
-        mr_json_init(&json, &p->out);
-        mr_buf_append_text(&p->out, "{\"rule\":");
-        mr_json_string(&json, p->view.rule->name);
-        size_t at = p->out.len;
-        mr_rows_ndjson(&p->out, &p->view, row);
-        if (!p->out.failed) {
-            MR_ASSERT(p->out.ptr[at] == '{');
-            p->out.ptr[at] = ','; /* the row's members follow the rule's name */
-        }
-    }
-    if (p->out.len >= OUT_BYTES) {
-        flush_out(p);
-    }
-    return !p->broken && !p->out.failed;
-}
-
-static bool take_stored(void *ctx, const struct mr_pane *pane) {
-    struct printer *p = ctx;
-    struct mr_row row = mr_rows_of_stored(pane);
-    return mr_rows_fold_push(&p->fold, &row);
-}
-
-static enum mr_status print_rule(struct run *run, struct mr_results_reader *reader, uint32_t rule) {
-    struct printer p = {.run = run, .view = {.rule = &run->plan->rules[rule], .metrics = MR_ROWS_METRICS_ALL}};
-    mr_buf_init(&p.out, 64 << 20);
-    if (mr_rows_fold_init(&p.fold, p.view.rule, print_row, &p) != MR_OK) {
-        return mr_error_set(&run->error, MR_NO_MEMORY, "out of memory printing results");
-    }
-    if (run->cli->csv) {
-        mr_rows_csv_header(&p.out, &p.view);
-    }
-    struct mr_results_query query = {
-        .rule = rule,
-        .from_ms = INT64_MIN,
-        .to_ms = INT64_MAX,
-        .order = -1,
-        .visit = take_stored,
-        .ctx = &p,
-    };
-    enum mr_status status = mr_results_read(reader, &query, &run->error);
-    if (status == MR_OK) {
-        mr_rows_fold_end(&p.fold);
-        flush_out(&p);
-        p.broken = p.broken || fflush(stdout) != 0;
-    }
-    if (status == MR_OK && p.fold.failed) {
-        status = mr_error_set(&run->error, MR_NO_MEMORY, "out of memory printing results");
-    }
-    if (status == MR_OK && (p.broken || p.out.failed)) {
-        status = mr_error_set(&run->error, MR_IO, "cannot write to standard output");
-    }
-    mr_rows_fold_finish(&p.fold);
-    mr_buf_finish(&p.out);
-    return status;
-}
-
-static enum mr_status print_results(struct run *run, uint32_t only) {
-    struct mr_results_reader *reader = NULL;
-    if (mr_results_reader_open(run->results, &reader) != MR_OK) {
-        return mr_error_set(&run->error, MR_IO, "cannot read the results store %s", run->store);
-    }
-    enum mr_status status = MR_OK;
-    for (uint32_t i = 0; i < run->plan->rule_count && status == MR_OK; i++) {
-        if (only == UINT32_MAX || only == i) {
-            status = print_rule(run, reader, i);
-        }
-    }
-    mr_results_reader_close(reader);
-    return status;
-}
-
-static void print_summary(const struct run *run) {
+static void print_summary(const struct run *run, uint32_t stream, bool name) {
     struct mr_stream_stats s;
-    mr_pipeline_stream_stats(run->pipeline, run->stream, &s);
+    mr_pipeline_stream_stats(run->pipeline, stream, &s);
     double seconds = (double)(mr_clock_mono_ns(mr_clock_system()) - run->began_ns) / 1e9;
+    struct mr_bytes of = run->config->streams[stream].name; /* letters, digits, _ and - */
+    if (name) {
+        (void)fprintf(stderr, run->cli->json ? "{\"stream\":\"%.*s\"," : "%.*s: ", (int)of.len, (const char *)of.ptr);
+    }
     const char *format =
         run->cli->json
-            ? "{\"received\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64
+            ? "%s\"received\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"duplicate\":%" PRIu64
               ",\"late\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"seconds\":%.3f}\n"
-            : "received %" PRIu64 ": accepted %" PRIu64 ", duplicate %" PRIu64 ", late %" PRIu64
+            : "%sreceived %" PRIu64 ": accepted %" PRIu64 ", duplicate %" PRIu64 ", late %" PRIu64
               ", rejected %" PRIu64 "; %.2f s\n";
-    (void)fprintf(stderr, format, s.received, s.accepted, s.duplicate, s.late, s.rejected, seconds);
+    (void)fprintf(stderr, format, run->cli->json && !name ? "{" : "", s.received, s.accepted, s.duplicate, s.late,
+                  s.rejected, seconds);
+}
+
+/* What came of each stream that there was input of, by name when there were several. */
+static void print_summaries(const struct run *run) {
+    uint32_t streams = 0;
+    for (uint32_t i = 0; i < run->input_count; i++) {
+        streams += run->inputs[i].stream != run->inputs[0].stream;
+    }
+    for (uint32_t stream = 0; stream < run->config->stream_count; stream++) {
+        bool has = false;
+        for (uint32_t i = 0; i < run->input_count && !has; i++) {
+            has = run->inputs[i].stream == stream;
+        }
+        if (has) {
+            print_summary(run, stream, streams > 0);
+        }
+    }
 }
 
 static enum mr_status run_all(struct run *run, uint32_t only) {
     enum mr_status status = open_run(run);
-    const char *standard[] = {"-"};
-    bool none = run->cli->operand_count == 0;
-    const char *const *inputs = none ? standard : run->cli->operands;
-    int count = none ? 1 : run->cli->operand_count;
-    for (int i = 0; i < count && status == MR_OK; i++) {
-        status = feed(run, inputs[i]);
+    for (uint32_t i = 0; i < run->input_count && status == MR_OK; i++) {
+        run->stream = run->inputs[i].stream;
+        status = feed(run, run->inputs[i].path);
     }
     if (status == MR_OK) {
         status = end_input(run);
     }
     if (status == MR_OK) {
-        status = print_results(run, only);
+        status = mr_run_print(run->plan, run->results, only, run->cli->csv, &run->error);
     }
     if (status == MR_OK) {
         mr_run_sinks_wait(&run->sinks);
-        print_summary(run);
+        print_summaries(run);
     }
     return status;
 }
 
-/* Which stream and rule the command line means; false: said on stderr. */
-static bool choose(struct run *run, uint32_t *ret_rule) {
+/* An operand is a file's name, or that of a stream before it. */
+static struct run_input input_of(const struct run *run, const char *operand) {
+    const char *equals = strchr(operand, '=');
+    if (equals != NULL) {
+        struct mr_bytes name = mr_bytes_of(operand, (size_t)(equals - operand));
+        uint32_t stream = mr_config_stream_index(run->config, name);
+        if (stream != UINT32_MAX) {
+            return (struct run_input){stream, equals + 1};
+        }
+    }
+    return (struct run_input){run->stream, operand};
+}
+
+/* false: said on stderr. */
+static bool choose_inputs(struct run *run) {
     const struct mr_cli *cli = run->cli;
-    const struct mr_config *config = run->config;
-    *ret_rule = UINT32_MAX;
-    if (cli->rule != NULL) {
-        *ret_rule = mr_config_rule_index(config, mr_bytes_text(cli->rule));
+    if (cli->stream != NULL || run->config->stream_count == 1) {
+        run->stream = cli->stream == NULL ? 0 : mr_config_stream_index(run->config, mr_bytes_text(cli->stream));
+        if (run->stream == UINT32_MAX) {
+            (void)fprintf(stderr, "millrace: no such stream in --stream\n");
+            return false;
+        }
+    } else {
+        run->stream = UINT32_MAX;
     }
-    if (cli->stream != NULL) {
-        run->stream = mr_config_stream_index(config, mr_bytes_text(cli->stream));
+    run->input_count = cli->operand_count == 0 ? 1 : (uint32_t)cli->operand_count;
+    for (uint32_t i = 0; i < run->input_count; i++) {
+        run->inputs[i] = input_of(run, cli->operand_count == 0 ? "-" : cli->operands[i]);
+        if (run->inputs[i].stream == UINT32_MAX) {
+            (void)fprintf(stderr,
+                          "millrace: there are several streams: of which one is %s? Write STREAM=%s, or --stream STREAM\n",
+                          run->inputs[i].path, run->inputs[i].path);
+            return false;
+        }
     }
+    return true;
+}
+
+/* Which rule the command line means; false: said on stderr. */
+static bool choose_rule(const struct run *run, uint32_t *ret_rule) {
+    const struct mr_cli *cli = run->cli;
+    *ret_rule = cli->rule == NULL ? UINT32_MAX : mr_config_rule_index(run->config, mr_bytes_text(cli->rule));
     const char *wrong = NULL;
     if (cli->rule != NULL && *ret_rule == UINT32_MAX) {
         wrong = "no such rule in --rule";
-    } else if (cli->csv && cli->rule == NULL && config->rule_count != 1) {
+    } else if (cli->csv && cli->rule == NULL && run->config->rule_count != 1) {
         wrong = "--csv is for one rule: name it with --rule";
-    } else if (run->stream == UINT32_MAX) {
-        wrong = "no such stream in --stream";
-    } else if (cli->stream == NULL && config->stream_count != 1) {
-        wrong = "there are several streams: name the input's with --stream";
     }
     if (wrong != NULL) {
         (void)fprintf(stderr, "millrace: %s\n", wrong);
@@ -560,7 +520,7 @@ int mr_cli_run(const struct mr_cli *cli) {
         return code;
     }
     uint32_t only;
-    if (!choose(&run, &only)) {
+    if (!choose_rule(&run, &only) || !choose_inputs(&run)) {
         mr_config_close(run.config);
         return MR_EXIT_USAGE;
     }

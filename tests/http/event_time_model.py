@@ -334,13 +334,15 @@ class Model:
             rule.advance(befores[name])
 
 
-def bounded(config, stream, events):
-    """The rows of `millrace run`: nothing is late where all of time is one bundle."""
+def bounded(config, inputs):
+    """The rows of `millrace run` over {stream: events}, one after the other, and what became of each stream's events:
+    nothing is late where all of time is one bundle."""
     model = Model(config)
-    verdicts = collections.Counter(accepted=0, duplicate=0, late=0)
-    verdicts.update(model.bundle(stream, events))
+    verdicts = {}
+    for stream, events in inputs.items():
+        verdicts[stream] = {"accepted": 0, "duplicate": 0, "late": 0, **model.bundle(stream, events)}
     model.advance(END_OF_TIME)
-    return model, dict(verdicts)
+    return model, verdicts
 
 
 def place_of(row):
