@@ -137,7 +137,8 @@ struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int
 static struct mr_combine_window *open_window(struct mr_combine *combine, struct mr_combine_rule *cr,
                                              int64_t start_ms) {
     int64_t watermark = mr_combine_watermark(combine, cr);
-    MR_ASSERT(!mr_window_final(cr->rule, start_ms, watermark)); /* lift has taken these out */
+    /* Lift has taken these out; a load has them if there is something to say of them. */
+    MR_ASSERT(combine->loading != NULL || !mr_window_final(cr->rule, start_ms, watermark));
     struct mr_combine_window *window = mr_alloc_zero(1, sizeof *window);
     if (window == NULL) {
         return NULL;
@@ -259,7 +260,7 @@ static void note_change(struct mr_combine *combine, struct mr_combine_window *wi
     struct mr_combine_rule *cr = window->owner;
     bool closed = window->state == MR_WINDOW_CLOSED;
     if (closed && !cr->rule->trigger.late) {
-        window->unsaid = true;
+        window->unsaid = true; /* and so is the group */
     } else if ((closed || mr_combine_fires_early(cr->rule)) && (added || group->revision != combine->merging_seq)) {
         MR_ASSERT(cr->dirty_count < cr->dirty_cap);
         cr->dirty[cr->dirty_count++] =
@@ -274,8 +275,8 @@ static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_w
     }
     enum mr_status status = merge_state(window, group, added, p, mr_partial_state(p));
     note_change(combine, window, group, ref, added);
-    if (added && window->state == MR_WINDOW_CLOSED) {
-        group->panes = MR_GROUP_BORN_LATE;
+    if (window->state == MR_WINDOW_CLOSED) {
+        group->panes |= (added ? MR_GROUP_BORN_LATE : 0) | (window->owner->rule->trigger.late ? 0 : MR_GROUP_UNSAID);
     }
     group->events += p->events;
     group->revision = combine->merging_seq;
@@ -503,7 +504,7 @@ const struct mr_hot *mr_combine_hot(const struct mr_combine *combine, uint32_t r
 
 uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const struct mr_group *group,
                                enum mr_timing timing) {
-    uint32_t fired = group->panes & ~MR_GROUP_BORN_LATE;
+    uint32_t fired = group->panes & MR_GROUP_PANES;
     bool fired_on_time = window->state != MR_WINDOW_OPEN && (group->panes & MR_GROUP_BORN_LATE) == 0;
     return fired + (fired_on_time && timing != MR_TIMING_ON_TIME);
 }

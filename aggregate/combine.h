@@ -208,7 +208,9 @@ void mr_combine_save_stop(struct mr_combine *combine); /* fine when none is unde
  * metrics; other settings may differ. shards: how many there are now; a group is taken if it belongs to this shard
  * (overflow groups: their number modulo shards), so slices of all old shards may be given to each. Windows that are
  * FINAL now, because allowed_lateness is shorter than it was, are left out: the results store has them; that they are
- * final the caller says to it (up to mr_window_final_end), for no bundle will.
+ * final the caller says to it (up to mr_window_final_end), for no bundle will. What trigger.late: false has kept back of
+ * them is there and has to be said before any bundle (mr_combine_say_left); so has that of CLOSED windows if late is
+ * true now, for rows of closed windows then say all.
  * Errors      MR_CORRUPT: not a slice of this seq; two values for one group; a window's state is not what the watermark
  *             says; at the end: of an old shard of which there was a slice not all were there, each once. MR_NO_MEMORY.
  *             After any error only mr_combine_close.
@@ -229,3 +231,9 @@ enum mr_status mr_combine_load_slice(struct mr_combine *combine, struct mr_bytes
                                      uint64_t *ret_dropped_events,
                                      struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) MR_MUST_CHECK;
+/* After a load under other settings, once for each rule and before anything else: LATE panes of what trigger.late: false
+ * has kept back and may not any longer. Their revision is seq, the change's own: above that of all that was loaded, below
+ * that of the first bundle, and every start that makes the change says the same again. Up to budget groups a call;
+ * *ret_done: that was all. */
+enum mr_status mr_combine_say_left(struct mr_combine *combine, uint64_t seq, uint32_t rule, uint32_t budget,
+                                   struct mr_flush *flush, bool *ret_done) MR_MUST_CHECK;

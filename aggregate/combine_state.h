@@ -24,7 +24,7 @@ struct mr_combine_window {
     int64_t start_ms;
     struct mr_combine_rule *owner;
     enum mr_window_state state;
-    bool unsaid;         /* CLOSED: groups have changed that fire when it is final */
+    bool unsaid;         /* CLOSED: some groups are MR_GROUP_UNSAID, and it is not among the expired yet */
     uint64_t closed_seq; /* of the bundle that closed it, the least revision of panes; 0: none */
     uint64_t final_seq;
     struct mr_combine_window *next_closing;
@@ -34,8 +34,11 @@ struct mr_combine_window {
     struct mr_groups groups;
 };
 
-/* mr_group.panes: how many a group has fired, but for the one of its window's end; and whether it was not there then. */
+/* mr_group.panes: how many a group has fired, but for the one of its window's end; whether it was not there then; and
+ * whether it has changed since and that is to be said once its window is final (trigger.late off). */
 #define MR_GROUP_BORN_LATE UINT32_C(0x80000000)
+#define MR_GROUP_UNSAID    UINT32_C(0x40000000)
+#define MR_GROUP_PANES     UINT32_C(0x3fffffff)
 
 /* A group of a CLOSED window that the bundle changed; of an OPEN one where there are early panes. */
 struct mr_combine_dirty {
@@ -83,7 +86,7 @@ struct mr_combine_rule {
     struct mr_combine_window *closing;
     struct mr_combine_window *closing_last;
     uint32_t closing_ref; /* the next group of *closing */
-    struct mr_combine_window *expired; /* final now, with groups that have not been said */
+    struct mr_combine_window *expired; /* with groups that are unsaid and have to be: final now, or late is on now */
     struct mr_combine_window *expired_last;
     uint32_t expired_ref;
     struct mr_combine_timers timers;
@@ -204,6 +207,11 @@ static inline void mr_combine_save_first(struct mr_combine *combine, const struc
         mr_combine_save_group(combine, window, group, ref);
     }
 }
+
+/* Its unsaid groups are said in this bundle, or by mr_combine_say_left. */
+void mr_combine_expire(struct mr_combine_window *window);
+/* It takes nothing any more, and goes when the store has what was said of it. */
+void mr_combine_make_final(struct mr_combine *combine, struct mr_combine_window *window);
 
 /* The counters of a rule of session windows become its sessions'. */
 void mr_combine_note_sessions(struct mr_combine_rule *cr);

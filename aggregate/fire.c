@@ -62,8 +62,17 @@ static void close_windows(struct mr_combine_rule *cr, uint64_t seq, int64_t befo
     }
 }
 
-static void make_final(struct mr_combine *combine, struct mr_combine_rule *cr,
-                       struct mr_combine_window *window) {
+void mr_combine_expire(struct mr_combine_window *window) {
+    struct mr_combine_rule *cr = window->owner;
+    MR_ASSERT(window->unsaid && window->state != MR_WINDOW_OPEN);
+    window->unsaid = false;
+    window->next_expired = NULL;
+    *(cr->expired == NULL ? &cr->expired : &cr->expired_last->next_expired) = window;
+    cr->expired_last = window;
+}
+
+void mr_combine_make_final(struct mr_combine *combine, struct mr_combine_window *window) {
+    struct mr_combine_rule *cr = window->owner;
     MR_ASSERT(window->state == MR_WINDOW_CLOSED);
     window->state = MR_WINDOW_FINAL;
     window->final_seq = combine->seq;
@@ -75,9 +84,7 @@ static void make_final(struct mr_combine *combine, struct mr_combine_rule *cr,
     cr->groups -= window->groups.count;
     cr->bytes -= mr_combine_window_bytes(window);
     if (window->unsaid) {
-        window->next_expired = NULL;
-        *(cr->expired == NULL ? &cr->expired : &cr->expired_last->next_expired) = window;
-        cr->expired_last = window;
+        mr_combine_expire(window);
     }
 }
 
@@ -89,7 +96,7 @@ static int64_t first_not_final(const struct mr_rule *rule, int64_t watermark_ms)
 
 static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr, int64_t before_ms,
                          int64_t watermark_ms) {
-    MR_ASSERT(cr->closing == NULL && cr->dirty_at == 0);
+    MR_ASSERT(cr->closing == NULL && cr->expired == NULL && cr->dirty_at == 0);
     if (cr->sessions != NULL) {
         mr_sessions_advance(cr->sessions, combine->seq, watermark_ms, combine->recorded_ms);
         mr_combine_note_sessions(cr);
@@ -101,7 +108,7 @@ static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr,
         struct mr_combine_window *window = mr_timeline_ceil(&cr->windows, first_not_final(cr->rule, before_ms));
         for (; window != NULL && mr_window_final(cr->rule, window->start_ms, watermark_ms);
              window = next_window(cr, window)) {
-            make_final(combine, cr, window);
+            mr_combine_make_final(combine, window);
         }
     }
     mr_counter_set(&cr->stats.windows, cr->window_count);
@@ -161,7 +168,7 @@ static bool append_pane(struct mr_combine *combine, const struct mr_combine_wind
 /* What a group remembers of having fired. */
 static void note_fired(struct mr_combine_window *window, struct mr_group *group, enum mr_timing timing) {
     const struct mr_rule *rule = window->owner->rule;
-    group->panes += timing != MR_TIMING_ON_TIME;
+    group->panes = (group->panes & ~MR_GROUP_UNSAID) + (timing != MR_TIMING_ON_TIME);
     if (rule->trigger.panes == MR_DISCARDING && !MR_BUG(DISCARDED_TWICE)) {
         size_t heap = mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group));
         mr_metric_release(rule->metrics, rule->metric_count, mr_group_state(group));
@@ -212,10 +219,10 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
     struct mr_group *group;
     bool discards = cr->rule->trigger.panes == MR_DISCARDING; /* each pane is a row that nothing has replaced */
     while (!discards && (group = mr_groups_next(&window->groups, &ref)) != NULL) {
-        bool late = group->revision > window->closed_seq; /* its last pane was, or is to come */
-        if (late && !cr->rule->trigger.late) {
+        if ((group->panes & MR_GROUP_UNSAID) != 0) {
             continue; /* said once the window is final; it may have no row yet */
         }
+        bool late = group->revision > window->closed_seq; /* its last pane was */
         enum mr_timing timing = late ? MR_TIMING_LATE : MR_TIMING_ON_TIME;
         uint32_t index = mr_combine_pane_index(window, group, timing) - late;
         if (!append_pane(combine, window, group, timing, index, flush)) {
@@ -282,7 +289,7 @@ static enum mr_status fire_closing(struct mr_combine *combine, struct mr_combine
     return MR_OK;
 }
 
-/* Of a window that is final now: groups that have changed since its end. */
+/* Groups that have changed since their window's end, and have not been said. */
 static enum mr_status fire_expired(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_flush *flush) {
     struct mr_combine_window *window = cr->expired;
     uint32_t ref = cr->expired_ref;
@@ -292,8 +299,8 @@ static enum mr_status fire_expired(struct mr_combine *combine, struct mr_combine
         cr->expired_ref = 0;
         return MR_OK;
     }
-    bool changed = group->revision > window->closed_seq;
-    return changed ? fire_group(combine, window, group, ref, MR_TIMING_LATE, flush) : MR_OK;
+    bool unsaid = (group->panes & MR_GROUP_UNSAID) != 0;
+    return unsaid ? fire_group(combine, window, group, ref, MR_TIMING_LATE, flush) : MR_OK;
 }
 
 /* One step costs one group, or one window, of the budget. The rule is done when some is left. */
@@ -320,6 +327,25 @@ static enum mr_status fire_rule(struct mr_combine *combine, struct mr_combine_ru
             break;
         }
     }
+    return status;
+}
+
+enum mr_status mr_combine_say_left(struct mr_combine *combine, uint64_t seq, uint32_t rule, uint32_t budget,
+                                   struct mr_flush *flush, bool *ret_done) {
+    MR_ASSERT(!combine->firing && !combine->merging && combine->loading == NULL && rule < combine->rule_count);
+    MR_ASSERT(seq >= combine->seq && flush->seq == seq && budget > 0);
+    struct mr_combine_rule *cr = &combine->rules[rule];
+    combine->seq = seq;
+    if (cr->sessions != NULL) {
+        enum mr_status said = mr_sessions_say_left(cr->sessions, seq, budget, flush, ret_done);
+        mr_combine_note_sessions(cr);
+        return said;
+    }
+    enum mr_status status = MR_OK;
+    for (; budget > 0 && status == MR_OK && cr->expired != NULL; budget--) {
+        status = fire_expired(combine, cr, flush);
+    }
+    *ret_done = cr->expired == NULL;
     return status;
 }
 

@@ -16,12 +16,13 @@ struct job {
     uint64_t dropped_events;
 };
 
-/* A run, checked, and where its groups go: into piece, which is NULL if they are left out. */
+/* A run, checked, and where its groups go: into piece, which is NULL if the rule is gone. */
 struct run {
     struct mr_saved_run head;
     struct mr_combine_rule *rule; /* NULL: gone */
     struct mr_load_piece *piece;
     size_t count;
+    bool final; /* now: only what is unsaid is taken */
 };
 
 enum mr_status mr_loading_no_memory(struct mr_error *error) {
@@ -121,7 +122,8 @@ static enum mr_status take_slice(struct job *job, struct mr_bytes *rest,
     }
     struct mr_saved_slice seen;
     memcpy(&seen, rest->ptr, sizeof seen);
-    if (seen.magic != MR_SAVED_MAGIC || seen.len < sizeof seen || seen.len > rest->len) {
+    bool known = seen.magic == MR_SAVED_MAGIC || seen.magic == MR_SAVED_MAGIC_2;
+    if (!known || seen.len < sizeof seen || seen.len > rest->len) {
         return no_slice(job, "not a slice, or cut short");
     }
     size_t len = (size_t)seen.len;
@@ -206,7 +208,7 @@ static enum mr_status take_group(struct job *job, struct run *run, struct mr_byt
     if (head.key_len > MR_KEY_LEN_MAX || head.state_len % 8 != 0 || size > rest->len) {
         return corrupt(job, "a group is cut short");
     }
-    if (head.revision > job->loading->seq) {
+    if (head.revision > job->loading->seq || ((head.panes & MR_GROUP_UNSAID) != 0 && run->head.closed == 0)) {
         return corrupt(job, "a group's head is wrong");
     }
     const uint8_t *at = rest->ptr;
@@ -225,8 +227,13 @@ static enum mr_status take_group(struct job *job, struct run *run, struct mr_byt
         mr_metric_check(rule->metrics, rule->metric_count, mr_bytes_of(at + sizeof head, head.state_len)) != MR_OK) {
         return corrupt(job, "a group's state is not one of its rule's");
     }
-    if (run->piece != NULL && is_mine(job, rule, key)) {
+    if (job->slice.magic == MR_SAVED_MAGIC_2 && run->head.closed == 1 && !rule->trigger.late &&
+        head.revision > run->head.closed_seq) {
+        head.panes |= MR_GROUP_UNSAID;
+    }
+    if (is_mine(job, rule, key) && (!run->final || (head.panes & MR_GROUP_UNSAID) != 0)) {
         memcpy(run->piece->groups + run->piece->len, at, (size_t)size);
+        memcpy(run->piece->groups + run->piece->len, &head, sizeof head);
         run->piece->len += (size_t)size;
         run->count++;
     }
@@ -312,10 +319,10 @@ static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     if (wrong != NULL) {
         return corrupt(job, wrong);
     }
-    /* Final already, under a lateness that is shorter now: the results store has it. */
-    bool final = run.rule != NULL && mr_window_final(run.rule->rule, run.head.start_ms,
-                                                     mr_combine_watermark(job->combine, run.rule));
-    if (run.rule != NULL && !final) {
+    /* Final already, under a lateness that is shorter now: the results store has it, but for what is unsaid. */
+    run.final = run.rule != NULL && mr_window_final(run.rule->rule, run.head.start_ms,
+                                                    mr_combine_watermark(job->combine, run.rule));
+    if (run.rule != NULL) {
         run.piece = mr_alloc(sizeof *run.piece + (size_t)run.head.len);
         if (run.piece == NULL) {
             return mr_loading_no_memory(job->error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Loading, the end: windows are built of what was gathered. */
 #include "aggregate/loading.h"
+#include "aggregate/window.h"
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/hash.h"
@@ -116,8 +117,7 @@ static enum mr_status add_firing(struct build *b, struct mr_group *group, uint32
                                  const struct mr_group_firing *firing) {
     struct mr_combine_window *window = b->window;
     const struct mr_rule *rule = b->rule->rule;
-    window->unsaid = window->unsaid || (window->state == MR_WINDOW_CLOSED && !rule->trigger.late &&
-                                        group->revision > b->from->closed_seq);
+    window->unsaid = window->unsaid || (group->panes & MR_GROUP_UNSAID) != 0;
     if (!mr_combine_fires_early(rule)) {
         return MR_OK;
     }
@@ -192,6 +192,18 @@ static enum mr_status add_groups(struct build *b) {
     return MR_OK;
 }
 
+/* What was to be said when the window is final: it is now, under a shorter lateness, or late panes have been turned on. */
+static void settle_window(const struct build *b) {
+    const struct mr_rule *rule = b->rule->rule;
+    struct mr_combine_window *window = b->window;
+    if (mr_window_final(rule, window->start_ms, mr_combine_watermark(b->combine, b->rule))) {
+        MR_ASSERT(window->unsaid);
+        mr_combine_make_final(b->combine, window);
+    } else if (window->unsaid && rule->trigger.late) {
+        mr_combine_expire(window);
+    }
+}
+
 static enum mr_status build_window(struct build *b) {
     b->places = mr_alloc(b->from->count * sizeof *b->places);
     if (b->places == NULL) {
@@ -201,6 +213,9 @@ static enum mr_status build_window(struct build *b) {
     enum mr_status status = sort_places(b);
     if (status == MR_OK) {
         status = add_groups(b);
+    }
+    if (status == MR_OK) {
+        settle_window(b);
     }
     mr_free(b->places);
     mr_load_free_pieces(b->from);

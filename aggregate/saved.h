@@ -19,7 +19,9 @@
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "structs are written as they are");
 
-#define MR_SAVED_MAGIC UINT32_C(0x3247726D) /* "mrG2" */
+#define MR_SAVED_MAGIC UINT32_C(0x3347726D) /* "mrG3" */
+/* "mrG2": no MR_GROUP_UNSAID; where late is off it is what has changed since the end. */
+#define MR_SAVED_MAGIC_2 UINT32_C(0x3247726D)
 
 struct mr_saved_slice {
     uint64_t checksum; /* mr_checksum */

@@ -94,6 +94,10 @@ enum mr_status mr_sessions_fire(struct mr_sessions *sessions, uint32_t *budget, 
  * begins anew. DISCARDING: there is nothing left to say. Without memory flush->panes has failed. */
 bool mr_sessions_fire_again(struct mr_sessions *sessions, uint32_t budget, struct mr_flush *flush);
 
+/* As mr_combine_say_left; budget in sessions looked at. */
+enum mr_status mr_sessions_say_left(struct mr_sessions *sessions, uint64_t seq, uint32_t budget,
+                                    struct mr_flush *flush, bool *ret_done) MR_MUST_CHECK;
+
 /* As mr_combine_release; a save under way is no hindrance. *budget becomes what is left. */
 bool mr_sessions_release(struct mr_sessions *sessions, uint64_t confirmed_seq, uint32_t *budget);
 
@@ -120,7 +124,7 @@ void mr_sessions_save_stop(struct mr_sessions *sessions);
 
 /* Loading, as mr_combine_load, into sessions just opened: begin, slices of all old shards in any order, end. The rule
  * has the same keys, window and metrics as the one that was saved, and is DISCARDING if that was; other settings may
- * differ. Sessions that are FINAL now are left out.
+ * differ. Sessions that are FINAL now are left out, but for those with something unsaid (mr_sessions_say_left).
  * Errors      MR_CORRUPT: not a slice of this seq, or not what save can have written; MR_MISMATCH: the rule was
  *             DISCARDING and is not, or the other way round; MR_NO_MEMORY. After any only mr_sessions_close. */
 struct mr_sessions_load {

@@ -238,6 +238,31 @@ enum mr_status mr_sessions_fire(struct mr_sessions *s, uint32_t *budget, struct 
     return status;
 }
 
+enum mr_status mr_sessions_say_left(struct mr_sessions *s, uint64_t seq, uint32_t budget, struct mr_flush *flush,
+                                    bool *ret_done) {
+    MR_ASSERT(!s->firing && !s->merging && !s->loading.under_way && budget > 0);
+    MR_ASSERT(seq >= s->seq && flush->seq == seq);
+    s->seq = seq;
+    struct mr_session *session = s->again_under_way ? s->again : s->live.first;
+    enum mr_status status = MR_OK;
+    for (; session != NULL && budget > 0 && status == MR_OK; budget--) {
+        struct mr_session *next = session->links[MR_SESSION_HOME].next;
+        bool final = mr_session_is_final(s->rule, session->end_ms, s->watermark_ms);
+        if (session->state == MR_SESSION_CLOSED && session->unfired > 0 && (final || s->rule->trigger.late)) {
+            status = fire(s, session, MR_TIMING_LATE, flush);
+        }
+        if (status == MR_OK && final) {
+            make_final(s, session);
+        }
+        session = next;
+    }
+    s->again = session;
+    s->again_under_way = session != NULL;
+    *ret_done = session == NULL;
+    mr_sessions_set_gauges(s);
+    return status;
+}
+
 bool mr_sessions_fire_again(struct mr_sessions *s, uint32_t budget, struct mr_flush *flush) {
     MR_ASSERT(!s->firing && !s->merging && budget > 0);
     struct mr_session *session = s->again_under_way ? s->again : s->live.first;

@@ -260,7 +260,8 @@ static enum mr_status take_session(struct mr_sessions *s, const struct mr_sessio
     uint64_t hash = mr_hash64(record->key, rule->key_seed);
     uint32_t owner = mr_key_is_other(record->key) ? record->key.ptr[1] % s->loading.shards
                                                   : mr_rule_shard(hash, s->loading.shards);
-    if (owner != s->shard || mr_session_is_final(rule, head->end_ms, s->watermark_ms)) {
+    bool said = head->unfired == 0; /* or to be said at the end of lateness, which may have come */
+    if (owner != s->shard || (said && mr_session_is_final(rule, head->end_ms, s->watermark_ms))) {
         return MR_OK;
     }
     struct mr_session_key *key = mr_session_key_find(s, hash, record->key);

@@ -39,6 +39,7 @@
     X(EARLY_TIMER_LOST, "forgets after a start which groups wait for an early pane")                           \
     X(DISCARDED_TWICE, "says what a discarding pane has said in the next one again")                           \
     X(SESSION_ROW_NOT_RETRACTED, "leaves the rows of a session that another one swallowed")                    \
+    X(KEPT_BACK_LOST, "does not say what late panes that were off kept back, when the settings change")        \
     X(REFUSED_BUT_WRITTEN, "refuses a batch after it was appended")                                            \
     X(CLAIM_READ_WRONG, "counts the last event of a request though another has claimed its id")                \
     X(VERDICTS_NOT_RECORDED, "lets verdicts of a shared store take effect without recording them")             \

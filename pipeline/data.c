@@ -98,9 +98,7 @@ static enum mr_status open_plan(struct mr_data *data, const struct mr_config *co
         status = mr_data_settle_results(data, error);
         data->settled = status == MR_OK;
     }
-    if (status == MR_OK && before != NULL && data->restored.change.any) {
-        status = mr_data_say_finals(data, error);
-    }
+    data->changed = before != NULL && data->restored.change.any;
     return status;
 }
 
@@ -157,12 +155,18 @@ enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
         mr_log_reader_limit(options.replay, mr_log_last_lsn(data->log));
         status = mr_pipeline_open(&options, ret, error); /* takes the reader over in every case */
     }
-    if (status == MR_OK && data->rewound) {
+    if (status != MR_OK) {
+        return status;
+    }
+    if (data->rewound) {
         status = mr_data_complete_results(data, *ret, error);
-        if (status != MR_OK) {
-            mr_pipeline_close(*ret);
-            *ret = NULL;
-        }
+    }
+    if (status == MR_OK && data->changed) {
+        status = mr_data_say_change(data, *ret, error);
+    }
+    if (status != MR_OK) {
+        mr_pipeline_close(*ret);
+        *ret = NULL;
     }
     return status;
 }

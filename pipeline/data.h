@@ -48,6 +48,7 @@ struct mr_data {
     struct mr_results_rule *results_rules; /* by rule of the plan */
     struct mr_results *results;
     bool from_zero; /* the checkpoint is not used: the results store has not what it relies on */
+    bool changed; /* the plan is not that of the checkpoint */
     bool rewound; /* the results store, to the checkpoint, now or at a start that did not come far */
     bool settled; /* the results store was compared with log and checkpoint */
 };

@@ -4,6 +4,7 @@
 #include "pipeline/panes.h"
 
 #include "aggregate/window.h"
+#include "base/bug.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
 
@@ -48,23 +49,6 @@ enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *err
         status = mr_datadir_write_shards(&data->dir, data->plan->shards, error);
     }
     return status;
-}
-
-enum mr_status mr_data_say_finals(struct mr_data *data, struct mr_error *error) {
-    enum mr_status status = mr_results_begin(data->results);
-    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
-        if (data->restored.finals_ms[i] != INT64_MIN) {
-            status = mr_results_finalize(data->results, i, data->restored.finals_ms[i]);
-        }
-    }
-    if (status == MR_OK) {
-        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
-    }
-    if (status != MR_OK) {
-        mr_results_rollback(data->results);
-        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
-    }
-    return MR_OK;
 }
 
 /* What closed windows had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
@@ -130,4 +114,56 @@ enum mr_status mr_data_complete_results(struct mr_data *data, const struct mr_pi
     }
     data->rewound = false;
     return mr_datadir_set_rewound(&data->dir, false, error);
+}
+
+/* What late panes that were off have kept back, of one rule on one shard. */
+static enum mr_status put_left(struct mr_data *data, struct mr_combine *combine, uint32_t rule,
+                               struct mr_arena *scratch) {
+    uint64_t seq = data->restored.change_seq;
+    enum mr_status status = MR_OK;
+    for (bool done = false; !done && status == MR_OK;) {
+        struct mr_flush *flush = mr_flush_open(seq);
+        if (flush == NULL) {
+            return MR_NO_MEMORY;
+        }
+        status = mr_combine_say_left(combine, seq, rule, MR_SLICE_GROUPS, flush, &done);
+        if (status == MR_OK && !MR_BUG(KEPT_BACK_LOST)) {
+            status = mr_panes_put(data->results, data->plan, flush, scratch);
+        }
+        mr_flush_close(flush);
+    }
+    return status;
+}
+
+static enum mr_status put_all_left(struct mr_data *data, const struct mr_pipeline *pipeline) {
+    const struct mr_plan *plan = data->plan;
+    struct mr_arena scratch;
+    mr_arena_init(&scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < plan->shards * plan->rule_count; i++) {
+        status = put_left(data, pipeline->shards[i % plan->shards].combine, i / plan->shards, &scratch);
+    }
+    mr_arena_finish(&scratch);
+    return status;
+}
+
+enum mr_status mr_data_say_change(struct mr_data *data, const struct mr_pipeline *pipeline, struct mr_error *error) {
+    MR_ASSERT(data->restored.change_seq > data->restored.newest.seq);
+    enum mr_status status = mr_results_begin(data->results);
+    if (status == MR_OK) {
+        status = put_all_left(data, pipeline);
+    }
+    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
+        if (data->restored.finals_ms[i] != INT64_MIN) {
+            status = mr_results_finalize(data->results, i, data->restored.finals_ms[i]);
+        }
+    }
+    if (status == MR_OK) {
+        status = mr_results_commit(data->results, mr_results_flushed_seq(data->results));
+    }
+    if (status != MR_OK) {
+        mr_results_rollback(data->results);
+        return mr_error_set(error, status, "results: %s", mr_results_error_text(data->results));
+    }
+    return MR_OK;
 }

@@ -581,6 +581,7 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
     if (!mr_unpack_end(&u) || !mr_unpack_end(&w)) {
         return mr_error_set(error, MR_CORRUPT, "%s: the rules' part cannot be read", restored->dir);
     }
+    restored->change_seq = anew_seq;
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         uint32_t old = restored->change.rule_of[i];
         restored->finals_ms[i] = INT64_MIN;

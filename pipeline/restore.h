@@ -28,6 +28,7 @@ struct mr_restored {
     uint32_t old_rules;
     int64_t finals_ms[MR_RULES_MAX]; /* by rule of the plan: windows ending up to here are final under its settings, and
                                       * nobody may have said so; INT64_MIN: nothing to say */
+    uint64_t change_seq; /* of the CONFIG record that made the change; 0: none is behind the manifest */
     uint64_t dead_seq; /* of the flusher, and the dead-letter log's last record then */
     uint64_t dead_lsn;
 };

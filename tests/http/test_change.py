@@ -349,6 +349,35 @@ def test_lateness_shorter(kill):
 
 
 @both_ways
+def test_late_data_kept_back(kill):
+    """With late panes off the file has what came late once its window is final: also if a change makes it so, or turns
+    late panes on."""
+    quiet = {**RULES, "keyed": KEYED + ", trigger: { late: false }"}
+    for change in (lateness("0s").replace("total: { sum: v } }", "total: { sum: v } }, trigger: { late: false }"),
+                   lateness("20s")):
+        with life(config(quiet), posts=30) as l:
+            at = l.now - 10000
+            place = at // 10000 * 10000, "late"
+            assert late(l, "a", at)
+            l.post(1)
+            checkpoint(l.s)
+            assert place not in in_file(l.s, "keyed", "k"), "kept back"
+            l.end(kill)
+            l.begin(change)
+            for _ in range(2):
+                events, final = in_file(l.s, "keyed", "k")[place]
+                assert (events, final) == (1, int("late: false" in change))
+                assert events_of(in_file(l.s, "keyed", "k")) == fired(l.rows["keyed"], 10000, l.now)
+                l.check()
+                l.s.kill()
+                l.s.start()
+            l.post(20)
+            l.check()
+            assert l.s.stop() == 0
+            assert events_of(in_file(l.s, "keyed", "k")) == fired(l.rows["keyed"], 10000, l.now)
+
+
+@both_ways
 def test_out_of_orderness(kill):
     with life(posts=30) as l:
         mark = lambda: round(l.s.metric("millrace_watermark_timestamp_seconds", stream="s") * 1000)

@@ -274,6 +274,17 @@ static void begin_rule(struct sim_model *m, uint32_t rule) {
     memset(m->sessions[rule], 0, sizeof m->sessions[rule]);
 }
 
+/* What late panes that were off have kept back is said when the change makes its window final, or turns them on. */
+static void say_left(struct sim_model *m) {
+    for (uint32_t i = 0; i < m->active_count; i++) {
+        struct sim_cell *c = &m->cells[m->active[i]];
+        bool lives = c->era == m->eras[c->rule] && c->rule < m->settings->rules;
+        if (lives && c->unsaid && (m->settings->rule[c->rule].late || sim_model_final(m, c->rule, c->end_ms))) {
+            say(c);
+        }
+    }
+}
+
 /* A CONFIG record: from here on other settings. What was final stays final, what was promised holds. */
 static void change(struct sim_model *m, const struct sim_settings *now) {
     const struct sim_settings *before = m->settings;
@@ -290,6 +301,7 @@ static void change(struct sim_model *m, const struct sim_settings *now) {
         sim_ids_change_horizon(&m->ids, now->horizon_ms, m->recorded_ms);
     }
     m->settings = now;
+    say_left(m);
 }
 
 static const struct sim_settings *find_version(const struct sim_world *w, struct mr_bytes text) {

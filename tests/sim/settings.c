@@ -157,6 +157,7 @@ static void change_rule(struct sim_random *r, struct sim_settings *s, uint32_t i
     } else if (s->groups_max[i] == 0 && sim_one_in(r, 3)) {
         rule->early_ms = choose_early(r);
         rule->early_count = choose_early_count(r);
+        rule->late = !sim_one_in(r, 3);
     }
 }
 
@@ -164,12 +165,7 @@ void sim_settings_change(struct sim_settings *settings, struct sim_random *rando
     struct sim_settings *s = settings;
     struct sim_random *r = random;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
-        int64_t lateness_ms = sim_one_in(r, 2) ? CHOOSE(r, latenesses_ms) : s->lateness_ms[i];
-        /* With late panes off, what a window took after its end and has not said yet is not said by a start that finds
-         * it final, or the panes on. */
-        if (s->rule[i].late || lateness_ms > s->lateness_ms[i]) {
-            s->lateness_ms[i] = lateness_ms;
-        }
+        s->lateness_ms[i] = sim_one_in(r, 2) ? CHOOSE(r, latenesses_ms) : s->lateness_ms[i];
         change_rule(r, s, i);
     }
     s->rules = sim_one_in(r, 6) ? 1 + SIM_RULES - s->rules : s->rules;
