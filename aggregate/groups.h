@@ -61,7 +61,8 @@ struct mr_groups {
     size_t bytes;
 };
 
-/* How a group fires, behind its state; only where there are early panes. */
+/* How a group fires, behind its state; only where there are early panes: others do not pay for it. So who turns them off
+ * and on again finds that all events of a group count as not yet said. */
 struct mr_group_firing {
     uint64_t fired_events; /* of those in the state, when it fired last */
     int64_t waiting_ms;    /* recorded time of the first change since; 0: none */

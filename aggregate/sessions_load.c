@@ -130,7 +130,11 @@ static const char *wrong_with_extent(const struct mr_sessions *s, const struct m
     if (head->start_ms >= head->end_ms || len < (uint64_t)window->gap_ms || len > (uint64_t)window->size_ms) {
         return "a session is not one of its rule's";
     }
-    if (head->closed != (head->end_ms <= s->watermark_ms)) {
+    bool closed = (head->closed & MR_SESSION_RECORD_CLOSED) != 0;
+    if (head->closed > (closed ? MR_SESSION_RECORD_CLOSED | MR_SESSION_RECORD_ON_TIME : 0)) {
+        return "a session's state is wrong";
+    }
+    if (closed != (head->end_ms <= s->watermark_ms)) {
         return "a session was open that the watermark has closed, or the other way round";
     }
     return NULL;
@@ -225,6 +229,7 @@ static enum mr_status enter(struct mr_sessions *s, struct mr_session_key *key, c
     session->fired_seq = head->fired_seq;
     session->index = head->index;
     session->said_first = head->said_first;
+    session->said_on_time = (head->closed & MR_SESSION_RECORD_ON_TIME) != 0;
     session->state = head->closed ? MR_SESSION_CLOSED : MR_SESSION_OPEN;
     enum mr_status status = fill_state(s, mr_session_live(session), record->state);
     if (status == MR_OK && s->discarding) {

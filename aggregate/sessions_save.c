@@ -28,7 +28,9 @@ void mr_session_put(struct mr_sessions *s, struct mr_session *session, struct mr
         .fired_seq = session->fired_seq,
         .index = session->index,
         .said_first = session->said_first,
-        .closed = session->state == MR_SESSION_CLOSED,
+        .closed = session->state != MR_SESSION_CLOSED ? 0
+                  : session->said_on_time             ? MR_SESSION_RECORD_CLOSED | MR_SESSION_RECORD_ON_TIME
+                                                      : MR_SESSION_RECORD_CLOSED,
         .key_len = session->key->len,
         .state_len = mr_metric_encoded_len(rule->metrics, rule->metric_count, mr_session_live(session)),
         .said_len = said == NULL ? 0 : mr_metric_encoded_len(rule->metrics, rule->metric_count, said),

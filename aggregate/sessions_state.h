@@ -64,7 +64,8 @@ struct mr_session {
     uint32_t said_first;
     uint32_t save_mark; /* equal to mr_sessions_save.number: written, or new */
     enum mr_session_state state;
-    bool changed;    /* in that list */
+    bool said_on_time; /* its last pane was that of its end */
+    bool changed;      /* in that list */
     bool reextended; /* in this bundle, after it had been fired */
     bool takes_over; /* a row that a swallowed session has left: fires in this bundle whatever the trigger */
     uint64_t blocks[];
@@ -246,6 +247,9 @@ struct mr_sessions_slice {
     uint32_t zero;
 };
 
+#define MR_SESSION_RECORD_CLOSED  1u
+#define MR_SESSION_RECORD_ON_TIME 2u /* its last pane was that of its end */
+
 struct mr_session_record {
     int64_t start_ms;
     int64_t end_ms;
@@ -259,7 +263,7 @@ struct mr_session_record {
     uint64_t size; /* of the record */
     uint32_t index;
     uint32_t said_first;
-    uint32_t closed; /* 0 or 1 */
+    uint32_t closed; /* 0, MR_SESSION_RECORD_CLOSED, or that and MR_SESSION_RECORD_ON_TIME */
     uint32_t key_len;
     uint32_t state_len; /* encoded: a multiple of 8 */
     uint32_t said_len;  /* 0: not DISCARDING */

@@ -3,7 +3,8 @@
  * Proves that what late data changed while late panes were off is said, once, also when the settings change meanwhile:
  *   1. windows and sessions whose late data is unsaid are saved, and loaded under the same settings, a shorter lateness,
  *      late panes turned on: the panes at the change and at the bundles behind it, compared with a table;
- *   2. with any budget; the revision is that of the change; a save behind the change says nothing again.
+ *   2. with any budget; the revision is that of the change; a save behind the change says nothing again;
+ *   3. early panes that were off for a while have forgotten what was said before: all events count.
  */
 #include "tests/aggregate/test_sessions_kit.h"
 
@@ -192,10 +193,39 @@ static void said_before(void **state) {
     }
 }
 
+static void early_off_and_on(void **state) {
+    (void)state;
+    for (uint32_t off = 0; off < 2; off++) {
+        struct mr_rule rule = kit_rule(0, 0, 1, 10, 100);
+        struct mr_rule without = rule;
+        rule.trigger.early_count = 3;
+        char text[TEXT_MAX];
+        struct mr_combine *combine = kit_open(&rule, 1, 0);
+        for (uint32_t k = 0; k < 3; k++) {
+            merge(combine, &rule, 1, 0, 1);
+        }
+        fire(combine, 1, 0, text);
+        assert_string_equal(text, "E0:3#0@1");
+        for (uint64_t seq = 2; seq < 4; seq++) { /* two starts */
+            const struct mr_rule *now = seq == 2 && off ? &without : &rule;
+            struct kit_slices slices = {0};
+            kit_save(combine, seq - 1, 1, &slices);
+            mr_combine_close(combine);
+            combine = load(now, seq - 1, 0, &slices);
+            kit_slices_finish(&slices);
+            merge(combine, now, seq, 0, 1);
+            fire(combine, seq, 0, text);
+            assert_string_equal(text, seq == 3 && off ? "E0:5#1@3" : "");
+        }
+        mr_combine_close(combine);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes),
         cmocka_unit_test(said_before),
+        cmocka_unit_test(early_off_and_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

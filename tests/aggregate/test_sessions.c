@@ -219,11 +219,46 @@ static void test_fire_again(void **state) {
     struct mr_bytes panes = mr_buf_bytes(&flush->panes);
     struct mr_pane pane;
     while (mr_pane_next(&panes, &pane)) {
-        assert_int_equal(pane.timing, MR_TIMING_LATE);
+        assert_int_equal(pane.timing, MR_TIMING_ON_TIME);
         assert_int_equal(pane.revision, pane.events); /* 1: fired in the first bundle, 2: in the second */
     }
     mr_flush_close(flush);
     mr_sessions_close(t.sessions);
+}
+
+/* Each as its last pane was, and not what has not been said; also behind a break. */
+static void test_fire_again_as_said(void **state) {
+    (void)state;
+    for (uint32_t late = 0; late < 2; late++) {
+        struct story t = {.rule = sk_rule(10, INT64_MAX, 100)};
+        t.rule.trigger.late = late != 0;
+        begin_story(&t);
+        events(&t, 0, 0, 0);
+        events(&t, 1, 2, 2);
+        assert_string_equal(end_bundle(&t, 15, 0), "O0-10:1 O2-12:1");
+        events(&t, 1, 2, 2);
+        assert_string_equal(end_bundle(&t, 15, 0), late ? "L2-12:2" : "");
+        mr_sessions_save_begin(t.sessions, 2);
+        struct mr_buf slice;
+        bool done = false;
+        mr_buf_init(&slice, 1 << 20);
+        assert_int_equal(mr_sessions_save(t.sessions, 100, &slice, &done), MR_OK);
+        mr_sessions_close(t.sessions);
+        struct mr_sessions_load how = {2, 15, 1};
+        struct mr_error error = {.text = ""};
+        assert_int_equal(mr_sessions_open(&t.rule, 0, &t.sessions), MR_OK);
+        assert_int_equal(mr_sessions_load_begin(t.sessions, &how, &error), MR_OK);
+        assert_int_equal(mr_sessions_load_slice(t.sessions, mr_buf_bytes(&slice), &error), MR_OK);
+        assert_int_equal(mr_sessions_load_end(t.sessions, &error), MR_OK);
+        mr_buf_finish(&slice);
+        struct mr_flush *flush = mr_flush_open(9);
+        assert_false(mr_sessions_fire_again(t.sessions, 100, flush));
+        const char *said = text_of(&t, mr_buf_bytes(&flush->panes));
+        assert_true(late ? strcmp(said, "O0-10:1 L2-12:2") == 0 || strcmp(said, "L2-12:2 O0-10:1") == 0
+                         : strcmp(said, "O0-10:1") == 0);
+        mr_flush_close(flush);
+        mr_sessions_close(t.sessions);
+    }
 }
 
 static struct mr_rule random_rule(struct kit_random *random) {
@@ -372,6 +407,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merging),   cmocka_unit_test(test_longest), cmocka_unit_test(test_triggers),
         cmocka_unit_test(test_discarding), cmocka_unit_test(test_bounds),  cmocka_unit_test(test_fire_again),
+        cmocka_unit_test(test_fire_again_as_said),
         cmocka_unit_test(test_model),     cmocka_unit_test(test_no_memory_merging),
         cmocka_unit_test(test_no_memory_summing), cmocka_unit_test(test_no_memory_firing),
     };

@@ -178,6 +178,7 @@ static void say(struct sim_cell *c) {
     c->fired++;
     c->said_events = c->events;
     c->said_sum = c->sum;
+    c->counted_events = c->events;
     c->waiting_ms = INT64_MIN;
     c->unsaid = false;
 }
@@ -192,7 +193,7 @@ static void fire(const struct sim_model *m, struct sim_cell *c, int64_t before_m
         }
     } else if (c->end_ms <= m->watermark_ms) {
         say(c);
-    } else if (c->changed && rule->early_count > 0 && c->events - c->said_events >= rule->early_count) {
+    } else if (c->changed && rule->early_count > 0 && c->events - c->counted_events >= rule->early_count) {
         say(c);
     } else {
         if (c->changed && rule->early_ms > 0 && c->waiting_ms == INT64_MIN) {
@@ -274,13 +275,21 @@ static void begin_rule(struct sim_model *m, uint32_t rule) {
     memset(m->sessions[rule], 0, sizeof m->sessions[rule]);
 }
 
-/* What late panes that were off have kept back is said when the change makes its window final, or turns them on. */
-static void say_left(struct sim_model *m) {
+/* What late panes that were off have kept back is said when the change makes its window final, or turns them on. Where
+ * early panes are off nobody remembers when a group fired, and whether it waits. */
+static void change_cells(struct sim_model *m) {
     for (uint32_t i = 0; i < m->active_count; i++) {
         struct sim_cell *c = &m->cells[m->active[i]];
-        bool lives = c->era == m->eras[c->rule] && c->rule < m->settings->rules;
-        if (lives && c->unsaid && (m->settings->rule[c->rule].late || sim_model_final(m, c->rule, c->end_ms))) {
+        const struct sim_rule *rule = &m->settings->rule[c->rule];
+        if (c->era != m->eras[c->rule] || c->rule >= m->settings->rules) {
+            continue;
+        }
+        if (c->unsaid && (rule->late || sim_model_final(m, c->rule, c->end_ms))) {
             say(c);
+        }
+        if (rule->early_ms == 0 && rule->early_count == 0) {
+            c->waiting_ms = INT64_MIN;
+            c->counted_events = rule->panes == MR_CONFIG_DISCARDING ? c->counted_events : 0;
         }
     }
 }
@@ -301,7 +310,7 @@ static void change(struct sim_model *m, const struct sim_settings *now) {
         sim_ids_change_horizon(&m->ids, now->horizon_ms, m->recorded_ms);
     }
     m->settings = now;
-    say_left(m);
+    change_cells(m);
 }
 
 static const struct sim_settings *find_version(const struct sim_world *w, struct mr_bytes text) {

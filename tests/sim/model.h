@@ -27,6 +27,7 @@ struct sim_cell {
     uint32_t fired;
     uint64_t said_events;
     int64_t said_sum;
+    uint64_t counted_events; /* early_count counts from here on */
     int64_t waiting_ms; /* for the early pane, since; INT64_MIN: not */
     /* what the program says */
     bool found;
