@@ -89,9 +89,11 @@ void mr_sessions_advance(struct mr_sessions *sessions, uint64_t seq, int64_t wat
 enum mr_status mr_sessions_fire(struct mr_sessions *sessions, uint32_t *budget, struct mr_flush *flush,
                                 bool *ret_done) MR_MUST_CHECK;
 
-/* The panes of all CLOSED sessions that have a row and nothing unsaid, as they stand, with timing and revision of their
- * last: for a store that has lost newer ones. Between bundles, up to budget sessions a call; false: that was all, and the
- * next call begins anew. DISCARDING: there is nothing left to say. Without memory flush->panes has failed. */
+/* The panes of all sessions that have a row, as they stand, with timing and revision of their last: for a store that has
+ * lost newer ones, and with them those before. OPEN ones too, for a row that is not there cannot be taken back when its
+ * session is swallowed; what came since its last pane is in it. Between bundles, up to budget sessions a call; false: that
+ * was all, and the next call begins anew. DISCARDING: nothing is said, for no row replaces another. Without memory
+ * flush->panes has failed. */
 bool mr_sessions_fire_again(struct mr_sessions *sessions, uint32_t budget, struct mr_flush *flush);
 
 /* As mr_combine_say_left; budget in sessions looked at. */

@@ -268,11 +268,12 @@ bool mr_sessions_fire_again(struct mr_sessions *s, uint32_t budget, struct mr_fl
     MR_ASSERT(!s->firing && !s->merging && budget > 0);
     struct mr_session *session = s->again_under_way ? s->again : s->live.first;
     for (; session != NULL && budget > 0; budget--, session = session->links[MR_SESSION_HOME].next) {
-        bool unsaid = session->unfired > 0; /* said when it is final: what its row says is not known */
-        if (session->state != MR_SESSION_CLOSED || !mr_session_has_rows(session) || s->discarding || unsaid) {
+        if (!mr_session_has_rows(session) || s->discarding) {
             continue;
         }
-        enum mr_timing timing = session->said_on_time ? MR_TIMING_ON_TIME : MR_TIMING_LATE;
+        enum mr_timing timing = session->state == MR_SESSION_OPEN ? MR_TIMING_EARLY
+                                : session->said_on_time           ? MR_TIMING_ON_TIME
+                                                                  : MR_TIMING_LATE;
         enum mr_status status = append_pane(s, session, timing, session->index - 1, session->fired_seq, flush);
         if (status != MR_OK) {
             flush->panes.failed = true;

@@ -51,7 +51,7 @@ enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *err
     return status;
 }
 
-/* What closed windows had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
+/* What closed windows and all sessions had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
  * and has gone with that; no bundle behind the checkpoint fires it again. */
 static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline *pipeline) {
     const struct mr_plan *plan = data->plan;
