@@ -2,7 +2,6 @@
 #include "tests/sim/cluster_world.h"
 
 #include "base/check.h"
-#include "base/hash.h"
 #include "base/report.h"
 #include "tests/redis/claims_script.h"
 #include "tests/sim/cluster_check.h"
@@ -69,8 +68,7 @@ static void open_redis(struct cluster_world *w) {
 }
 
 void cluster_world_open(struct cluster_world *w, uint64_t seed) {
-    /* Hashed: the generator counts up, so that neighbours would be one sequence, begun at other places. */
-    *w = (struct cluster_world){.random = {mr_hash64(MR_BYTES("cluster"), seed)}};
+    *w = (struct cluster_world){.random = sim_random_of(seed)};
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
     cluster_settings_choose(&w->random, &w->settings);
     w->clock = (struct cluster_clock){{wall_ms, mono_ns}, w->settings.begin_ms, 1000000000};

@@ -52,7 +52,7 @@ static bool prepare(struct sim_world *w, enum sim_twin_kind kind, struct twin *t
     if ((kind == SIM_TWIN_NEWEST && count == 0) || (kind == SIM_TWIN_OLDER && count < 2)) {
         return false;
     }
-    *t = (struct twin){.random = {w->step}, .clock = w->clock, .config = *w->config};
+    *t = (struct twin){.random = sim_random_of(sim_next(&w->random)), .clock = w->clock, .config = *w->config};
     t->disk = virtual_disk_clone(w->disk, w->step);
     virtual_disk_set_capacity(t->disk, 0);
     if (kind == SIM_TWIN_OLDER) {

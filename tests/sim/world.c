@@ -122,7 +122,7 @@ void sim_world_configure(struct sim_world *w) {
 }
 
 void sim_world_open(struct sim_world *w, uint64_t seed) {
-    *w = (struct sim_world){.random = {seed * 0x9e3779b97f4a7c15u + 1}};
+    *w = (struct sim_world){.random = sim_random_of(seed)};
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
     sim_settings_choose(&w->random, &w->settings);
     w->clock = (struct sim_clock){{wall_ms, mono_ns}, epoch_ms, 1000000000};
