@@ -51,6 +51,65 @@ enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *err
     return status;
 }
 
+enum { AGAIN_BYTES = 1 << 20 }; /* of panes of the outbox, at once */
+
+struct again {
+    struct mr_flush *flush;
+    uint32_t rule;
+    bool retractions;
+};
+
+static bool take_pane(void *ctx, uint64_t id, const struct mr_pane *pane) {
+    struct again *again = ctx;
+    (void)id;
+    if (!pane->retraction || again->retractions) {
+        struct mr_pane copy = *pane;
+        copy.rule = again->rule;
+        mr_pane_append(&again->flush->panes, &copy);
+        again->flush->pane_count++;
+    }
+    return again->flush->panes.len < AGAIN_BYTES;
+}
+
+/* A row from behind the checkpoint is gone, and with it what it had replaced; but the outbox still says that. Rows that are
+ * there refuse it. A retraction is kept with the pane it takes back, whatever made it: of windows, whose rows are replaced
+ * and never removed, it was a later pane. */
+static enum mr_status put_outbox(struct mr_data *data, struct mr_results_reader *reader, uint32_t rule,
+                                 struct mr_arena *scratch, struct mr_error *error) {
+    struct again again = {.rule = rule, .retractions = data->results_rules[rule].ends_vary};
+    enum mr_status status = MR_OK;
+    uint64_t last = UINT64_MAX;
+    for (uint64_t after = 0; status == MR_OK && after != last;) {
+        last = after;
+        again.flush = mr_flush_open(data->restored.newest.seq);
+        if (again.flush == NULL) {
+            return MR_NO_MEMORY;
+        }
+        status = mr_results_read_outbox_rule(reader, rule, last, take_pane, &again, &after, error);
+        if (status == MR_OK) {
+            status = again.flush->panes.failed ? MR_NO_MEMORY
+                                               : mr_panes_put(data->results, data->plan, again.flush, scratch);
+        }
+        mr_flush_close(again.flush);
+    }
+    return status;
+}
+
+static enum mr_status put_replaced(struct mr_data *data, struct mr_error *error) {
+    struct mr_results_reader *reader = NULL;
+    struct mr_arena scratch;
+    mr_arena_init(&scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
+    enum mr_status status = mr_results_reader_open(data->results, &reader);
+    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
+        status = put_outbox(data, reader, i, &scratch, error);
+    }
+    if (reader != NULL) {
+        mr_results_reader_close(reader);
+    }
+    mr_arena_finish(&scratch);
+    return status;
+}
+
 /* What closed windows and all sessions had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
  * and has gone with that; no bundle behind the checkpoint fires it again. */
 static enum mr_status put_closed(struct mr_data *data, const struct mr_pipeline *pipeline) {
@@ -99,6 +158,9 @@ static enum mr_status put_finals(struct mr_data *data, const struct mr_pipeline 
 enum mr_status mr_data_complete_results(struct mr_data *data, const struct mr_pipeline *pipeline,
                                        struct mr_error *error) {
     enum mr_status status = mr_results_begin(data->results);
+    if (status == MR_OK) {
+        status = put_replaced(data, error);
+    }
     if (status == MR_OK) {
         status = put_closed(data, pipeline);
     }

@@ -3,7 +3,9 @@
 Starts in unusual places: results ahead of the log, another number of shards, a lost key; and a run whose ids do not
 fit. Each either gives the right results or refuses with a text; none loses events without a word.
 """
+import contextlib
 import shutil
+import sqlite3
 import subprocess
 
 from harness import MILLRACE, Server, run, server
@@ -59,6 +61,34 @@ def test_results_ahead_of_the_log_are_made_anew():
         for i in range(20, 30):
             post(s, i, 1)
         assert len(windows(s)) == 20 and set(windows(s).values()) == {1}
+
+
+def test_rows_that_were_replaced_behind_the_checkpoint_come_back():
+    """The log has lost what replaced them; nothing else would say them again before their window's end."""
+    for panes in ("accumulating", "accumulating_and_retracting"):
+        early = config().replace("size: 10s }", "size: 1h }\n    trigger: { early_count: 1, panes: " + panes + " }")
+        with server(early) as s:
+            def row():
+                s.get("/v1/dead-letters?limit=1")  # flushed
+                with contextlib.closing(sqlite3.connect(f"file:{s.directory}/data/results.db?mode=ro", uri=True)) as db:
+                    return db.execute("select key, n, events, timing, pane from r").fetchall()
+
+            post(s, 0, 1, keys=1)
+            post(s, 1, 1, keys=1)
+            assert row() == [("k0", 2, 2, "EARLY", 1)]
+            assert s.stop() == 0
+            shutil.copytree(s.directory / "data/log", s.directory / "older")
+            s.start()
+            post(s, 2, 1, keys=1)
+            assert row() == [("k0", 3, 3, "EARLY", 2)]
+            s.kill()
+            shutil.rmtree(s.directory / "data/log")
+            shutil.move(s.directory / "older", s.directory / "data/log")
+            s.start()
+            assert "event=results_rewound" in s.stderr()
+            assert row() == [("k0", 2, 2, "EARLY", 1)], panes
+            post(s, 3, 1, keys=1)
+            assert row() == [("k0", 3, 3, "EARLY", 2)]
 
 
 def test_another_number_of_shards_gives_the_same_rows():
