@@ -10,6 +10,7 @@
  *             json is one object, by reason:
  *               late, future  {"reason","stream","lsn","index","time","watermark","rules":[…],"event":{…}}
  *               rejected      {"reason","code","stream","lsn","index","raw":"…"}
+ *               conflict      {"reason","stream","lsn","index","time","event":{…}}
  *               groups        {"reason","stream","rules":[…],"seq","window_start","window_end","group":{…},"events"}
  *             lsn and index name the event in the log; seq names the bundle.
  */
@@ -19,7 +20,8 @@
     X(LATE, "late")         /* too late for the rules named */                                     \
     X(FUTURE, "future")     /* further ahead of recorded time than max_future */                   \
     X(REJECTED, "rejected") /* not well-formed, no id, out of bounds */                            \
-    X(GROUPS, "groups")     /* dropped by a rule's bound on groups */
+    X(GROUPS, "groups")     /* dropped by a rule's bound on groups */                              \
+    X(CONFLICT, "conflict") /* a duplicate with another content than what came first */
 
 enum mr_dead_reason {
 #define X(name, text) MR_DEAD_##name,

@@ -53,6 +53,11 @@ struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct m
     return (struct mr_fingerprint){.lo = hash.low64, .hi = hash.high64 & (UINT64_MAX >> 8)};
 }
 
+uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content) {
+    uint64_t hash = XXH3_64bits_withSecret(content.ptr, content.len, secret->bytes, MR_SECRET_LEN);
+    return hash == 0 ? 1 : hash;
+}
+
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed) {
     return XXH3_64bits_withSeed(bytes.ptr, bytes.len, seed);
 }

@@ -38,6 +38,10 @@ void mr_secret_derive(const struct mr_hash_key *key, struct mr_bytes stream, str
  * one buffer by the caller (event/). */
 struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct mr_bytes id);
 
+/* A hash of an event's content, under a secret as of fingerprints: nobody outside can make two contents that pass for
+ * one. Never 0. */
+uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content);
+
 /* 64-bit hash of a group key, seeded so that clients cannot aim at one slot. */
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed);
 

@@ -10,13 +10,14 @@
  *             duplicate.
  * Owner       The pointers are the caller's, for the call.
  */
-#include "base/hash.h"
+#include "dedup/dedup.h"
 
 struct mr_dedup_batch {
     const struct mr_fingerprint *fps;
     const uint32_t *order;
     uint32_t count;
-    uint8_t *duplicate;
+    uint8_t *duplicate;       /* by k, as order */
+    const uint64_t *contents; /* by k; of a table with contents, else NULL */
 };
 
 /* How many ids before its turn an id's memory is asked for: enough for the misses to overlap (a

@@ -29,6 +29,9 @@ static uint64_t share_of(uint64_t ids, uint64_t parts) {
 
 static enum mr_status check_options(const struct mr_dedup_options *options,
                                     struct mr_error *error) {
+    if (options->contents && options->mode != MR_DEDUP_EXACT) {
+        return mr_error_set(error, MR_INVALID, "dedup: only mode exact keeps contents");
+    }
     if (options->mode == MR_DEDUP_NONE) {
         return MR_OK;
     }
@@ -51,11 +54,15 @@ static enum mr_status check_options(const struct mr_dedup_options *options,
     return MR_OK;
 }
 
+static enum mr_exact_kind kind_of(const struct mr_dedup_options *options) {
+    return options->contents ? MR_EXACT_CONTENTS : MR_EXACT_IDS;
+}
+
 uint64_t mr_dedup_bytes_planned(const struct mr_dedup_options *options) {
     uint64_t cap = cap_of(options->ids_max);
     switch (options->mode) {
     case MR_DEDUP_EXACT:
-        return sizeof(struct mr_dedup) + mr_exact_bytes_planned(cap);
+        return sizeof(struct mr_dedup) + mr_exact_bytes_planned(cap, kind_of(options));
     case MR_DEDUP_BLOOM:
         return sizeof(struct mr_dedup) + mr_blooming_bytes_planned(cap, options->error);
     case MR_DEDUP_NONE:
@@ -72,7 +79,7 @@ static enum mr_status open_mode(struct mr_dedup *dedup) {
     case MR_DEDUP_EXACT:
         mr_generations_init(&dedup->gens, options->horizon_ms, MR_DEDUP_GENERATIONS,
                             evict ? share_of(cap, EVICT_GENERATIONS) : UINT64_MAX);
-        return mr_exact_open(&dedup->exact, cap);
+        return mr_exact_open(&dedup->exact, cap, kind_of(options));
     case MR_DEDUP_BLOOM:
         mr_generations_init(&dedup->gens, options->horizon_ms, MR_DEDUP_BLOOM_GENERATIONS,
                             mr_blooming_ids_each(cap));
@@ -106,7 +113,7 @@ enum mr_status mr_dedup_open(const struct mr_dedup_options *options, struct mr_d
         mr_free(dedup);
         return status;
     }
-    mr_journal_init(&dedup->journal, dedup->gens.ids_each_max, dedup->ids_cap);
+    mr_journal_init(&dedup->journal, dedup->gens.ids_each_max, dedup->ids_cap, kind_of(options));
     mr_counter_set(&dedup->stats.bytes, dedup->bytes_planned);
     *ret = dedup;
     return MR_OK;
@@ -234,27 +241,37 @@ static uint32_t judge_some(struct mr_dedup *dedup, const struct mr_dedup_batch *
     return next;
 }
 
-void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint32_t *order,
-                    uint32_t count, uint8_t *duplicate) {
-    if (count == 0) {
-        return;
-    }
-    MR_ASSERT(fps != NULL && order != NULL && duplicate != NULL);
-    if (dedup->options.mode == MR_DEDUP_NONE) {
-        memset(duplicate, 0, count);
-        return;
-    }
+static void judge_all(struct mr_dedup *dedup, const struct mr_dedup_batch *batch) {
+    MR_ASSERT(batch->fps != NULL && batch->order != NULL && batch->duplicate != NULL);
     MR_ASSERT(dedup->loading == NULL);
-    mr_journal_expect(&dedup->journal, count);
-    struct mr_dedup_batch batch = {fps, order, count, duplicate};
-    for (uint32_t next = judge_some(dedup, &batch, 0); next < count;
-         next = judge_some(dedup, &batch, next)) {
+    mr_journal_expect(&dedup->journal, batch->count);
+    for (uint32_t next = judge_some(dedup, batch, 0); next < batch->count; next = judge_some(dedup, batch, next)) {
         make_room(dedup);
     }
     if (dedup->options.mode == MR_DEDUP_EXACT && dedup->exact.sweep_debt > 0) {
         (void)mr_exact_sweep(&dedup->exact, SWEEP_PER_CALL);
     }
     mr_dedup_update_stats(dedup);
+}
+
+void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint32_t *order,
+                    uint32_t count, uint8_t *duplicate) {
+    MR_ASSERT(!dedup->options.contents);
+    if (count > 0 && dedup->options.mode == MR_DEDUP_NONE) {
+        memset(duplicate, MR_DEDUP_NEW, count);
+    } else if (count > 0) {
+        struct mr_dedup_batch batch = {fps, order, count, duplicate, NULL};
+        judge_all(dedup, &batch);
+    }
+}
+
+void mr_dedup_judge_contents(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint64_t *contents,
+                             const uint32_t *order, uint32_t count, uint8_t *duplicate) {
+    MR_ASSERT(dedup->options.contents && (contents != NULL || count == 0));
+    if (count > 0) {
+        struct mr_dedup_batch batch = {fps, order, count, duplicate, contents};
+        judge_all(dedup, &batch);
+    }
 }
 
 bool mr_dedup_sweep(struct mr_dedup *dedup, uint32_t slots) {

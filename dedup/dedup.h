@@ -25,6 +25,9 @@
  *             lookup tests all live filters. An id seen within the horizon is never taken for new;
  *             a new id is taken for seen with a share of at most `error`, whatever the pattern of
  *             arrival.
+ * Contents    exact may keep a hash of the content that came first with each id (options.contents), so that a duplicate
+ *             says whether it is a copy or a conflict: the same id with another content. What came first stays what
+ *             it is compared with. Of ids that were loaded without a content none is known, and nothing conflicts.
  * Owner       One shard thread. mr_dedup_stats may be read from any thread.
  * Errors      open: MR_NO_MEMORY, MR_INVALID with a text. judge cannot fail: the caller has made
  *             sure of room (mr_dedup_room) before the records were appended; without room in mode
@@ -32,7 +35,7 @@
  *             comes, the oldest generation is forgotten early, and counted. exact: the newest
  *             ids_max ids within the horizon are remembered even so; bloom: the newest 3/4 of
  *             ids_max.
- * Cost        exact: at most 24 bytes per id of ids_max, all in; judge <= 40 ns an id at 64 M ids.
+ * Cost        exact: at most 24 bytes per id of ids_max, all in (36 with contents); judge <= 40 ns an id at 64 M ids.
  *             bloom: dedup/blooming.h says how many bytes.
  * Invariants  I1 live ids <= ids_max (+ 5 % headroom, + 1).   I2 an id is live in one generation
  *             only.
@@ -50,6 +53,13 @@ enum mr_dedup_mode {
     MR_DEDUP_NONE,
 };
 
+/* What judge says of an id. */
+enum mr_dedup_found {
+    MR_DEDUP_NEW,
+    MR_DEDUP_DUPLICATE,
+    MR_DEDUP_CONFLICT, /* a duplicate with another content; only where contents are kept */
+};
+
 enum mr_when_full { MR_WHEN_FULL_REJECT, MR_WHEN_FULL_EVICT_OLDEST };
 
 struct mr_dedup_options {
@@ -59,6 +69,7 @@ struct mr_dedup_options {
     uint64_t ids_max; /* of this shard, 1 to 2^40 */
     double error;     /* bloom: false-positive share at ids_max, over all live generations together;
                        * 1e-7 to 0.5 */
+    bool contents;    /* exact: hashes of contents are kept, and judge_contents is called instead of judge */
 };
 
 struct mr_dedup_stats {
@@ -84,6 +95,11 @@ void mr_dedup_advance(struct mr_dedup *dedup, int64_t recorded_ms);
  * becomes 1 when the id was live already (also through an earlier k of this call), else 0. */
 void mr_dedup_judge(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint32_t *order,
                     uint32_t count, uint8_t *duplicate);
+
+/* The same where contents are kept: contents[k] is a hash of what came with fps[order[k]], 0 when that is not known;
+ * duplicate[k] becomes an enum mr_dedup_found. */
+void mr_dedup_judge_contents(struct mr_dedup *dedup, const struct mr_fingerprint *fps, const uint64_t *contents,
+                             const uint32_t *order, uint32_t count, uint8_t *duplicate);
 
 /* How many more new ids fit for certain at recorded time recorded_ms; UINT64_MAX where there is no
  * bound (none, evict_oldest). Owner only. */
@@ -120,7 +136,8 @@ uint64_t mr_dedup_bytes_planned(const struct mr_dedup_options *options);
  *     judge ──▶ | chunk: generation 7 | chunk: generation 7 | chunk: generation 8, being filled |
  *                 └──────── mr_dedup_take(all = false) ───┘
  *
- * A chunk holds ids of one generation; generations never decrease, except while loading. With the
+ * A chunk holds ids of one generation, with their contents where these are kept; generations never decrease, except
+ * while loading. With the
  * journal on, mr_dedup_reserve must be called before judge with at least its count, or the count of
  * several calls with no advance between them; judge then cannot fail.
  */
@@ -131,8 +148,17 @@ struct mr_dedup_chunk {
     uint64_t generation; /* ordinal */
     uint32_t count;
     uint32_t cap;
-    struct mr_fingerprint ids[];
+    bool contents;
+    struct mr_fingerprint ids[]; /* count; with contents, count times 8 bytes of them lie directly behind these */
 };
+
+/* Of a chunk that was taken: NULL without contents; and its ids (and contents) in bytes, from ids on. */
+static inline const uint64_t *mr_dedup_chunk_contents(const struct mr_dedup_chunk *chunk) {
+    return chunk->contents ? (const uint64_t *)(const void *)(chunk->ids + chunk->count) : NULL;
+}
+static inline size_t mr_dedup_chunk_bytes(const struct mr_dedup_chunk *chunk) {
+    return chunk->count * (sizeof chunk->ids[0] + (chunk->contents ? sizeof(uint64_t) : 0));
+}
 
 void mr_dedup_journal(struct mr_dedup *dedup, bool on);
 enum mr_status mr_dedup_reserve(struct mr_dedup *dedup, uint32_t count) MR_MUST_CHECK;
@@ -155,7 +181,7 @@ void mr_dedup_save(const struct mr_dedup *dedup, struct mr_buf *ret);
  * generations stay in force until every generation begun under it has been forgotten; then the new
  * one begins. when_full may change. exact and bloom cannot become each other (MR_MISMATCH with a
  * text that says how to go on); none can become either and the reverse: nothing is remembered from
- * before. Generations from before stay as large as they were: until they are forgotten,
+ * before. Contents may be kept from now on, or no more. Generations from before stay as large as they were: until they are forgotten,
  * evict_oldest forgets as many ids at once.
  *
  * Another number of shards: `saved` are the blobs of all old shards. The ids that the caller passes
@@ -171,8 +197,9 @@ void mr_dedup_save(const struct mr_dedup *dedup, struct mr_buf *ret);
  */
 enum mr_status mr_dedup_load_begin(struct mr_dedup *dedup, const struct mr_bytes *saved,
                                    uint32_t saved_count, struct mr_error *error) MR_MUST_CHECK;
+/* contents: NULL, or by id; 0 is one that is not known. */
 enum mr_status mr_dedup_load_ids(struct mr_dedup *dedup, uint32_t saved, uint64_t generation,
-                                 const struct mr_fingerprint *ids, uint32_t count,
+                                 const struct mr_fingerprint *ids, const uint64_t *contents, uint32_t count,
                                  struct mr_error *error) MR_MUST_CHECK;
 /* moved: the ids were divided anew, so counts of generations are not compared; counters begin
  * anew. */

@@ -27,8 +27,13 @@ static uint64_t slots_for(uint64_t ids_max) {
     return slots < SLOTS_MIN ? SLOTS_MIN : slots;
 }
 
-uint64_t mr_exact_bytes_planned(uint64_t ids_max) {
-    return slots_for(ids_max) * sizeof(struct mr_exact_entry);
+static uint64_t contents_bytes(uint64_t slots) {
+    return slots * sizeof(uint64_t);
+}
+
+uint64_t mr_exact_bytes_planned(uint64_t ids_max, enum mr_exact_kind kind) {
+    uint64_t slots = slots_for(ids_max);
+    return slots * sizeof(struct mr_exact_entry) + (kind == MR_EXACT_CONTENTS ? contents_bytes(slots) : 0);
 }
 
 /* Above it the sweep hurries. */
@@ -36,10 +41,14 @@ static inline uint64_t crowded(const struct mr_exact *exact) {
     return exact->slots / 8 * 7;
 }
 
-enum mr_status mr_exact_open(struct mr_exact *exact, uint64_t ids_max) {
+enum mr_status mr_exact_open(struct mr_exact *exact, uint64_t ids_max, enum mr_exact_kind kind) {
     *exact = (struct mr_exact){.slots = slots_for(ids_max), .ids_max = ids_max};
     exact->entries = mr_alloc_pages(exact->slots * sizeof(struct mr_exact_entry));
-    if (exact->entries == NULL) {
+    if (exact->entries != NULL && kind == MR_EXACT_CONTENTS) {
+        exact->contents = mr_alloc_pages(contents_bytes(exact->slots));
+    }
+    if (exact->entries == NULL || (kind == MR_EXACT_CONTENTS && exact->contents == NULL)) {
+        mr_exact_close(exact);
         return MR_NO_MEMORY;
     }
     uint64_t every = exact->slots / 128;
@@ -52,6 +61,9 @@ enum mr_status mr_exact_open(struct mr_exact *exact, uint64_t ids_max) {
 void mr_exact_close(struct mr_exact *exact) {
     if (exact->entries != NULL) {
         mr_free_pages(exact->entries, exact->slots * sizeof(struct mr_exact_entry));
+    }
+    if (exact->contents != NULL) {
+        mr_free_pages(exact->contents, contents_bytes(exact->slots));
     }
     *exact = (struct mr_exact){0};
 }
@@ -105,14 +117,19 @@ static inline uint64_t probe(const struct mr_exact *exact, struct mr_fingerprint
 }
 
 /* Puts a new entry where probe said, and moves those from there on up by one, to the first slot
- * that is empty or dead. */
-static inline void put(struct mr_exact *exact, uint64_t slot, struct mr_fingerprint fp,
-                       uint8_t tag) {
+ * that is empty or dead. kind is known where this is compiled. */
+static inline void put(struct mr_exact *exact, uint64_t slot, struct mr_fingerprint fp, uint8_t tag,
+                       uint64_t content, enum mr_exact_kind kind) {
     struct mr_exact_entry carried = {.lo = fp.lo, .hi = (uint64_t)tag << 56 | fp.hi};
     struct mr_exact_entry *entries = exact->entries;
     for (;;) {
         struct mr_exact_entry there = entries[slot];
         entries[slot] = carried;
+        if (kind == MR_EXACT_CONTENTS) {
+            uint64_t content_there = exact->contents[slot];
+            exact->contents[slot] = content;
+            content = content_there;
+        }
         if (exact->tag_state[tag_of(&there)] != MR_EXACT_TAG_LIVE) {
             carried = there;
             break;
@@ -147,7 +164,7 @@ static inline uint64_t skip_to_dead(const struct mr_exact *exact, uint64_t at, u
  *          |a4 |b4 |    |c6 |    |d9 |         b moves by the one slot that is free, c is at home
  *
  * Ends where nothing behind has to move: returns that slot. */
-static uint64_t compact(struct mr_exact *exact, uint64_t first) {
+static inline uint64_t compact(struct mr_exact *exact, uint64_t first, enum mr_exact_kind kind) {
     struct mr_exact_entry *entries = exact->entries;
     uint64_t slots = exact->slots;
     uint64_t removed = 0;
@@ -161,12 +178,21 @@ static uint64_t compact(struct mr_exact *exact, uint64_t first) {
             removed++;
             gap++;
             entries[at] = (struct mr_exact_entry){0, 0};
+            if (kind == MR_EXACT_CONTENTS) {
+                exact->contents[at] = 0;
+            }
         } else {
             uint64_t away = distance(home_of(entry.lo, entry.hi, slots), at, slots);
             gap = away < gap ? away : gap;
             gap = tag == 0 ? 0 : gap;
+            uint64_t to = at >= gap ? at - gap : at + slots - gap;
             entries[at] = (struct mr_exact_entry){0, 0}; /* before the next line: gap may be 0 */
-            entries[at >= gap ? at - gap : at + slots - gap] = entry;
+            entries[to] = entry;
+            if (kind == MR_EXACT_CONTENTS) {
+                uint64_t content = exact->contents[at];
+                exact->contents[at] = 0;
+                exact->contents[to] = content;
+            }
         }
         at = after(at, slots);
     } while (gap > 0);
@@ -196,7 +222,7 @@ bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
         visited += dead - at;
         at = dead < exact->slots ? dead : 0;
         if (dead < end) {
-            at = compact(exact, dead);
+            at = exact->contents == NULL ? compact(exact, dead, MR_EXACT_IDS) : compact(exact, dead, MR_EXACT_CONTENTS);
             visited += distance(dead, at, exact->slots);
         }
     }
@@ -228,9 +254,13 @@ void mr_exact_tag_kill(struct mr_exact *exact, uint8_t tag) {
 
 /* ---- judging ---- */
 
-/* The home's line. */
-static inline void prefetch(const struct mr_exact *exact, struct mr_fingerprint fp) {
-    __builtin_prefetch(&exact->entries[home_of(fp.lo, fp.hi, exact->slots)]);
+/* The home's line, and that of its content. */
+static inline void prefetch(const struct mr_exact *exact, struct mr_fingerprint fp, enum mr_exact_kind kind) {
+    uint64_t home = home_of(fp.lo, fp.hi, exact->slots);
+    __builtin_prefetch(&exact->entries[home]);
+    if (kind == MR_EXACT_CONTENTS) {
+        __builtin_prefetch(&exact->contents[home]);
+    }
 }
 
 /* The two lines behind it, which a new id reaches more often than not (the second where many are dead: 6 % of a full
@@ -257,21 +287,27 @@ static inline void sweep_share(struct mr_exact *exact) {
     MR_ASSERT(exact->used <= exact->slots - exact->slots / 32);
 }
 
-uint32_t mr_exact_judge(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from,
-                        uint8_t tag, uint64_t new_max, uint64_t *ret_new) {
+static inline uint8_t compare(uint64_t first, uint64_t content) {
+    return first != 0 && content != 0 && first != content ? MR_DEDUP_CONFLICT : MR_DEDUP_DUPLICATE;
+}
+
+/* One loop of each kind, so that the usual one does not ask which it is. */
+__attribute__((always_inline)) static inline uint32_t judge(struct mr_exact *exact, const struct mr_dedup_batch *batch,
+                                                            uint32_t from, uint8_t tag, uint64_t new_max,
+                                                            uint64_t *ret_new, enum mr_exact_kind kind) {
     const struct mr_fingerprint *fps = batch->fps;
     const uint32_t *order = batch->order;
     uint64_t count = batch->count;
     MR_ASSERT(new_max == 0 || exact->tag_state[tag] == MR_EXACT_TAG_LIVE);
     MR_ASSERT(new_max <= exact->ids_max - (exact->used - exact->dead));
     for (uint64_t k = from; k < count && k < from + (uint64_t)MR_DEDUP_AHEAD; k++) {
-        prefetch(exact, fps[order[k]]);
+        prefetch(exact, fps[order[k]], kind);
     }
     uint64_t new_ids = 0;
     uint64_t k = from;
     for (; k < count; k++) {
         if (k + MR_DEDUP_AHEAD < count) {
-            prefetch(exact, fps[order[k + MR_DEDUP_AHEAD]]);
+            prefetch(exact, fps[order[k + MR_DEDUP_AHEAD]], kind);
         }
         if (k + NEXT_LINES_AHEAD < count) {
             prefetch_next_lines(exact, fps[order[k + NEXT_LINES_AHEAD]]);
@@ -284,14 +320,25 @@ uint32_t mr_exact_judge(struct mr_exact *exact, const struct mr_dedup_batch *bat
             if (new_ids == new_max) {
                 break;
             }
-            put(exact, slot, fp, tag);
+            put(exact, slot, fp, tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
             new_ids++;
             sweep_share(exact);
         }
-        batch->duplicate[k] = found;
+        if (kind == MR_EXACT_CONTENTS && found) {
+            batch->duplicate[k] = compare(exact->contents[slot], batch->contents[k]);
+        } else {
+            batch->duplicate[k] = found;
+        }
     }
     *ret_new = new_ids;
     return (uint32_t)k;
+}
+
+uint32_t mr_exact_judge(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from,
+                        uint8_t tag, uint64_t new_max, uint64_t *ret_new) {
+    MR_ASSERT((batch->contents != NULL) == (exact->contents != NULL));
+    return exact->contents == NULL ? judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_IDS)
+                                   : judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_CONTENTS);
 }
 
 uint8_t mr_exact_find(const struct mr_exact *exact, struct mr_fingerprint fp) {
@@ -316,7 +363,8 @@ uint64_t mr_exact_hash_scan(const struct mr_exact *exact, const uint64_t tag_sal
         const struct mr_exact_entry *entry = &exact->entries[slot];
         uint8_t tag = tag_of(entry);
         if (exact->tag_state[tag] == MR_EXACT_TAG_LIVE) {
-            sum += mix(mix(mix(entry->lo) + (entry->hi & FP_HI_MASK)) + tag_salt[tag]);
+            uint64_t content = exact->contents == NULL ? 0 : mix(exact->contents[slot]);
+            sum += mix(mix(mix(entry->lo) + (entry->hi & FP_HI_MASK)) + tag_salt[tag] + content);
         }
     }
     return sum;
@@ -345,6 +393,7 @@ void mr_exact_check_scan(const struct mr_exact *exact) {
         tag_used[tag_of(entry)]++;
         if (tag_of(entry) == 0) {
             MR_ASSERT(entry->hi == 0 && entry->lo == 0);
+            MR_ASSERT(exact->contents == NULL || exact->contents[slot] == 0);
         } else {
             check_entry(exact, slot);
         }

@@ -12,12 +12,13 @@ static void free_chunks(struct mr_dedup_chunk *chunk) {
     }
 }
 
-void mr_journal_init(struct mr_journal *journal, uint64_t ids_each_max, uint64_t ids_max) {
+void mr_journal_init(struct mr_journal *journal, uint64_t ids_each_max, uint64_t ids_max, enum mr_exact_kind kind) {
     MR_ASSERT(ids_each_max > 0 && ids_max > 0);
     uint64_t cap = ids_each_max < ids_max ? ids_each_max : ids_max;
     *journal = (struct mr_journal){
         .chunk_cap = (uint32_t)(cap < MR_DEDUP_CHUNK_IDS ? cap : MR_DEDUP_CHUNK_IDS),
         .ids_each_max = ids_each_max,
+        .kind = kind,
     };
 }
 
@@ -32,9 +33,11 @@ void mr_journal_switch(struct mr_journal *journal, bool on) {
     if (!on) {
         uint32_t chunk_cap = journal->chunk_cap;
         uint64_t ids_each_max = journal->ids_each_max;
+        enum mr_exact_kind kind = journal->kind;
         mr_journal_finish(journal);
         journal->chunk_cap = chunk_cap;
         journal->ids_each_max = ids_each_max;
+        journal->kind = kind;
     }
     journal->on = on;
 }
@@ -58,14 +61,14 @@ enum mr_status mr_journal_reserve(struct mr_journal *journal, uint32_t count) {
         return MR_OK;
     }
     uint64_t chunks = chunks_for(journal, count);
+    bool contents = journal->kind == MR_EXACT_CONTENTS;
+    size_t each = sizeof(struct mr_fingerprint) + (contents ? sizeof(uint64_t) : 0);
     while (journal->spare_count < chunks) {
-        size_t size =
-            sizeof(struct mr_dedup_chunk) + journal->chunk_cap * sizeof(struct mr_fingerprint);
-        struct mr_dedup_chunk *chunk = mr_alloc(size);
+        struct mr_dedup_chunk *chunk = mr_alloc(sizeof *chunk + journal->chunk_cap * each);
         if (chunk == NULL) {
             return MR_NO_MEMORY;
         }
-        *chunk = (struct mr_dedup_chunk){.next = journal->spare, .cap = journal->chunk_cap};
+        *chunk = (struct mr_dedup_chunk){.next = journal->spare, .cap = journal->chunk_cap, .contents = contents};
         journal->spare = chunk;
         journal->spare_count++;
     }
@@ -80,9 +83,17 @@ void mr_journal_expect(struct mr_journal *journal, uint32_t count) {
 
 /* ---- writing ---- */
 
+/* Where contents lie while the chunk is filled. */
+static uint64_t *open_contents(struct mr_dedup_chunk *chunk) {
+    return (uint64_t *)(void *)(chunk->ids + chunk->cap);
+}
+
 static void complete(struct mr_journal *journal) {
     struct mr_dedup_chunk *chunk = journal->open;
     MR_ASSERT(chunk->count > 0 && chunk->next == NULL);
+    if (chunk->contents) {
+        memmove(chunk->ids + chunk->count, open_contents(chunk), chunk->count * sizeof(uint64_t));
+    }
     *(journal->done == NULL ? &journal->done : &journal->done_last->next) = chunk;
     journal->done_last = chunk;
     journal->open = NULL;
@@ -105,6 +116,17 @@ static struct mr_dedup_chunk *open_for(struct mr_journal *journal, uint64_t gene
     return journal->open;
 }
 
+/* Those of the ids that were just written behind chunk->count. */
+static void add_contents(struct mr_dedup_chunk *chunk, const struct mr_dedup_batch *batch, uint32_t from,
+                         uint32_t to) {
+    uint64_t *contents = open_contents(chunk);
+    uint32_t count = chunk->count;
+    for (uint32_t k = from; k < to; k++) {
+        contents[count] = batch->contents[k]; /* a duplicate's is written over, or lies behind the last */
+        count += batch->duplicate[k] == 0;
+    }
+}
+
 void mr_journal_add(struct mr_journal *journal, uint64_t generation,
                     const struct mr_dedup_batch *batch, uint32_t from, uint32_t to) {
     const uint8_t *duplicate = batch->duplicate;
@@ -119,9 +141,13 @@ void mr_journal_add(struct mr_journal *journal, uint64_t generation,
         struct mr_dedup_chunk *chunk = open_for(journal, generation);
         uint32_t count = chunk->count;
         uint32_t cap = chunk->cap;
+        uint32_t first = k;
         for (; k < to && count < cap; k++) {
             chunk->ids[count] = batch->fps[batch->order[k]]; /* a duplicate's is written over */
             count += duplicate[k] == 0;
+        }
+        if (chunk->contents) {
+            add_contents(chunk, batch, first, k);
         }
         chunk->count = count;
         if (count == cap) {

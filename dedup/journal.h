@@ -7,19 +7,20 @@
  *     spare ──▶ open ──full, or an id of another generation──▶ done ──take──▶ the caller
  *
  * Shape       A chunk has room for MR_DEDUP_CHUNK_IDS ids, or for as many as a generation can hold,
- *             if these are fewer.
+ *             if these are fewer. Contents lie behind that room while a chunk is filled, and behind the ids once it is
+ *             done, so that it is written in one piece.
  * Owner       The caller's struct; chunks are owned by it until take.
  * Threads     One owner.
  * Errors      reserve: MR_NO_MEMORY; what it had allocated until then is kept for the next time.
- * Cost        16 bytes written for each new id, and a byte read for each id.
+ * Cost        16 bytes written for each new id (24 with contents), and a byte read for each id.
  */
-#include "dedup/batch.h"
-#include "dedup/dedup.h"
+#include "dedup/exact.h"
 
 struct mr_journal {
     /* constant after init */
     uint32_t chunk_cap;
     uint64_t ids_each_max;
+    enum mr_exact_kind kind;
     /* state */
     bool on;
     uint64_t reserved; /* ids that may come before the next reserve */
@@ -31,7 +32,7 @@ struct mr_journal {
 };
 
 /* ids_each_max: of one generation; ids_max: of all. Neither is 0. */
-void mr_journal_init(struct mr_journal *journal, uint64_t ids_each_max, uint64_t ids_max);
+void mr_journal_init(struct mr_journal *journal, uint64_t ids_each_max, uint64_t ids_max, enum mr_exact_kind kind);
 void mr_journal_finish(struct mr_journal *journal);
 /* Off: what was written is freed. */
 void mr_journal_switch(struct mr_journal *journal, bool on);

@@ -242,8 +242,10 @@ static enum mr_status put_piece(struct mr_dedup *dedup, uint32_t target,
     return MR_OK;
 }
 
+/* contents: NULL: none is known. */
 static enum mr_status put(struct mr_dedup *dedup, uint32_t target, const struct mr_fingerprint *ids,
-                          uint64_t count, struct mr_error *error) {
+                          const uint64_t *contents, uint64_t count, struct mr_error *error) {
+    static const uint64_t unknown[PIECE];
     struct mr_loading *l = dedup->loading;
     uint32_t order[PIECE];
     uint8_t duplicate[PIECE];
@@ -268,12 +270,14 @@ static enum mr_status put(struct mr_dedup *dedup, uint32_t target, const struct 
         n = n < room ? n : room;
         n = n < PIECE ? n : PIECE;
         n = n < count ? n : count;
-        struct mr_dedup_batch batch = {ids, order, (uint32_t)n, duplicate};
+        const uint64_t *known = dedup->options.contents && contents == NULL ? unknown : contents;
+        struct mr_dedup_batch batch = {ids, order, (uint32_t)n, duplicate, dedup->options.contents ? known : NULL};
         status = put_piece(dedup, target, &batch, error);
         if (status != MR_OK) {
             return status;
         }
         ids += n;
+        contents = contents == NULL ? NULL : contents + n;
         count -= n;
     }
     return MR_OK;
@@ -295,7 +299,7 @@ static uint32_t find_run(const struct mr_loading *l, const struct mr_load_blob *
 }
 
 enum mr_status mr_dedup_load_ids(struct mr_dedup *dedup, uint32_t saved, uint64_t generation,
-                                 const struct mr_fingerprint *ids, uint32_t count,
+                                 const struct mr_fingerprint *ids, const uint64_t *contents, uint32_t count,
                                  struct mr_error *error) {
     struct mr_loading *l = dedup->loading;
     MR_ASSERT(l != NULL && saved < l->blob_count);
@@ -318,9 +322,10 @@ enum mr_status mr_dedup_load_ids(struct mr_dedup *dedup, uint32_t saved, uint64_
         struct mr_load_source *source = &l->sources[i];
         uint64_t left = source->gen.ids - source->given;
         uint32_t n = left < count ? (uint32_t)left : count;
-        status = put(dedup, source->target, ids, n, error);
+        status = put(dedup, source->target, ids, contents, n, error);
         source->given += n;
         ids += n;
+        contents = contents == NULL ? NULL : contents + n;
         count -= n;
     }
     if (status == MR_OK && count > 0) {

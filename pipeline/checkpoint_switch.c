@@ -21,6 +21,14 @@ static bool add_blob(struct mr_manifest *m, uint32_t kind, uint32_t shard, uint3
     return !blob->failed;
 }
 
+static bool add_contents(struct mr_manifest *m, uint32_t stream, uint64_t from) {
+    struct mr_buf *blob = mr_manifest_add_blob(m, MR_BLOB_CONTENTS, 0, stream);
+    if (blob != NULL) {
+        mr_pack_u64(blob, from);
+    }
+    return blob != NULL && !blob->failed;
+}
+
 static enum mr_status add_blobs(struct mr_checkpointer *c) {
     const struct mr_plan *plan = c->pipeline->plan;
     struct mr_checkpoint *k = c->current;
@@ -37,6 +45,9 @@ static enum mr_status add_blobs(struct mr_checkpointer *c) {
               add_blob(m, MR_BLOB_REDRIVES, 0, 0, &k->redrives) &&
               add_blob(m, MR_BLOB_FLUSHER, 0, 0, &k->flusher);
     mr_buf_finish(&rules);
+    for (uint32_t i = 0; ok && i < plan->stream_count; i++) {
+        ok = !plan->streams[i].dedup.contents || add_contents(m, i, c->contents_from[i]);
+    }
     for (uint32_t i = 0; ok && i < plan->shards; i++) {
         ok = add_blob(m, MR_BLOB_SHARD, i, 0, &k->shards[i]);
         for (uint32_t s = 0; ok && s < plan->stream_count; s++) {
@@ -72,7 +83,7 @@ static enum mr_status verify(struct mr_checkpointer *c, struct mr_error *error) 
     mr_manifest_finish(&read);
     for (uint32_t i = 0; status == MR_OK && i < m->part_count; i++) {
         const struct mr_manifest_part *part = &m->parts[i];
-        uint64_t from = part->id.kind == MR_PART_IDS ? mr_lane_verified(c, part) : 0;
+        uint64_t from = mr_part_has_ids(part) ? mr_lane_verified(c, part) : 0;
         if (from < part->len) {
             status = mr_part_verify(c->pipeline->disk, c->dir, &part->id, from, part->len, error);
         }

@@ -434,7 +434,8 @@ static enum mr_status allocate(struct mr_checkpointer *c) {
     c->groups = mr_alloc_zero(plan->shards, sizeof(struct mr_part_writer *));
     c->stuck = mr_alloc_zero(plan->shards, sizeof(struct mr_save *));
     c->lanes = mr_alloc_zero(plan->shards * plan->stream_count, sizeof *c->lanes);
-    return c->requests != NULL && c->groups != NULL && c->stuck != NULL && c->lanes != NULL
+    c->contents_from = mr_alloc_zero(plan->stream_count, sizeof *c->contents_from);
+    return c->requests != NULL && c->groups != NULL && c->stuck != NULL && c->lanes != NULL && c->contents_from != NULL
                ? MR_OK
                : MR_NO_MEMORY;
 }
@@ -506,4 +507,5 @@ void mr_checkpointer_close(struct mr_checkpointer *c) {
     mr_ring_close(c->requests);
     mr_free(c->groups);
     mr_free(c->stuck);
+    mr_free(c->contents_from);
 }

@@ -32,8 +32,8 @@ static struct mr_lane *lane_of(struct mr_checkpointer *c, uint32_t shard, uint32
     return &c->lanes[shard * c->pipeline->plan->stream_count + stream];
 }
 
-static size_t chunk_bytes(const struct mr_dedup_chunk *chunk) {
-    return chunk->count * sizeof chunk->ids[0];
+static enum mr_part_kind kind_of(const struct mr_checkpointer *c, uint32_t stream) {
+    return c->pipeline->plan->streams[stream].dedup.contents ? MR_PART_CONTENTS : MR_PART_IDS;
 }
 
 /* Notes a part of which `len` bytes are durable. */
@@ -57,7 +57,7 @@ static struct mr_manifest_part part_of(const struct mr_checkpointer *c, const st
     return (struct mr_manifest_part){
         .id = {.number = mr_part_number(lane->writer),
                .incarnation = c->part_incarnation,
-               .kind = MR_PART_IDS},
+               .kind = kind_of(c, stream)},
         .shard = shard,
         .stream = stream,
         .tag = lane->writer_tag,
@@ -87,7 +87,7 @@ static void free_pending(struct mr_checkpointer *c, struct mr_lane *lane) {
     while (lane->first != NULL) {
         struct mr_dedup_chunk *chunk = lane->first;
         lane->first = chunk->next;
-        c->pending_bytes -= chunk_bytes(chunk);
+        c->pending_bytes -= mr_dedup_chunk_bytes(chunk);
         mr_free(chunk);
     }
     lane->last = NULL;
@@ -107,11 +107,11 @@ static enum mr_status sync_lane(struct mr_checkpointer *c, struct mr_lane *lane,
     return status;
 }
 
-static enum mr_status open_part(struct mr_checkpointer *c, struct mr_lane *lane, uint64_t tag,
+static enum mr_status open_part(struct mr_checkpointer *c, struct mr_lane *lane, uint32_t stream, uint64_t tag,
                                 struct mr_error *error) {
     struct mr_part_id id = {.number = c->next_part++,
                             .incarnation = c->part_incarnation,
-                            .kind = MR_PART_IDS};
+                            .kind = kind_of(c, stream)};
     enum mr_status status =
         mr_part_create(c->pipeline->disk, c->dir, &id, &lane->writer, error);
     if (status != MR_OK) {
@@ -127,7 +127,7 @@ static enum mr_status open_part(struct mr_checkpointer *c, struct mr_lane *lane,
 static enum mr_status append_chunk(struct mr_lane *lane, const struct mr_dedup_chunk *chunk,
                                    struct mr_error *error) {
     enum mr_status status = mr_part_append(lane->writer, chunk->generation,
-                                           mr_bytes_of(chunk->ids, chunk_bytes(chunk)), error);
+                                           mr_bytes_of(chunk->ids, mr_dedup_chunk_bytes(chunk)), error);
     if (status == MR_OK && chunk->generation > lane->writer_tag) {
         lane->writer_tag = chunk->generation; /* ids that are divided anew come in no order */
     }
@@ -141,7 +141,7 @@ static enum mr_status write_again(struct mr_checkpointer *c, struct mr_lane *lan
     c->lanes_moved = c->lanes_moved || lane->writer != NULL || lane->first->next != NULL;
     enum mr_status status = lane->writer == NULL ? MR_OK : end_part(c, lane, shard, stream);
     if (status == MR_OK) {
-        status = open_part(c, lane, lane->first->generation, error);
+        status = open_part(c, lane, stream, lane->first->generation, error);
     }
     for (struct mr_dedup_chunk *chunk = lane->first; status == MR_OK && chunk != NULL;
          chunk = chunk->next) {
@@ -160,12 +160,12 @@ static void keep(struct mr_checkpointer *c, struct mr_lane *lane, struct mr_dedu
     chunk->next = NULL;
     *(lane->first == NULL ? &lane->first : &lane->last->next) = chunk;
     lane->last = chunk;
-    c->pending_bytes += chunk_bytes(chunk);
+    c->pending_bytes += mr_dedup_chunk_bytes(chunk);
 }
 
 /* Takes the last chunk off again: the disk had no room for it. */
 static void unkeep(struct mr_checkpointer *c, struct mr_lane *lane, struct mr_dedup_chunk *chunk) {
-    c->pending_bytes -= chunk_bytes(chunk);
+    c->pending_bytes -= mr_dedup_chunk_bytes(chunk);
     struct mr_dedup_chunk **link = &lane->first;
     lane->last = NULL;
     while (*link != chunk) {
@@ -265,7 +265,7 @@ void mr_lanes_verified(struct mr_checkpointer *c) {
     const struct mr_manifest *m = &c->current->manifest;
     for (uint32_t i = 0; i < m->part_count; i++) {
         const struct mr_manifest_part *part = &m->parts[i];
-        uint64_t *verified = part->id.kind != MR_PART_IDS
+        uint64_t *verified = !mr_part_has_ids(part)
                                  ? NULL
                                  : verified_of(lane_of(c, part->shard, part->stream), part->id.number);
         if (verified != NULL && *verified < part->len) {

@@ -164,6 +164,7 @@ struct mr_stream_stats {
     uint64_t pending; /* in the log, not decided yet by a shared store */
     uint64_t local;   /* judged by this node alone: the shared store was away (outage: local) */
     uint64_t observed_duplicates; /* mode observe: counted, not removed */
+    uint64_t conflicts;           /* of duplicate: with another content (dedup.conflicts) */
     uint64_t redriven[MR_REDRIVE_VERDICTS]; /* of the above: events of the dead letters that were judged again */
     uint64_t dedup_ids;
     uint64_t dedup_bytes;

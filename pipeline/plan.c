@@ -9,7 +9,6 @@
 #include "event/expr.h"
 #include "event/lookup.h"
 #include "pipeline/plan_rule.h"
-#include "pipeline/plan_later.h"
 #include "sink/redis_sink.h"
 
 #include <stdarg.h>
@@ -26,6 +25,14 @@ static enum mr_time_format time_format(enum mr_config_time format) {
         [MR_CONFIG_NS] = MR_TIME_NS,
     };
     return formats[format];
+}
+
+/* Another secret than that of ids; no stream has a name with a slash. */
+static void derive_contents(const struct mr_hash_key *key, struct mr_bytes stream, struct mr_secret *ret) {
+    char label[UINT8_MAX + sizeof "/content"];
+    int len = snprintf(label, sizeof label, "%.*s/content", (int)stream.len, (const char *)stream.ptr);
+    MR_ASSERT(len > 0 && (size_t)len < sizeof label);
+    mr_secret_derive(key, mr_bytes_of(label, (size_t)len), ret);
 }
 
 static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
@@ -62,6 +69,7 @@ static enum mr_status plan_schemas(struct mr_plan *plan, uint32_t index,
     }
     options.derived = derived;
     mr_secret_derive(key, config->name, &options.secret);
+    derive_contents(key, config->name, &plan->streams[index].contents);
     for (uint32_t i = 0; i < config->id_parts; i++) {
         options.id[i] = config->id[i];
     }
@@ -96,6 +104,7 @@ static void plan_dedup(struct mr_plan *plan, uint32_t index) {
         .horizon_ms = config->dedup.horizon_ms,
         .ids_max = mr_plan_share(config->dedup.ids, plan->shards),
         .error = config->dedup.error,
+        .contents = config->dedup.conflicts,
     };
     stream->watermark = (struct mr_watermark_options){
         .out_of_orderness_ms = config->watermark.out_of_orderness_ms,
@@ -170,9 +179,6 @@ enum mr_status mr_plan_open(const struct mr_config *config, const struct mr_hash
     if (plan->streams == NULL || plan->stream_names == NULL || plan->rules == NULL ||
         plan->generations == NULL || plan->tables == NULL || plan->lookups == NULL || plan->state_text.failed) {
         status = mr_error_set(error, MR_NO_MEMORY, "out of memory making the plan");
-    }
-    if (status == MR_OK) {
-        status = mr_plan_later(config, error);
     }
     status = status == MR_OK ? plan_lookups(plan, error) : status;
     for (uint32_t i = 0; status == MR_OK && i < plan->stream_count; i++) {

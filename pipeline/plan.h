@@ -18,6 +18,7 @@ struct mr_plan_stream {
     struct mr_schema *schema_ce; /* the same columns, and what CloudEvents require */
     struct mr_watermark_options watermark;
     struct mr_dedup_options dedup; /* of one shard */
+    struct mr_secret contents;     /* of hashes of contents (dedup.contents) */
     bool observe;                  /* duplicates are counted, not removed */
     bool claimed;                  /* a shared store decides: config->stores[store] */
     bool local;                    /* and while it is away, this node's own table of the ids that it has counted */

@@ -34,7 +34,10 @@ struct loading {
     uint32_t stream; /* new index */
     uint32_t saved;  /* which blob the ids being read belong to */
     uint64_t dropped_events;
+    bool contents;   /* and has them with it */
+    bool compares;   /* they are known still */
     struct mr_fingerprint *mine; /* scratch: ids of a block that belong to the shard */
+    uint64_t *mine_contents;     /* and their contents */
     struct mr_error *error;
 };
 
@@ -170,12 +173,19 @@ static enum mr_status load_counters(struct loading *l, uint32_t old_shard) {
             mr_counter_add(&shard->rules[l->rule_now[i]].late, late);
         }
     }
-    for (uint32_t i = 0; u.rest.len > 0 && i < l->old_streams; i++) { /* checkpoints of before have none */
+    /* Checkpoints of before have neither these nor those behind them. */
+    for (uint32_t i = 0; u.rest.len > 0 && i < l->old_streams; i++) {
         for (uint32_t k = 0; k < MR_REDRIVE_VERDICTS; k++) {
             uint64_t value = mr_unpack_u64(&u);
             if (l->stream_now[i] != UINT32_MAX) {
                 mr_counter_add(&shard->streams[l->stream_now[i]].redriven[k], value);
             }
+        }
+    }
+    for (uint32_t i = 0; u.rest.len > 0 && i < l->old_streams; i++) {
+        uint64_t conflicts = mr_unpack_u64(&u);
+        if (l->stream_now[i] != UINT32_MAX) {
+            mr_counter_add(&shard->streams[l->stream_now[i]].conflicts, conflicts);
         }
     }
     return mr_unpack_end(&u) ? MR_OK : unreadable(l, "a shard's part");
@@ -212,24 +222,60 @@ static enum mr_status write_ids(struct loading *l, bool all) {
     return status;
 }
 
-static enum mr_status load_block(void *ctx, uint64_t tag, struct mr_bytes payload) {
-    struct loading *l = ctx;
+/* Those of a block that belong to the shard, into the scratch; returns how many. */
+static uint32_t take_mine(struct loading *l, const struct mr_fingerprint *ids, const uint64_t *contents, size_t count) {
     uint32_t shards = l->pipeline->plan->shards;
-    struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
-    const struct mr_fingerprint *ids = (const struct mr_fingerprint *)(const void *)payload.ptr;
-    size_t count = payload.len / sizeof *ids;
-    if (payload.len % sizeof *ids != 0 || count > MR_DEDUP_CHUNK_IDS) {
-        return unreadable(l, "a block of ids");
-    }
     uint32_t mine = 0;
-    for (size_t i = 0; i < count && l->moved; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (mr_fingerprint_shard(ids[i], shards) == l->shard) {
+            l->mine_contents[mine] = contents == NULL ? 0 : contents[i];
             l->mine[mine++] = ids[i];
         }
     }
-    enum mr_status status = mr_dedup_load_ids(dedup, l->saved, tag, l->moved ? l->mine : ids,
-                                              l->moved ? mine : (uint32_t)count, l->error);
-    return status == MR_OK && l->moved ? write_ids(l, false) : status;
+    return mine;
+}
+
+static enum mr_status load_block(void *ctx, uint64_t tag, struct mr_bytes payload) {
+    struct loading *l = ctx;
+    struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
+    const struct mr_fingerprint *ids = (const struct mr_fingerprint *)(const void *)payload.ptr;
+    size_t each = sizeof *ids + (l->contents ? sizeof(uint64_t) : 0);
+    size_t count = payload.len / each;
+    if (payload.len % each != 0 || count > MR_DEDUP_CHUNK_IDS) {
+        return unreadable(l, "a block of ids");
+    }
+    const uint64_t *contents = l->compares ? (const uint64_t *)(const void *)(ids + count) : NULL;
+    if (!l->moved) {
+        return mr_dedup_load_ids(dedup, l->saved, tag, ids, contents, (uint32_t)count, l->error);
+    }
+    uint32_t mine = take_mine(l, ids, contents, count);
+    enum mr_status status =
+        mr_dedup_load_ids(dedup, l->saved, tag, l->mine, contents == NULL ? NULL : l->mine_contents, mine, l->error);
+    return status == MR_OK ? write_ids(l, false) : status;
+}
+
+/* Which contents count that the parts of the stream hold: those since dedup.conflicts is on without a break. When it was off,
+ * none; from now on the parts that begin now have them. Part numbers may be given again once their parts are gone: not below
+ * that. */
+static enum mr_status load_contents_from(struct loading *l, uint32_t old_stream, uint64_t *ret) {
+    struct mr_checkpointer *c = &l->pipeline->checkpointer;
+    const struct mr_buf *blob = mr_manifest_blob(l->manifest, MR_BLOB_CONTENTS, 0, old_stream);
+    *ret = UINT64_MAX;
+    if (!l->pipeline->plan->streams[l->stream].dedup.contents) {
+        return MR_OK;
+    }
+    if (blob == NULL) {
+        c->contents_from[l->stream] = c->next_part;
+        return MR_OK;
+    }
+    struct mr_unpack u = {.rest = mr_buf_bytes(blob)};
+    *ret = mr_unpack_u64(&u);
+    if (!mr_unpack_end(&u)) {
+        return unreadable(l, "a stream's part");
+    }
+    c->contents_from[l->stream] = *ret;
+    c->next_part = c->next_part < *ret ? *ret : c->next_part;
+    return MR_OK;
 }
 
 /* The blobs of the old shards that this shard needs: its own, or all. */
@@ -250,7 +296,7 @@ static enum mr_status begin_dedup(struct loading *l, uint32_t old_stream, uint32
                                l->error);
 }
 
-static enum mr_status load_dedup(struct loading *l, uint32_t old_stream) {
+static enum mr_status load_dedup(struct loading *l, uint32_t old_stream, uint64_t contents_from) {
     struct mr_dedup *dedup = l->pipeline->shards[l->shard].dedup[l->stream];
     uint32_t blobs = 0;
     enum mr_status status = begin_dedup(l, old_stream, &blobs);
@@ -259,11 +305,13 @@ static enum mr_status load_dedup(struct loading *l, uint32_t old_stream) {
     }
     for (uint32_t i = 0; status == MR_OK && i < l->manifest->part_count; i++) {
         const struct mr_manifest_part *part = &l->manifest->parts[i];
-        bool wanted = part->id.kind == MR_PART_IDS && part->stream == old_stream &&
+        bool wanted = mr_part_has_ids(part) && part->stream == old_stream &&
                       (l->moved || part->shard == l->shard);
         if (!wanted) {
             continue;
         }
+        l->contents = part->id.kind == MR_PART_CONTENTS;
+        l->compares = l->contents && part->id.number >= contents_from;
         l->saved = l->moved ? part->shard : 0;
         status = mr_part_read(l->from->disk, l->from->dir, &part->id, 0, part->len, load_block, l,
                               l->error);
@@ -297,14 +345,13 @@ static enum mr_status load_dedups(struct loading *l) {
         if (l->stream == UINT32_MAX || l->from->change.streams[l->stream] == MR_CHANGE_ANEW) {
             continue;
         }
-        for (l->shard = 0; l->shard < l->pipeline->plan->shards; l->shard++) {
-            status = load_dedup(l, old);
-            if (status == MR_FULL) {
-                return say_full(l);
-            }
-            if (status != MR_OK) {
-                return status;
-            }
+        uint64_t contents_from = 0;
+        status = load_contents_from(l, old, &contents_from);
+        for (l->shard = 0; status == MR_OK && l->shard < l->pipeline->plan->shards; l->shard++) {
+            status = load_dedup(l, old, contents_from);
+        }
+        if (status != MR_OK) {
+            return status == MR_FULL ? say_full(l) : status;
         }
     }
     return status;
@@ -377,7 +424,7 @@ static void settle_shards(struct loading *l) {
 
 enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored *restored,
                           struct mr_error *error) {
-    struct mr_fingerprint *mine = mr_alloc(MR_DEDUP_CHUNK_IDS * sizeof *mine);
+    struct mr_fingerprint *mine = mr_alloc(MR_DEDUP_CHUNK_IDS * (sizeof *mine + sizeof(uint64_t)));
     if (mine == NULL) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory loading the checkpoint");
     }
@@ -389,6 +436,7 @@ enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored
         .old_rules = restored->old_rules,
         .moved = restored->newest.shards != pipeline->plan->shards,
         .mine = mine,
+        .mine_contents = (uint64_t *)(void *)(mine + MR_DEDUP_CHUNK_IDS),
         .error = error,
     };
     map_names(&l);

@@ -433,4 +433,5 @@ void mr_shard_close(struct mr_shard *shard) {
     mr_free(shard->duplicate);
     mr_free(shard->fresh);
     mr_free(shard->own);
+    mr_free(shard->contents);
 }

@@ -15,21 +15,35 @@ static bool grow_scratch(struct mr_shard *shard, uint32_t count) {
     mr_free(shard->duplicate);
     mr_free(shard->fresh);
     mr_free(shard->own);
+    mr_free(shard->contents);
     shard->duplicate = mr_alloc(cap);
     shard->fresh = mr_alloc(cap * sizeof *shard->fresh);
     shard->own = mr_alloc(cap);
-    bool ok = shard->duplicate != NULL && shard->fresh != NULL && shard->own != NULL;
+    shard->contents = mr_alloc(cap * sizeof *shard->contents);
+    bool ok = shard->duplicate != NULL && shard->fresh != NULL && shard->own != NULL && shard->contents != NULL;
     shard->scratch_cap = ok ? cap : 0;
     return ok;
 }
 
+/* duplicate: by k, what was found, and 0 for those that are new. */
+static void judge_ids(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order, uint32_t count,
+                      uint8_t *duplicate) {
+    struct mr_dedup *dedup = shard->dedup[batch->stream];
+    if (!shard->pipeline->plan->streams[batch->stream].dedup.contents) {
+        mr_dedup_judge(dedup, batch->fps, order, count, duplicate);
+    } else {
+        mr_conflicts_hash(shard, batch, order, count);
+        mr_dedup_judge_contents(dedup, batch->fps, shard->contents, order, count, duplicate);
+    }
+}
+
 /* Judges only those with an id; the others are never duplicates. */
-static void judge_some(struct mr_dedup *dedup, const struct mr_batch *batch, const uint32_t *order,
+static void judge_some(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order,
                        uint32_t count, uint8_t *duplicate) {
     for (uint32_t k = 0; k < count; k++) {
         duplicate[k] = 0;
         if (batch->has_id[order[k]]) {
-            mr_dedup_judge(dedup, batch->fps, &order[k], 1, &duplicate[k]);
+            judge_ids(shard, batch, &order[k], 1, &duplicate[k]);
         }
     }
 }
@@ -88,9 +102,9 @@ static enum mr_status judge_here(struct mr_shard *shard, const struct mr_bundle 
         return MR_NO_MEMORY;
     }
     if (batch->has_id == NULL) {
-        mr_dedup_judge(dedup, batch->fps, order, count, duplicate);
+        judge_ids(shard, batch, order, count, duplicate);
     } else {
-        judge_some(dedup, batch, order, count, duplicate);
+        judge_some(shard, batch, order, count, duplicate);
     }
     return MR_OK;
 }
@@ -240,6 +254,9 @@ enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle, 
                                 : judge_here(shard, bundle, batch, order, count, shard->duplicate);
     if (status != MR_OK) {
         return status;
+    }
+    if (plan->dedup.contents) {
+        mr_conflicts_keep(shard, bundle, batch, order, count);
     }
     uint32_t fresh = sort_out(shard, batch, order, count, bundle->recorded_ms);
     struct mr_bundle_part *part = &bundle->parts[shard->index];

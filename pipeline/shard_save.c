@@ -106,6 +106,9 @@ static void pack_counters(const struct mr_shard *shard, struct mr_buf *ret) {
             mr_pack_u64(ret, mr_counter_read(&shard->streams[i].redriven[k]));
         }
     }
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        mr_pack_u64(ret, mr_counter_read(&shard->streams[i].conflicts));
+    }
 }
 
 enum mr_status mr_shard_seal(struct mr_shard *shard, struct mr_checkpoint *checkpoint) {

@@ -66,6 +66,7 @@ struct mr_shard_stream {
     mr_counter late;
     mr_counter future;
     mr_counter observed;
+    mr_counter conflicts; /* of duplicate */
     mr_counter redriven[MR_REDRIVE_VERDICTS]; /* of the above (and of rejected): enum mr_redrive_verdict */
     struct mr_histogram duplicate_age_ms;
     /* For the sequencer's admission: the shard stores room, then judged with release; the sequencer loads judged
@@ -122,6 +123,7 @@ struct mr_shard {
     struct mr_lift *lift;
     uint8_t *duplicate; /* scratch, scratch_cap each */
     uint8_t *own;
+    uint64_t *contents; /* hashes, where the stream has conflicts detected */
     uint32_t *fresh;
     uint32_t scratch_cap;
     struct mr_parcel **parcels; /* scratch: S */
@@ -294,6 +296,7 @@ struct mr_checkpointer {
     struct mr_ask *waiting;   /* for the next one to begin; a list through next */
     struct mr_ask *served;    /* by the current one */
     struct mr_lane *lanes;    /* [shard * streams + stream] */
+    uint64_t *contents_from;  /* by stream, where contents are kept: those in parts of lower numbers count no more */
     uint64_t pending_bytes;   /* of chunks in lanes, not yet synced */
     struct mr_manifest kept[2]; /* the one before and the newest; number 0: none */
     uint64_t next_manifest;
@@ -423,8 +426,16 @@ enum mr_blob_kind {
     MR_BLOB_SHARD, /* by shard: counters */
     MR_BLOB_DEDUP, /* by shard and stream: dedup/dedup.h */
     MR_BLOB_REDRIVES, /* pipeline/redrives.h; absent in checkpoints of before there were redrives */
+    MR_BLOB_CONTENTS, /* by stream, absent where contents are not kept: contents_from */
 };
-enum mr_part_kind { MR_PART_IDS = 1, MR_PART_GROUPS };
+enum mr_part_kind {
+    MR_PART_IDS = 1,
+    MR_PART_GROUPS,
+    MR_PART_CONTENTS, /* ids with contents: blocks of n ids, 16 bytes each, then n contents, 8 bytes each */
+};
+static inline bool mr_part_has_ids(const struct mr_manifest_part *part) {
+    return part->id.kind == MR_PART_IDS || part->id.kind == MR_PART_CONTENTS;
+}
 
 static inline struct mr_ring *mr_mesh(const struct mr_pipeline *p, uint32_t from, uint32_t to) {
     return p->mesh[from * p->plan->shards + to];
@@ -557,6 +568,13 @@ enum mr_step mr_flusher_trim_dead(struct mr_flusher *f);
 /* pipeline/shard_judge.c: verdicts of this shard's events of the batch, and what is new into the lift. */
 enum mr_status mr_shard_judge(struct mr_shard *shard, struct mr_bundle *bundle,
                               struct mr_batch *batch) MR_MUST_CHECK;
+
+/* pipeline/conflicts.c: the same id with another content (dedup.conflicts). */
+/* Hashes of the contents of order[0..count) into the shard's scratch, which has room. */
+void mr_conflicts_hash(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order, uint32_t count);
+/* Events that the shard's scratch says are conflicts become dead letters, besides being duplicates. */
+void mr_conflicts_keep(struct mr_shard *shard, struct mr_bundle *bundle, const struct mr_batch *batch,
+                       const uint32_t *order, uint32_t count);
 
 /* pipeline/shard_save.c: the shard's part in checkpoints. */
 /* What was made goes on the ring as far as there is room; false: something is left. */

@@ -26,6 +26,7 @@ void mr_pipeline_stream_stats(const struct mr_pipeline *pipeline, uint32_t strea
         ret->late += mr_counter_read(&shard->late);
         ret->future += mr_counter_read(&shard->future);
         ret->observed_duplicates += mr_counter_read(&shard->observed);
+        ret->conflicts += mr_counter_read(&shard->conflicts);
         for (uint32_t k = 0; k < MR_REDRIVE_VERDICTS; k++) {
             ret->redriven[k] += mr_counter_read(&shard->redriven[k]);
         }

@@ -20,6 +20,9 @@
       "Events further ahead than max_future; part of verdict late.", s->future)                    \
     X(COUNTER, "millrace_events_observed_duplicates_total",                                        \
       "Duplicates that dedup mode observe counted and did not remove.", s->observed_duplicates)    \
+    X(COUNTER, "millrace_events_conflicts_total",                                                  \
+      "Duplicates with another content than what came first (dedup.conflicts); part of verdict duplicate.", \
+      s->conflicts)                                                                                \
     X(GAUGE, "millrace_dedup_ids", "Ids remembered.", s->dedup_ids)                                \
     X(GAUGE, "millrace_dedup_bytes", "Memory for remembered ids.", s->dedup_bytes)                 \
     X(COUNTER, "millrace_dedup_evicted_total", "Ids forgotten before their horizon, for room.",    \

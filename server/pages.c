@@ -80,6 +80,9 @@ static void write_dedup_settings(struct mr_json *json, const struct mr_config_st
     if (s->dedup.mode == MR_CONFIG_BLOOM) {
         member_double(json, "error", s->dedup.error);
     }
+    if (s->dedup.mode == MR_CONFIG_EXACT) {
+        member_text(json, "conflicts", mr_choice_text(mr_choices_conflicts, s->dedup.conflicts));
+    }
     mr_json_object_end(json);
 }
 
@@ -154,6 +157,9 @@ static void write_stream(struct mr_json *json, const struct mr_server *server, u
     }
     if (s->dedup.mode == MR_CONFIG_OBSERVE) {
         member_uint(json, "observed_duplicates", stats.observed_duplicates);
+    }
+    if (s->dedup.conflicts) {
+        member_uint(json, "conflicts", stats.conflicts);
     }
     mr_json_object_end(json);
     if (server->plan->streams[stream].local || stats.local > 0) {

@@ -38,8 +38,8 @@ static void the_bytes_of_an_entry(void **state) {
 
 static void every_reason_has_a_text(void **state) {
     (void)state;
-    static const char *const want[] = {"late", "future", "rejected", "groups"};
-    assert_int_equal(MR_DEAD_REASON_COUNT, 4);
+    static const char *const want[] = {"late", "future", "rejected", "groups", "conflict"};
+    assert_int_equal(MR_DEAD_REASON_COUNT, 5);
     for (unsigned i = 0; i < MR_DEAD_REASON_COUNT; i++) {
         assert_string_equal(mr_dead_reason_text((enum mr_dead_reason)i), want[i]);
     }

@@ -107,9 +107,11 @@ static inline enum mr_status kept_load_ids(const struct kept *kept, struct mr_de
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; i < kept->count && status == MR_OK; i++) {
         const struct mr_dedup_chunk *chunk = kept->chunks[i];
+        const uint64_t *contents = mr_dedup_chunk_contents(chunk);
         for (uint32_t from = 0; from < chunk->count && status == MR_OK;) {
             uint32_t n = (uint32_t)(1 + rng_below(rng, chunk->count - from));
-            status = mr_dedup_load_ids(dedup, 0, chunk->generation, chunk->ids + from, n, error);
+            status = mr_dedup_load_ids(dedup, 0, chunk->generation, chunk->ids + from,
+                                       contents == NULL ? NULL : contents + from, n, error);
             from += n;
         }
     }

@@ -208,7 +208,7 @@ static void clears_in_the_background(void **state) {
     uint32_t order = 0;
     uint8_t duplicate;
     uint64_t new_ids;
-    struct mr_dedup_batch batch = {&fp, &order, 1, &duplicate};
+    struct mr_dedup_batch batch = {&fp, &order, 1, &duplicate, NULL};
     assert_int_equal(mr_blooming_judge(&blooming, &batch, 0, 1, &new_ids), 1);
     assert_int_equal(mr_blooming_find(&blooming, fp), 0);
     mr_blooming_pop_oldest(&blooming);

@@ -55,7 +55,7 @@ static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, 
     }
     uint64_t room = exact->ids_max - model->live;
     uint64_t new_max = rng_below(rng, 3) == 0 ? rng_below(rng, room + 1) : room;
-    struct mr_dedup_batch batch = {fps, order, count, duplicate};
+    struct mr_dedup_batch batch = {fps, order, count, duplicate, NULL};
     uint64_t new_ids = UINT64_MAX;
     uint8_t tag = tag_of(model->next - 1);
     uint32_t next = mr_exact_judge(exact, &batch, 0, tag, new_max, &new_ids);
@@ -76,7 +76,7 @@ static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, 
 static void run(uint64_t seed, uint64_t ids_max, enum fp_kind kind) {
     struct rng rng = {seed};
     struct mr_exact exact;
-    assert_int_equal(mr_exact_open(&exact, ids_max), MR_OK);
+    assert_int_equal(mr_exact_open(&exact, ids_max, MR_EXACT_IDS), MR_OK);
     struct model model = {.next = 1};
     mr_exact_tag_open(&exact, tag_of(0));
     for (uint32_t step = 0; step < 400; step++) {
@@ -125,7 +125,7 @@ static void add_new(struct mr_exact *exact, uint64_t n, uint8_t tag, uint64_t ro
     uint32_t order = 0;
     uint8_t duplicate = 2;
     uint64_t new_ids = 0;
-    struct mr_dedup_batch batch = {&fp, &order, 1, &duplicate};
+    struct mr_dedup_batch batch = {&fp, &order, 1, &duplicate, NULL};
     assert_int_equal(mr_exact_judge(exact, &batch, 0, tag, room, &new_ids), 1);
     assert_int_equal(duplicate, 0);
 }
@@ -134,7 +134,7 @@ static void add_new(struct mr_exact *exact, uint64_t n, uint8_t tag, uint64_t ro
  * the most slots that were ever used. */
 static uint64_t turn_over(uint64_t ids, uint64_t parts) {
     struct mr_exact exact;
-    assert_int_equal(mr_exact_open(&exact, ids), MR_OK);
+    assert_int_equal(mr_exact_open(&exact, ids, MR_EXACT_IDS), MR_OK);
     uint64_t each = ids / parts;
     uint64_t used_max = 0;
     uint64_t ordinals = ids > 1000 ? parts * 6 : 600;
@@ -170,7 +170,7 @@ static void sweep_ends_and_leaves_nothing(void **state) {
     (void)state;
     for (enum fp_kind kind = 0; kind < FP_KINDS; kind++) {
         struct mr_exact exact;
-        assert_int_equal(mr_exact_open(&exact, 200), MR_OK);
+        assert_int_equal(mr_exact_open(&exact, 200, MR_EXACT_IDS), MR_OK);
         struct model model = {.next = 0};
         struct rng rng = {77};
         for (uint32_t i = 0; i < 3; i++) {
@@ -196,12 +196,12 @@ static void sweep_ends_and_leaves_nothing(void **state) {
 static void spends_what_it_planned(void **state) {
     (void)state;
     for (uint64_t ids = 1000; ids <= UINT64_C(1) << 32; ids *= 3) {
-        uint64_t bytes = mr_exact_bytes_planned(ids);
+        uint64_t bytes = mr_exact_bytes_planned(ids, MR_EXACT_IDS);
         assert_true(bytes >= ids * 22 && bytes <= ids * 24);
     }
     struct mr_exact exact;
     mr_alloc_fail_at(1, 0);
-    assert_int_equal(mr_exact_open(&exact, 100), MR_NO_MEMORY);
+    assert_int_equal(mr_exact_open(&exact, 100, MR_EXACT_IDS), MR_NO_MEMORY);
     mr_alloc_fail_at(0, 0);
     mr_exact_close(&exact);
 }

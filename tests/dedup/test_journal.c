@@ -122,13 +122,13 @@ static void is_the_list_of_new_ids(void **state) {
         struct mr_dedup_options options;
         uint64_t cap_max; /* of a chunk: a generation, or the table */
     } runs[] = {
-        {{MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 300, 1000, 0}, 1051},
-        {{MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 300, 60, 0}, 64},
-        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 300, 1, 0}, 1},
-        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 900, 70, 0}, 3},
-        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 900, 600, 0}, 20},
-        {{MR_DEDUP_BLOOM, MR_WHEN_FULL_REJECT, 300, 500, 1e-3}, 132},
-        {{MR_DEDUP_BLOOM, MR_WHEN_FULL_EVICT_OLDEST, 900, 100, 1e-3}, 27},
+        {{MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 300, 1000, 0, false}, 1051},
+        {{MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 300, 60, 0, false}, 64},
+        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 300, 1, 0, false}, 1},
+        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 900, 70, 0, false}, 3},
+        {{MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 900, 600, 0, false}, 20},
+        {{MR_DEDUP_BLOOM, MR_WHEN_FULL_REJECT, 300, 500, 1e-3, false}, 132},
+        {{MR_DEDUP_BLOOM, MR_WHEN_FULL_EVICT_OLDEST, 900, 100, 1e-3, false}, 27},
     };
     for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++) {
         run_random(i + 1, &runs[i].options, runs[i].cap_max);
@@ -140,7 +140,7 @@ static void is_the_list_of_new_ids(void **state) {
 static void large_generations_take_several_chunks(void **state) {
     (void)state;
     struct mr_dedup_options options = {MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 1000,
-                                       4097 * 32 * 20 / 21, 0};
+                                       4097 * 32 * 20 / 21, 0, false};
     enum { BATCH = 5000 };
     static struct mr_fingerprint fps[BATCH];
     static uint32_t order[BATCH];
@@ -175,7 +175,7 @@ static void large_generations_take_several_chunks(void **state) {
 
 static void survives_missing_memory(void **state) {
     (void)state;
-    struct mr_dedup_options options = {MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 1000, 40, 0};
+    struct mr_dedup_options options = {MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 1000, 40, 0, false};
     struct mr_dedup *dedup = dedup_open(&options);
     mr_dedup_journal(dedup, true);
     uint32_t ids[100];
@@ -212,7 +212,7 @@ static void survives_missing_memory(void **state) {
 
 static void without_reserve_judge_stops(void **state) {
     (void)state;
-    struct mr_dedup_options options = {MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 1000, 40, 0};
+    struct mr_dedup_options options = {MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 1000, 40, 0, false};
     struct mr_dedup *dedup = dedup_open(&options);
     mr_dedup_journal(dedup, true);
     assert_false(judge_id(dedup, 1));

@@ -172,10 +172,10 @@ static struct mr_bytes fill(const struct mr_dedup_options *options, struct kept 
 }
 
 static const struct mr_dedup_options OPTIONS[] = {
-    {MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 1000, 80, 0},
-    {MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 1000, 40, 0},
-    {MR_DEDUP_BLOOM, MR_WHEN_FULL_REJECT, 1000, 80, 1e-4},
-    {MR_DEDUP_NONE, MR_WHEN_FULL_REJECT, 0, 0, 0},
+    {MR_DEDUP_EXACT, MR_WHEN_FULL_REJECT, 1000, 80, 0, false},
+    {MR_DEDUP_EXACT, MR_WHEN_FULL_EVICT_OLDEST, 1000, 40, 0, false},
+    {MR_DEDUP_BLOOM, MR_WHEN_FULL_REJECT, 1000, 80, 1e-4, false},
+    {MR_DEDUP_NONE, MR_WHEN_FULL_REJECT, 0, 0, 0, false},
 };
 
 enum { OPTIONS_COUNT = sizeof OPTIONS / sizeof OPTIONS[0] };
@@ -199,7 +199,7 @@ static enum mr_status load_damaged(const struct kept *kept, struct mr_dedup *ded
     assert_int_equal(status, MR_OK);
     status = kept_load_ids(kept, dedup, &rng, error);
     if (status == MR_OK && damage == TOO_MANY) {
-        status = mr_dedup_load_ids(dedup, 0, generation, &id, 1, error);
+        status = mr_dedup_load_ids(dedup, 0, generation, &id, NULL, 1, error);
     }
     status = status == MR_OK ? mr_dedup_load_end(dedup, false, error) : status;
     chunk->ids[0] = was;

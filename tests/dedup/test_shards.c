@@ -112,7 +112,7 @@ static enum mr_status load_share(struct shard *shard, const struct old_shards *o
                     mine[count++] = chunk->ids[k];
                 }
             }
-            status = mr_dedup_load_ids(shard->dedup, s, chunk->generation, mine, count, error);
+            status = mr_dedup_load_ids(shard->dedup, s, chunk->generation, mine, NULL, count, error);
             kept_take(&shard->kept, shard->dedup, false);
         }
     }

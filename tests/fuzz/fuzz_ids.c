@@ -143,7 +143,7 @@ static enum mr_status load_ids(struct mr_dedup *dedup, const struct kept *kept, 
     for (uint32_t i = 0; i < kept->count && status == MR_OK; i++) {
         const struct chunk *chunk = &kept->chunks[i];
         status =
-            mr_dedup_load_ids(dedup, saved, chunk->generation, chunk->ids, chunk->count, error);
+            mr_dedup_load_ids(dedup, saved, chunk->generation, chunk->ids, NULL, chunk->count, error);
     }
     return status;
 }

@@ -405,7 +405,7 @@ static void check_ledger(const struct sim_model *m) {
     mr_pipeline_stream_stats(m->world->pipeline, 0, &s);
     bool equal = s.accepted == m->verdicts['A'] && s.duplicate == m->verdicts['D'] &&
                  s.late == m->verdicts['L'] && s.rejected == m->verdicts['R'] &&
-                 s.observed_duplicates == m->observed;
+                 s.observed_duplicates == m->observed && s.conflicts == m->conflicts;
     if (!equal || s.received != s.accepted + s.duplicate + s.late + s.rejected) {
         SIM_FAILS("ledger: received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64,
                   s.received, s.accepted, s.duplicate, s.late, s.rejected);
@@ -439,7 +439,8 @@ static void find_dead(void *ctx, const struct mr_dead *entry) {
     MR_ASSERT(lsn != NULL && index != NULL);
     const struct sim_record *r = sim_model_record(m, strtoull(lsn + 6, NULL, 10));
     unsigned long i = strtoul(index + 8, NULL, 10);
-    bool wrong = r == NULL || i >= r->count || !r->dead[i];
+    bool wrong = r == NULL || i >= r->count || !r->dead[i] ||
+                 (r->verdicts[i] == 'D') != (entry->reason == MR_DEAD_CONFLICT);
     if (wrong && !m->world->log_lost) {
         SIM_FAILS("a dead letter that should not be: %s", text);
     }
@@ -498,6 +499,7 @@ static void count_outcomes(const struct sim_model *m) {
     w->probes[SIM_PROBE_REJECTED] += m->verdicts['R'];
     w->probes[SIM_PROBE_COUNTED_AGAIN] += m->ids.counted_again;
     w->probes[SIM_PROBE_OBSERVED] += m->observed;
+    w->probes[SIM_PROBE_CONFLICT] += m->conflicts;
     w->probes[SIM_PROBE_BLOOM_MISTOOK] += m->ids.false_duplicates;
     if (m->ids.false_duplicates > 10 + (uint64_t)(2 * SIM_BLOOM_ERROR * (double)m->ids.judged_new)) {
         SIM_FAILS("%" PRIu64 " of %" PRIu64 " new ids were taken for old ones", m->ids.false_duplicates,

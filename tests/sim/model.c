@@ -141,6 +141,16 @@ static bool take(struct sim_model *m, uint32_t rule, const struct sim_event *e, 
     return taken;
 }
 
+/* Of what differs between two events of an id. */
+static uint64_t content_of(const struct sim_event *e) {
+    int64_t content[] = {e->ts_ms, e->key, e->value};
+    return mr_checksum(mr_bytes_of(content, sizeof content)) | 1;
+}
+
+static bool conflicts(const struct sim_model *m, const struct sim_event *e) {
+    return sim_settings_detects(m->settings) && m->contents[e->id] != 0 && m->contents[e->id] != content_of(e);
+}
+
 static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t before_ms,
                      int64_t *max_ms, bool *dead) {
     const struct sim_settings *s = m->settings;
@@ -154,10 +164,13 @@ static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t bef
     }
     if (sim_ids_judge(&m->ids, e->id, m->recorded_ms)) {
         if (s->mode != SIM_OBSERVE) {
-            *dead = false;
+            *dead = conflicts(m, e);
+            m->conflicts += *dead;
             return 'D';
         }
         m->observed++;
+    } else {
+        m->contents[e->id] = sim_settings_detects(s) ? content_of(e) : 0;
     }
     if (future) {
         return 'L';
@@ -308,6 +321,9 @@ static void change(struct sim_model *m, const struct sim_settings *now) {
     }
     if (now->horizon_ms != before->horizon_ms) {
         sim_ids_change_horizon(&m->ids, now->horizon_ms, m->recorded_ms);
+    }
+    if (!sim_settings_detects(now)) {
+        memset(m->contents, 0, sizeof m->contents);
     }
     m->settings = now;
     change_cells(m);

@@ -65,6 +65,8 @@ struct sim_model {
     uint32_t record_cap;
     uint64_t verdicts[256];
     uint64_t observed;
+    uint64_t contents[SIM_IDS_MAX]; /* what came with the id first; 0: not known */
+    uint64_t conflicts;
     uint32_t eras[SIM_RULES];
     int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */
     uint64_t accepted_before[SIM_RULES]; /* the rule began */

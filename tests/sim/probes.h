@@ -79,6 +79,7 @@
     X(GROUPS_OTHER, "a group beyond the bound was counted under (other)")                                  \
     X(GROUPS_DROPPED, "events of a group beyond the bound were dropped")                                   \
     X(OBSERVED, "a duplicate was counted and let through")                                                 \
+    X(CONFLICT, "a duplicate with another content became a dead letter")                                   \
     X(BLOOM_MISTOOK, "a filter took a new id for one it had seen")                                         \
     X(RULE_ANEW, "a rule began anew, with another definition")                                             \
     X(REPAIRED, "a damaged log was repaired, and went on without the record that was lost")                \

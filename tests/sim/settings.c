@@ -83,6 +83,7 @@ static void choose_dedup(struct sim_random *r, struct sim_settings *s) {
         s->ids = s->shards * (SIM_EVENTS_MAX + sim_below(r, 150));
         s->horizon_ms = s->evict ? s->horizon_ms : CHOOSE(r, short_horizons);
     }
+    s->conflicts = sim_one_in(r, 2);
     s->horizon_changes = s->mode != SIM_BLOOM && s->ids >= SIM_IDS_MAX && sim_one_in(r, 2);
 }
 
@@ -178,6 +179,7 @@ void sim_settings_change(struct sim_settings *settings, struct sim_random *rando
     if (s->mode != SIM_BLOOM && sim_one_in(r, 4)) {
         s->mode = s->mode == SIM_EXACT ? SIM_OBSERVE : SIM_EXACT;
     }
+    s->conflicts = s->conflicts != sim_one_in(r, 4);
 }
 
 enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct sim_random *random) {
@@ -202,6 +204,9 @@ static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
                   "    dedup: { mode: %s, horizon: %lldms, ids: %llu, when_full: %s",
                   modes[s->mode], (long long)s->horizon_ms, (unsigned long long)s->ids,
                   s->evict ? "evict_oldest" : "reject");
+    if (sim_settings_detects(s)) {
+        mr_buf_append_text(text, ", conflicts: detect");
+    }
     if (s->mode == SIM_BLOOM) {
         mr_buf_printf(text, ", error: %g", SIM_BLOOM_ERROR);
     }
@@ -290,12 +295,12 @@ void sim_settings_print(const struct sim_settings *settings) {
     const struct sim_settings *s = settings;
     (void)fprintf(stderr,
                   "shards %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld "
-                  "horizon %lld ids %llu%s%s checkpoint %lld retain %lld ms %llu bytes segment %u\n",
+                  "horizon %lld ids %llu%s%s%s checkpoint %lld retain %lld ms %llu bytes segment %u\n",
                   s->shards, s->rules, s->mode, (unsigned long long)s->groups_max[0],
                   s->groups_drop ? " drop" : "", (long long)s->window_ms[0], (long long)s->window_ms[1],
                   (long long)s->lateness_ms[0], (long long)s->lateness_ms[1],
                   (long long)s->out_of_orderness_ms, (long long)s->horizon_ms, (unsigned long long)s->ids,
-                  s->evict ? " evict" : "", s->log_sync ? "" : " sync off",
+                  s->evict ? " evict" : "", sim_settings_detects(s) ? " conflicts" : "", s->log_sync ? "" : " sync off",
                   (long long)s->checkpoint_every_ms, (long long)s->retain_ms,
                   (unsigned long long)s->retain_bytes, s->segment_bytes);
     for (uint32_t i = 0; i < s->rules; i++) {

@@ -43,6 +43,7 @@ struct sim_settings {
     enum sim_mode mode;
     uint64_t ids; /* over all shards */
     bool evict;   /* when_full: evict_oldest */
+    bool conflicts; /* detected, in mode exact */
     uint64_t groups_max[SIM_RULES]; /* 0: as many as come */
     bool groups_drop;
     bool log_sync;
@@ -68,6 +69,9 @@ enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct si
  * different horizons. */
 static inline bool sim_settings_may_move(const struct sim_settings *s) {
     return s->ids >= SIM_IDS_MAX && s->mode != SIM_BLOOM && !s->horizon_changes && s->groups_max[0] == 0;
+}
+static inline bool sim_settings_detects(const struct sim_settings *s) {
+    return s->conflicts && s->mode == SIM_EXACT;
 }
 static inline bool sim_settings_has(const struct sim_settings *s, enum sim_fault fault) {
     return s->weights[fault] != 0;

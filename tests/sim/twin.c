@@ -137,6 +137,7 @@ static void compare_ledgers(const struct sim_world *w, const struct twin *t, enu
     differs(kind, "future", a.future, b.future);
     differs(kind, "rejected", a.rejected, b.rejected);
     differs(kind, "observed", a.observed_duplicates, b.observed_duplicates);
+    differs(kind, "conflicts", a.conflicts, b.conflicts);
     differs(kind, "live ids", a.dedup_ids, b.dedup_ids);
     differs(kind, "watermark", (uint64_t)a.watermark_ms, (uint64_t)b.watermark_ms);
     for (uint32_t i = 0; i < w->data.plan->rule_count; i++) {
