@@ -21,6 +21,7 @@ struct mr_cli {
     const char *from; /* --from; NULL: the beginning */
     const char *data; /* --data; NULL: the configuration's */
     const char *limit; /* --limit */
+    const char *parent; /* --parent: the process that started this one for itself (server/child.h); NULL: none */
     bool again;       /* --again: over what an earlier replay made */
     bool all;         /* --all: rows that are not final, too */
     bool sinks;       /* --sinks: results go to the rules' sinks, too */
@@ -35,6 +36,7 @@ int mr_cli_log(const struct mr_cli *cli);
 int mr_cli_replay(const struct mr_cli *cli);
 int mr_cli_replay_compare(const struct mr_cli *cli);
 int mr_cli_replay_promote(const struct mr_cli *cli);
+int mr_cli_replay_cancel(const struct mr_cli *cli);
 int mr_cli_version(const struct mr_cli *cli);
 
 /* Says what went wrong on stderr and returns the exit code that fits the status. */

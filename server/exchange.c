@@ -213,6 +213,10 @@ static bool enter(struct mr_exchange *exchange) {
     return exchange->entered;
 }
 
+static uint32_t body_max(const struct mr_exchange *exchange) {
+    return exchange->route->kind == MR_ROUTE_UPLOAD ? MR_UPLOAD_BODY_MAX : MR_SMALL_BODY_MAX;
+}
+
 static bool accept_head(struct mr_exchange *exchange) {
     if (!find_route(exchange) || !authenticate(exchange) || !enter(exchange)) {
         return false;
@@ -220,9 +224,10 @@ static bool accept_head(struct mr_exchange *exchange) {
     if (exchange->route->kind == MR_ROUTE_INGEST) {
         return mr_ingest_begin(&exchange->ingest, &exchange->facts);
     }
-    if (exchange->facts.content_length > MR_SMALL_BODY_MAX) {
-        mr_problem_limit(&exchange->response, 413, MR_SMALL_BODY_MAX,
-                         "the body is longer than %u bytes", MR_SMALL_BODY_MAX);
+    exchange->body.cap_max = body_max(exchange);
+    if (exchange->facts.content_length > body_max(exchange)) {
+        mr_problem_limit(&exchange->response, 413, body_max(exchange), "the body is longer than %u bytes",
+                         body_max(exchange));
         return false;
     }
     return true;
@@ -286,8 +291,8 @@ static bool keep_small(struct mr_exchange *exchange, struct mr_bytes piece) {
     if (!exchange->body.failed) {
         return true;
     }
-    mr_problem_limit(&exchange->response, 413, MR_SMALL_BODY_MAX,
-                     "the body is longer than %u bytes", MR_SMALL_BODY_MAX);
+    mr_problem_limit(&exchange->response, 413, body_max(exchange), "the body is longer than %u bytes",
+                     body_max(exchange));
     return false;
 }
 
@@ -324,6 +329,7 @@ enum mr_next mr_exchange_end(struct mr_exchange *exchange) {
         }
         break;
     case MR_ROUTE_WORKER:
+    case MR_ROUTE_UPLOAD:
         break;
     }
     mr_deadline_clear(&exchange->deadline); /* how long this takes is not the client's doing */

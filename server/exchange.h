@@ -29,7 +29,8 @@
 #include "server/workers.h"
 
 #define MR_DISCARD_MAX (1u << 20)
-#define MR_SMALL_BODY_MAX (64u << 10) /* of routes other than ingest */
+#define MR_SMALL_BODY_MAX (64u << 10)  /* of routes other than ingest */
+#define MR_UPLOAD_BODY_MAX (1u << 20) /* of those that take a configuration: MR_YAML_BYTES_MAX */
 
 struct mr_http;
 

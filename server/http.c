@@ -90,6 +90,9 @@ static void add_headers(struct MHD_Response *to, const struct mr_exchange *excha
     if (from->allow != NULL) {
         add_text(to, "Allow", from->allow);
     }
+    if (from->location[0] != '\0') {
+        add_text(to, "Location", from->location);
+    }
     if (from->accept_encoding != NULL) {
         add_text(to, "Accept-Encoding", from->accept_encoding);
     }

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "base/report.h"
+#include "server/child.h"
 #include "server/cli.h"
 
 #include <signal.h>
@@ -41,6 +42,7 @@ static const char usage[] =
     "      --data DIR, --rule NAME           of this data directory; this rule only\n"
     "      --limit N, --all, --json          show N rows a rule (10); also rows that are not final; JSON lines\n"
     "  millrace replay promote DIR -c FILE   (server stopped) what DIR has replaces the live rows and windows\n"
+    "  millrace replay cancel --data DIR     forget what the next start was to promote (POST /v1/replays/…/promote)\n"
     "  millrace help config [markdown]       every configuration key, its default and its bounds\n"
     "  millrace version\n"
     "\n"
@@ -117,7 +119,8 @@ static bool take_option(char **argv, int argc, int *i, struct mr_cli *cli) {
         take_value(argv, argc, i, "--into", &cli->into) ||
         take_value(argv, argc, i, "--from", &cli->from) ||
         take_value(argv, argc, i, "--data", &cli->data) ||
-        take_value(argv, argc, i, "--limit", &cli->limit)) {
+        take_value(argv, argc, i, "--limit", &cli->limit) ||
+        take_value(argv, argc, i, "--parent", &cli->parent)) {
         return true;
     }
     const struct {
@@ -163,6 +166,9 @@ static int dispatch(int argc, char **argv, struct mr_cli *cli) {
             return fail_usage("unexpected argument", argv[i]);
         }
         cli->operands[cli->operand_count++] = argv[i];
+    }
+    if (cli->parent != NULL && !mr_child_follow(cli->parent)) {
+        return fail_usage("no process that started this one:", cli->parent);
     }
     return command->run(cli);
 }

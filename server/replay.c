@@ -247,13 +247,23 @@ static enum mr_status open_all(struct replay *r) {
 
 /* ---- replaying ---- */
 
+/* For who started this process: a line of JSON a time, before the counts. */
+static void tell_progress(const struct mr_pipeline_stats *stats, double share) {
+    (void)printf("{\"progress\":%.3f,\"events\":%" PRIu64 "}\n", share, stats->replayed_events);
+    (void)fflush(stdout);
+}
+
 static void say_progress(struct replay *r, const struct mr_pipeline_stats *stats, bool last) {
-    if (!r->terminal) {
+    if (!r->terminal && r->cli->parent == NULL) {
         return;
     }
     uint64_t all = r->extent.last_seq - r->first.seq + 1;
     uint64_t done = stats->processed_seq < r->first.seq ? 0 : stats->processed_seq - r->first.seq + 1;
     double share = last ? 1 : (double)done / (double)all;
+    if (r->cli->parent != NULL) {
+        tell_progress(stats, share);
+        return;
+    }
     double seconds = (double)(mr_clock_mono_ns(mr_clock_system()) - r->began_ns) / 1e9;
     char bar[31];
     for (int i = 0; i < 30; i++) {
@@ -518,7 +528,8 @@ static int replay_log(const struct mr_cli *cli) {
         (void)fprintf(stderr,
                       "usage: millrace replay -c FILE --into DIR [--from TIME] [--data DIR] [--again] [--json]\n"
                       "       millrace replay compare DIR [--data DIR] [--rule NAME] [--limit N] [--all] [--json]\n"
-                      "       millrace replay promote DIR -c FILE [--data DIR]\n");
+                      "       millrace replay promote DIR -c FILE [--data DIR]\n"
+                      "       millrace replay cancel --data DIR\n");
         return MR_EXIT_USAGE;
     }
     int64_t now_ms = mr_clock_wall_ms(mr_clock_system());
@@ -545,6 +556,9 @@ int mr_cli_replay(const struct mr_cli *cli) {
     }
     if (cli->operand_count > 0 && strcmp(cli->operands[0], "promote") == 0) {
         return mr_cli_replay_promote(cli);
+    }
+    if (cli->operand_count > 0 && strcmp(cli->operands[0], "cancel") == 0) {
+        return mr_cli_replay_cancel(cli);
     }
     return replay_log(cli);
 }

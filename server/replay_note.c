@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PATH_CAP = 4096, NOTE_BYTES_MAX = 1 << 20 };
+enum { PATH_CAP = 4096, NOTE_BYTES_MAX = 1 << 20, NAME_CAP = 64 };
 
 #define HEAD "millrace replay, format 1\n"
 
@@ -50,11 +50,11 @@ static void print_note(struct mr_buf *text, const struct mr_replay_note *note) {
     mr_buf_append_text(text, "end\n");
 }
 
-static enum mr_status write_text(struct mr_disk *disk, const char *path, struct mr_bytes text) {
+static enum mr_status write_text(struct mr_disk *disk, const char *path, enum mr_file_mode mode, struct mr_bytes text) {
     struct mr_file *file = NULL;
     enum mr_status status = mr_disk_unlink(disk, path);
     if (status == MR_OK || status == MR_NOT_FOUND) {
-        status = mr_file_open(disk, path, MR_FILE_CREATE_NEW, &file);
+        status = mr_file_open(disk, path, mode, &file);
     }
     if (status == MR_OK) {
         status = mr_file_pwrite(file, text, 0);
@@ -66,18 +66,17 @@ static enum mr_status write_text(struct mr_disk *disk, const char *path, struct 
     return status;
 }
 
-enum mr_status mr_replay_note_write(struct mr_disk *disk, const char *dir, const struct mr_replay_note *note,
-                                    struct mr_error *error) {
+enum mr_status mr_replay_file_write(struct mr_disk *disk, const char *dir, const char *name, enum mr_file_mode mode,
+                                    struct mr_bytes text, struct mr_error *error) {
     char path[PATH_CAP];
     char made[PATH_CAP];
-    struct mr_buf text;
-    if (join(path, dir, "REPLAY", error) != MR_OK || join(made, dir, "REPLAY.new", error) != MR_OK) {
+    char made_name[NAME_CAP];
+    int len = snprintf(made_name, sizeof made_name, "%s.new", name);
+    MR_ASSERT(len > 0 && len < NAME_CAP);
+    if (join(path, dir, name, error) != MR_OK || join(made, dir, made_name, error) != MR_OK) {
         return MR_LIMIT;
     }
-    mr_buf_init(&text, NOTE_BYTES_MAX);
-    print_note(&text, note);
-    enum mr_status status = text.failed ? MR_NO_MEMORY : write_text(disk, made, mr_buf_bytes(&text));
-    mr_buf_finish(&text);
+    enum mr_status status = write_text(disk, made, mode, text);
     if (status == MR_OK) {
         status = mr_disk_rename(disk, made, path);
     }
@@ -85,6 +84,18 @@ enum mr_status mr_replay_note_write(struct mr_disk *disk, const char *dir, const
         status = mr_disk_sync_dir(disk, dir);
     }
     return status == MR_OK ? MR_OK : mr_error_set(error, status, "cannot write %s: %s", path, mr_status_text(status));
+}
+
+enum mr_status mr_replay_note_write(struct mr_disk *disk, const char *dir, const struct mr_replay_note *note,
+                                    struct mr_error *error) {
+    struct mr_buf text;
+    mr_buf_init(&text, NOTE_BYTES_MAX);
+    print_note(&text, note);
+    enum mr_status status = text.failed ? mr_error_set(error, MR_NO_MEMORY, "out of memory writing %s/REPLAY", dir)
+                                        : mr_replay_file_write(disk, dir, "REPLAY", MR_FILE_CREATE_NEW,
+                                                               mr_buf_bytes(&text), error);
+    mr_buf_finish(&text);
+    return status;
 }
 
 /* One line, without its end. false: not one of a note. */

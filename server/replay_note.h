@@ -41,6 +41,9 @@ struct mr_replay_note {
     struct mr_replay_rule rules[MR_RULES_MAX];
 };
 
+/* A small file dir/name: durable, and there whole or as it was before. mode: MR_FILE_CREATE_NEW, MR_FILE_SECRET. */
+enum mr_status mr_replay_file_write(struct mr_disk *disk, const char *dir, const char *name, enum mr_file_mode mode,
+                                    struct mr_bytes text, struct mr_error *error) MR_MUST_CHECK;
 /* Durable. dir/REPLAY is made, or replaced. */
 enum mr_status mr_replay_note_write(struct mr_disk *disk, const char *dir, const struct mr_replay_note *note,
                                     struct mr_error *error) MR_MUST_CHECK;

@@ -2,17 +2,18 @@
 /*
  * `millrace replay promote DIR -c FILE`: what a replay made takes the place of what the node has (pipeline/promote.h).
  */
+#include "server/replay_promote.h"
+
 #include "base/clock.h"
 #include "pipeline/promote.h"
 #include "server/cli.h"
-#include "server/replay_note.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
 enum { PATH_CAP = 4096 };
 
-static enum mr_status check_note(const struct mr_replay_note *note, const char *dir, struct mr_error *error) {
+enum mr_status mr_replay_may_promote(const struct mr_replay_note *note, const char *dir, struct mr_error *error) {
     if (note->gone > 0) {
         return mr_error_set(error, MR_UNSUPPORTED,
                             "%s was made without %" PRIu64
@@ -30,11 +31,10 @@ static enum mr_status check_note(const struct mr_replay_note *note, const char *
     return MR_OK;
 }
 
-static enum mr_status promote(const struct mr_cli *cli, const struct mr_config *config,
-                              const struct mr_replay_note *note, struct mr_error *error) {
+enum mr_status mr_replay_promote(const struct mr_config *config, struct mr_bytes data_dir, const char *dir,
+                                 const struct mr_replay_note *note, struct mr_error *error) {
     char checkpoint[PATH_CAP];
     char results[PATH_CAP];
-    const char *dir = cli->operands[1];
     int checkpoint_len = snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", dir);
     int results_len = snprintf(results, sizeof results, "%s/results.db", dir);
     if (checkpoint_len < 0 || checkpoint_len >= PATH_CAP || results_len < 0 || results_len >= PATH_CAP) {
@@ -44,7 +44,7 @@ static enum mr_status promote(const struct mr_cli *cli, const struct mr_config *
         .disk = mr_disk_system(),
         .clock = mr_clock_system(),
         .config = config,
-        .data_dir = cli->data != NULL ? mr_bytes_text(cli->data) : config->node.data_dir,
+        .data_dir = data_dir,
         .checkpoint_dir = checkpoint,
         .results_path = results,
         .incarnation = note->incarnation,
@@ -67,10 +67,11 @@ int mr_cli_replay_promote(const struct mr_cli *cli) {
     }
     enum mr_status status = mr_replay_note_read(mr_disk_system(), cli->operands[1], &note, &error);
     if (status == MR_OK) {
-        status = check_note(&note, cli->operands[1], &error);
+        status = mr_replay_may_promote(&note, cli->operands[1], &error);
     }
     if (status == MR_OK) {
-        status = promote(cli, config, &note, &error);
+        struct mr_bytes data = cli->data != NULL ? mr_bytes_text(cli->data) : config->node.data_dir;
+        status = mr_replay_promote(config, data, cli->operands[1], &note, &error);
     }
     mr_config_close(config);
     if (status != MR_OK) {

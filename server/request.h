@@ -42,6 +42,7 @@ struct mr_response {
     const char *content_type; /* application/json unless set */
     uint32_t retry_after_s;   /* 0: no header */
     const char *allow;        /* NULL: no Allow header */
+    char location[96];        /* empty: no Location header */
     const char *accept_encoding; /* NULL, or for 415 */
     bool close;               /* close the connection after the answer */
     struct mr_feed *feed;     /* NULL, or the answer: server/feeds.h; the http layer ends it. body is not used */

@@ -33,6 +33,13 @@ const struct mr_route mr_routes[] = {
     {MR_METHOD_DELETE, "/v1/dead-letters", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_discard},
     {MR_METHOD_POST, "/v1/dead-letters/redrive", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_redrive},
     {MR_METHOD_POST, "/v1/checkpoint", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_checkpoint},
+    {MR_METHOD_GET, "/v1/replays", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replays},
+    {MR_METHOD_POST, "/v1/replays", MR_RIGHT_ADMIN, MR_ROUTE_UPLOAD, mr_route_replay_start},
+    {MR_METHOD_GET, "/v1/replays/{replay}", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replay},
+    {MR_METHOD_DELETE, "/v1/replays/{replay}", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replay_remove},
+    {MR_METHOD_GET, "/v1/replays/{replay}/compare", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replay_compare},
+    {MR_METHOD_POST, "/v1/replays/{replay}/promote", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replay_promote},
+    {MR_METHOD_DELETE, "/v1/replays/{replay}/promote", MR_RIGHT_ADMIN, MR_ROUTE_WORKER, mr_route_replay_keep},
 };
 /* clang-format on */
 

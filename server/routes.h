@@ -5,7 +5,8 @@
  */
 #include "server/request.h"
 
-enum mr_route_kind { MR_ROUTE_QUICK, MR_ROUTE_WORKER, MR_ROUTE_INGEST };
+/* UPLOAD: as WORKER, with a body as long as a configuration may be. */
+enum mr_route_kind { MR_ROUTE_QUICK, MR_ROUTE_WORKER, MR_ROUTE_UPLOAD, MR_ROUTE_INGEST };
 
 struct mr_route {
     enum mr_method method;
@@ -53,6 +54,15 @@ mr_handler mr_route_discard;      /* DELETE /v1/dead-letters */
 mr_handler mr_route_redrive;      /* POST /v1/dead-letters/redrive */
 /* server/metrics.c */
 mr_handler mr_route_metrics;
-/* Known, not in this version: 501. */
+/* server/checkpoint.c */
 mr_handler mr_route_checkpoint;
+/* server/replay_routes.c */
+mr_handler mr_route_replays;        /* GET /v1/replays */
+mr_handler mr_route_replay_start;   /* POST /v1/replays */
+mr_handler mr_route_replay;         /* GET /v1/replays/{replay} */
+mr_handler mr_route_replay_remove;  /* DELETE /v1/replays/{replay} */
+mr_handler mr_route_replay_compare; /* GET /v1/replays/{replay}/compare */
+mr_handler mr_route_replay_promote; /* POST /v1/replays/{replay}/promote */
+mr_handler mr_route_replay_keep;    /* DELETE /v1/replays/{replay}/promote */
+/* Known, not in this version: 501. */
 mr_handler mr_route_later;

@@ -2,7 +2,7 @@
 /*
  * Serve: the life of a server process.
  *
- *     load → open data → open results → start pipeline → replay → open the port → … SIGTERM → drain → stop
+ *     load → promote what is marked → open data → open results → start pipeline → replay → open the port → … SIGTERM → drain → stop
  *
  * The port opens when replay is over: until then a client's connection is refused, which every client retries.
  */
@@ -11,6 +11,8 @@
 #include "pipeline/data.h"
 #include "pipeline/sinks.h"
 #include "server/cli.h"
+#include "server/replay_mark.h"
+#include "server/replays.h"
 #include "server/server.h"
 #include "server/transport.h"
 
@@ -36,6 +38,7 @@ struct process {
     struct mr_data data;
     struct mr_pipeline *pipeline;
     struct mr_sinks *sinks;
+    struct mr_replays *replays;
     struct mr_server *server;
 };
 
@@ -90,7 +93,10 @@ static enum mr_status open_transports(struct process *p, struct mr_error *error)
 }
 
 static enum mr_status open_data(struct process *p, struct mr_error *error) {
-    enum mr_status status = open_transports(p, error);
+    enum mr_status status = mr_replay_promote_marked(p->config, error);
+    if (status == MR_OK) {
+        status = open_transports(p, error);
+    }
     if (status != MR_OK) {
         return status;
     }
@@ -174,6 +180,15 @@ static enum mr_status wait_live(struct process *p, const sigset_t *set, struct m
     return MR_OK;
 }
 
+static enum mr_status open_replays(struct process *p, struct mr_error *error) {
+    struct mr_replays_options options = {
+        .disk = mr_disk_system(),
+        .data_dir = p->data.dir.path,
+        .keep_free_bytes = 2 * p->config->log.reserve_bytes,
+    };
+    return mr_replays_open(&options, &p->replays, error);
+}
+
 static enum mr_status open_server(struct process *p, struct mr_error *error) {
     struct mr_server_options options = {
         .config = p->config,
@@ -182,6 +197,7 @@ static enum mr_status open_server(struct process *p, struct mr_error *error) {
         .results = p->data.results,
         .datadir = &p->data.dir,
         .sinks = p->sinks,
+        .replays = p->replays,
         .clock = mr_clock_system(),
     };
     enum mr_status status = mr_server_open(&options, &p->server, error);
@@ -240,6 +256,7 @@ static void drain_sinks(struct process *p, const sigset_t *set) {
 }
 
 static void shut_down(struct process *p, const sigset_t *set) {
+    mr_replays_stop(p->replays);
     if (p->server != NULL) {
         mr_server_drain(p->server, DRAIN_MS);
     }
@@ -250,6 +267,7 @@ static void shut_down(struct process *p, const sigset_t *set) {
         drain_sinks(p, set);
     }
     mr_server_close(p->server);
+    mr_replays_close(p->replays);
     mr_sinks_close(p->sinks);
     mr_pipeline_close(p->pipeline);
     mr_data_close(&p->data);
@@ -272,6 +290,9 @@ static enum mr_status run_process(struct process *p, const sigset_t *set, struct
     }
     if (status == MR_OK) {
         status = wait_live(p, set, error);
+    }
+    if (status == MR_OK) {
+        status = open_replays(p, error);
     }
     if (status == MR_OK) {
         status = open_server(p, error);

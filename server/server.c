@@ -37,6 +37,7 @@ enum mr_status mr_server_open(const struct mr_server_options *options, struct mr
     server->results = options->results;
     server->datadir = options->datadir;
     server->sinks = options->sinks;
+    server->replays = options->replays;
     server->clock = options->clock;
     (void)pthread_mutex_init(&server->dead_lock, NULL); /* cannot fail here: no attributes */
     server->started_ms = mr_clock_wall_ms(options->clock);

@@ -20,6 +20,7 @@
 #define MR_QUERY_WORKERS 2
 
 struct mr_http;
+struct mr_replays;
 
 /* Per route; written by many threads (mr_counter_add_shared). code class: 0 is 1xx … 4 is 5xx. */
 struct mr_route_stats {
@@ -34,6 +35,7 @@ struct mr_server {
     struct mr_results *results;
     const struct mr_datadir *datadir;
     struct mr_sinks *sinks; /* NULL: none */
+    struct mr_replays *replays; /* NULL: no routes of them are asked */
     struct mr_clock *clock;
     struct mr_http *http;
     int64_t started_ms;
@@ -59,6 +61,7 @@ struct mr_server_options {
     struct mr_results *results;
     const struct mr_datadir *datadir;
     struct mr_sinks *sinks; /* NULL: none */
+    struct mr_replays *replays; /* NULL: no routes of them are asked */
     struct mr_clock *clock;
 };
 

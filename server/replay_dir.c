@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/replay_dir.h"
+
+#include "base/check.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum mr_status mr_replay_path(const char *dir, const char *name, const char *file, char ret[MR_REPLAY_PATH_CAP],
+                              struct mr_error *error) {
+    int len = snprintf(ret, MR_REPLAY_PATH_CAP, "%s/%s%s%s", dir, name, file[0] == '\0' ? "" : "/", file);
+    return len > 0 && len < MR_REPLAY_PATH_CAP ? MR_OK : mr_error_set(error, MR_LIMIT, "%s: too long a path", dir);
+}
+
+bool mr_replay_has(const char *dir, const char *name, const char *file) {
+    char path[MR_REPLAY_PATH_CAP];
+    return mr_replay_path(dir, name, file, path, NULL) == MR_OK && access(path, F_OK) == 0;
+}
+
+void mr_replay_said(struct mr_disk *disk, const char *dir, const char *name, const char *file, struct mr_buf *ret) {
+    static const char head[] = "millrace: ";
+    char path[MR_REPLAY_PATH_CAP];
+    size_t begin = ret->len;
+    if (mr_replay_path(dir, name, file, path, NULL) != MR_OK || mr_disk_read_all(disk, path, ret) != MR_OK) {
+        ret->failed = false; /* it said nothing, or more than anybody reads: a message is for people */
+        ret->len = begin;
+        return;
+    }
+    if (ret->len - begin >= sizeof head - 1 && memcmp(ret->ptr + begin, head, sizeof head - 1) == 0) {
+        ret->len -= sizeof head - 1;
+        memmove(ret->ptr + begin, ret->ptr + begin + sizeof head - 1, ret->len - begin);
+    }
+    while (ret->len > begin && ret->ptr[ret->len - 1] == '\n') {
+        ret->len--;
+    }
+}
+
+struct removing {
+    struct mr_disk *disk;
+    char path[MR_REPLAY_PATH_CAP];
+};
+
+static enum mr_status remove_directory(const char *path) {
+    return rmdir(path) == 0 || errno == ENOENT ? MR_OK : MR_IO;
+}
+
+static enum mr_status remove_file(void *ctx, const char *name) {
+    struct removing *r = ctx;
+    char path[MR_REPLAY_PATH_CAP];
+    enum mr_status status = mr_replay_path(r->path, name, "", path, NULL);
+    status = status == MR_OK ? mr_disk_unlink(r->disk, path) : status;
+    return status == MR_NOT_FOUND ? MR_OK : status;
+}
+
+static enum mr_status remove_files_of(struct mr_disk *disk, const char *dir, const char *name) {
+    struct removing r = {.disk = disk};
+    enum mr_status status = mr_replay_path(dir, name, "", r.path, NULL);
+    status = status == MR_OK ? mr_disk_list(disk, r.path, remove_file, &r) : status;
+    return status == MR_NOT_FOUND ? MR_OK : status == MR_OK ? remove_directory(r.path) : status;
+}
+
+enum mr_status mr_replay_remove(struct mr_disk *disk, const char *dir, const char *name, struct mr_error *error) {
+    char path[MR_REPLAY_PATH_CAP];
+    enum mr_status status = mr_replay_path(dir, name, "results.db", path, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    status = mr_disk_unlink(disk, path);
+    if (status == MR_OK || status == MR_NOT_FOUND) {
+        status = mr_replay_path(dir, name, "", path, error);
+    }
+    if (status == MR_OK) {
+        status = remove_files_of(disk, path, "checkpoint");
+    }
+    if (status == MR_OK) {
+        status = remove_files_of(disk, dir, name);
+    }
+    if (status == MR_OK) {
+        status = mr_disk_sync_dir(disk, dir);
+    }
+    return status == MR_OK ? MR_OK : mr_error_set(error, status, "cannot remove %s: %s", path, mr_status_text(status));
+}
