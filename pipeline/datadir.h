@@ -16,6 +16,8 @@
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       PROMOTED     before which bundle the log is read under the configuration that it holds (pipeline/promote.h)
  *       PROMOTING    is there while that is being changed; says what is done of it
+ *       PROMOTE      which replay the next start is to promote (server/replay_mark.h)
+ *       replays/     replays that were asked for over REST, a directory each (server/replays.h)
  *       log/         the event log
  *       dead/        the dead-letter log
  *       checkpoint/  parts and manifests of the last two checkpoints

@@ -502,6 +502,7 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "?stream&reason&limit\n"
         "DELETE /v1/dead-letters                discard them: ?stream&reason&before\n"
         "POST /v1/dead-letters/redrive          judge events again that were future or rejected\n"
+        "POST /v1/replays                       the log once more, under other rules; docs/REPLAY.md\n"
         "GET  /v1/limits, /v1/version, /metrics, /livez, /readyz\n"
         "GET  /openapi.yaml                     all of this for programs\n");
 }

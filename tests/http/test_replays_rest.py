@@ -16,7 +16,8 @@ import signal
 import subprocess
 import threading
 
-from harness import GIVE_UP_S, MILLRACE, run, server, until
+import test_examples
+from harness import GIVE_UP_S, MILLRACE, ROOT, run, server, until
 from test_replay import BASE, CLICKS, HEAD, VIEWS, config, event, oracle, post, settle, stored, upto
 
 REPLAYS = "/v1/replays"
@@ -352,6 +353,14 @@ def test_who_may():
         start(s, "x", config(), headers=as_("root"))
         until("it ends", lambda: s.request("GET", f"{REPLAYS}/x", headers=as_("root")).json["state"] == "finished")
         assert s.request("DELETE", f"{REPLAYS}/x", headers=as_("root")).status == 200
+
+
+def test_the_document_about_replays():
+    text = (ROOT / "docs/REPLAY.md").read_text()
+    command, rest = text.split("\n## Over REST\n")
+    for part in (command, rest):
+        commands, outputs = test_examples.follow(part)
+        assert commands >= 10 and outputs >= 10, (commands, outputs)
 
 
 if __name__ == "__main__":
