@@ -81,6 +81,35 @@ bool mr_auth_may(uint32_t rights, uint32_t route_right) {
     return route_right == 0 || (rights & route_right) != 0;
 }
 
+/* `host` or `host:port`, of an authority. */
+static bool is_local_name(struct mr_bytes authority) {
+    if (authority.len > 0 && authority.ptr[0] == '[') {
+        return true; /* an IPv6 address: names have no brackets */
+    }
+    const uint8_t *colon = memchr(authority.ptr, ':', authority.len);
+    struct mr_bytes name = mr_bytes_of(authority.ptr, colon == NULL ? authority.len : (size_t)(colon - authority.ptr));
+    bool address = name.len > 0;
+    for (size_t i = 0; i < name.len; i++) {
+        address = address && (name.ptr[i] == '.' || (name.ptr[i] >= '0' && name.ptr[i] <= '9'));
+    }
+    return address || mr_header_is(name, "localhost");
+}
+
+bool mr_auth_is_local(struct mr_bytes host, struct mr_bytes origin) {
+    if (host.len > 0 && !is_local_name(host)) {
+        return false;
+    }
+    if (origin.len == 0) {
+        return true;
+    }
+    const uint8_t *slashes = memmem(origin.ptr, origin.len, "://", 3);
+    if (slashes == NULL) {
+        return false; /* `null`, of a page without an origin */
+    }
+    const uint8_t *authority = slashes + 3;
+    return mr_bytes_equal(mr_bytes_of(authority, (size_t)(origin.ptr + origin.len - authority)), host);
+}
+
 bool mr_request_may_use_stream(const struct mr_request *request, uint32_t stream) {
     const struct mr_config_token *token = request->token;
     MR_ASSERT(stream < MR_STREAMS_MAX);

@@ -22,5 +22,13 @@ enum mr_status mr_auth_find(const struct mr_config *config, struct mr_bytes auth
 /* Whether rights has one of those a route asks for (0: none needed). */
 bool mr_auth_may(uint32_t rights, uint32_t route_right);
 
+/*
+ * Without tokens whoever reaches a loopback address may do everything. A browser on the same machine reaches it, too, for
+ * any page that it shows: one may send forms there, or have its own name resolve to 127.0.0.1. What administrators do is
+ * refused to both: host, if there is one, is an address or localhost, and origin, if there is one (browsers say it with
+ * what changes something), is the same.
+ */
+bool mr_auth_is_local(struct mr_bytes host, struct mr_bytes origin);
+
 /* The hash that the configuration holds of a token. */
 void mr_sha256(struct mr_bytes bytes, uint8_t ret[32]);

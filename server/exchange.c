@@ -8,6 +8,7 @@
 #include "server/feeds.h"
 #include "server/http.h"
 #include "server/ingest_answer.h"
+#include "server/params.h"
 #include "server/problem.h"
 
 #include <stddef.h>
@@ -149,6 +150,19 @@ static void set_request_id(struct mr_exchange *exchange, struct mr_bytes given) 
     (void)snprintf(ret, sizeof exchange->request.request_id, "%016llx", (unsigned long long)hash);
 }
 
+static bool comes_from_here(struct mr_exchange *exchange) {
+    struct mr_bytes host = mr_request_header(&exchange->request, "Host");
+    struct mr_bytes origin = mr_request_header(&exchange->request, "Origin");
+    if (mr_auth_is_local(host, origin)) {
+        return true;
+    }
+    mr_problem(&exchange->response, 403,
+               "without auth.tokens this is for requests whose Host is an address or localhost, and which no other site's "
+               "page has sent; Host is `%s`, Origin `%s`",
+               mr_quote(host).text, mr_quote(origin).text);
+    return false;
+}
+
 static bool authenticate(struct mr_exchange *exchange) {
     struct mr_request *request = &exchange->request;
     struct mr_response *response = &exchange->response;
@@ -157,7 +171,7 @@ static bool authenticate(struct mr_exchange *exchange) {
     request->token = NULL;
     request->rights = MR_RIGHT_INGEST | MR_RIGHT_QUERY | MR_RIGHT_ADMIN;
     if (config->auth.token_count == 0) {
-        return true;
+        return needed != MR_RIGHT_ADMIN || config->http.allow_insecure || comes_from_here(exchange);
     }
     enum mr_status status =
         mr_auth_find(config, mr_request_header(request, "Authorization"), &request->token);

@@ -102,6 +102,19 @@ def test_paths():
         alive(s)
 
 
+def test_a_page_of_another_site_is_no_administrator():
+    """A browser on this machine reaches a loopback address for any page that it shows."""
+    with server(CONFIG) as s:
+        here = f"127.0.0.1:{s.port}".encode()
+        ask = lambda *lines: statuses(s.raw(head(*lines, b"Content-Length: 0", b"Connection: close", path=b"/v1/checkpoint")))
+        for lines in ((b"Host: " + here, b"Origin: http://page.example"), (b"Host: " + here, b"Origin: null"),
+                      (b"Host: page.example",), (b"Host: page.example", b"Origin: http://page.example")):
+            assert ask(*lines) == [403], lines
+        assert ask(b"Host: " + here, b"Origin: http://" + here) == [200]
+        assert ask(b"Host: " + here) == [200]
+        alive(s)
+
+
 def closes(s, *pieces, pause=0.0):
     """Sends pieces with pauses; true when the server closes the connection by itself."""
     with socket.create_connection(("127.0.0.1", s.port), timeout=GIVE_UP_S) as c:

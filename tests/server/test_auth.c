@@ -29,6 +29,42 @@ static void test_sha256(void **state) {
     assert_memory_equal(hash, abc, 32);
 }
 
+static void test_local(void **state) {
+    (void)state;
+    static const struct {
+        const char *host;
+        const char *origin;
+        bool local;
+    } samples[] = {
+        {"127.0.0.1:8080", "", true},
+        {"127.0.0.1", "", true},
+        {"[::1]:8080", "", true},
+        {"localhost:8080", "", true},
+        {"LocalHost", "", true},
+        {"", "", true}, /* HTTP/1.0 */
+        {"127.0.0.1:8080", "http://127.0.0.1:8080", true},
+        {"[::1]:8080", "http://[::1]:8080", true},
+        {"localhost:8080", "https://localhost:8080", true},
+        {"127.0.0.1:8080", "http://127.0.0.1:8081", false},
+        {"127.0.0.1:8080", "http://localhost:8080", false},
+        {"127.0.0.1:8080", "http://page.example", false},
+        {"127.0.0.1:8080", "null", false},
+        {"127.0.0.1:8080", "http://", false},
+        {"page.example:8080", "", false},
+        {"page.example:8080", "http://page.example:8080", false}, /* its name resolves to 127.0.0.1 */
+        {"127.0.0.1.page.example", "", false},
+        {"localhost.page.example", "", false},
+        {"notlocalhost", "", false},
+        {":8080", "", false},
+    };
+    for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
+        bool local = mr_auth_is_local(mr_bytes_text(samples[i].host), mr_bytes_text(samples[i].origin));
+        if (local != samples[i].local) {
+            fail_msg("Host %s, Origin %s", samples[i].host, samples[i].origin);
+        }
+    }
+}
+
 static void test_find(void **state) {
     (void)state;
     static struct mr_config_token tokens[3];
@@ -190,7 +226,8 @@ static void test_encodings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sha256),      cmocka_unit_test(test_find),
+        cmocka_unit_test(test_sha256), cmocka_unit_test(test_local),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_long_token),  cmocka_unit_test(test_rights),
         cmocka_unit_test(test_media_types), cmocka_unit_test(test_encodings),
     };
