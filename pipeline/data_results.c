@@ -4,9 +4,13 @@
 #include "pipeline/panes.h"
 
 #include "aggregate/window.h"
+#include "base/alloc.h"
 #include "base/bug.h"
+#include "base/hash.h"
 #include "base/report.h"
 #include "pipeline/stations.h"
+
+#include <stdlib.h>
 
 /* The store follows the log and the checkpoint, not the other way round. The log ends with this start's START record: a
  * store that claims to be as far has seen bundles that the log has lost (a copy put back), whose numbers will be given
@@ -51,64 +55,142 @@ enum mr_status mr_data_settle_results(struct mr_data *data, struct mr_error *err
     return status;
 }
 
+/* ---- rows that are gone with those that replaced them ---- */
+
 enum { AGAIN_BYTES = 1 << 20 }; /* of panes of the outbox, at once */
 
-struct again {
-    struct mr_flush *flush;
-    uint32_t rule;
-    bool retractions;
+/* A place in a rule's table, by a hash of window start and key, and a pane of it. */
+struct place {
+    uint64_t hash;
+    uint64_t id;
+    bool retraction;
 };
 
-static bool take_pane(void *ctx, uint64_t id, const struct mr_pane *pane) {
-    struct again *again = ctx;
-    (void)id;
-    if (!pane->retraction || again->retractions) {
-        struct mr_pane copy = *pane;
-        copy.rule = again->rule;
-        mr_pane_append(&again->flush->panes, &copy);
-        again->flush->pane_count++;
-    }
-    return again->flush->panes.len < AGAIN_BYTES;
+/* The panes of a rule in the outbox. */
+struct again {
+    struct mr_data *data;
+    struct mr_results_reader *reader;
+    uint32_t rule;
+    bool retractions; /* as panes like others */
+    struct place *places; /* pass 1: all; pass 2: the last one of each place, by hash */
+    size_t count;
+    size_t cap;
+    struct mr_flush *flush;
+};
+
+static struct place place_of(uint64_t id, const struct mr_pane *pane) {
+    return (struct place){mr_hash64(pane->key, (uint64_t)pane->window_start_ms), id, pane->retraction};
 }
 
-/* A row from behind the checkpoint is gone, and with it what it had replaced; but the outbox still says that. Rows that are
- * there refuse it. A retraction is kept with the pane it takes back, whatever made it: of windows, whose rows are replaced
- * and never removed, it was a later pane. */
-static enum mr_status put_outbox(struct mr_data *data, struct mr_results_reader *reader, uint32_t rule,
-                                 struct mr_arena *scratch, struct mr_error *error) {
-    struct again again = {.rule = rule, .retractions = data->results_rules[rule].ends_vary};
+static bool list_place(void *ctx, uint64_t id, const struct mr_pane *pane) {
+    struct again *a = ctx;
+    if (pane->retraction && !a->retractions) {
+        return true;
+    }
+    if (a->count == a->cap) {
+        size_t cap = a->cap == 0 ? 1024 : 2 * a->cap;
+        struct place *places = mr_realloc(a->places, cap * sizeof *places);
+        if (places == NULL) {
+            a->flush->panes.failed = true;
+            return false;
+        }
+        a->places = places;
+        a->cap = cap;
+    }
+    a->places[a->count++] = place_of(id, pane);
+    return true;
+}
+
+static int compare_places(const void *left, const void *right) {
+    const struct place *a = left;
+    const struct place *b = right;
+    return a->hash != b->hash ? (a->hash > b->hash) - (a->hash < b->hash) : (a->id > b->id) - (a->id < b->id);
+}
+
+static void keep_last_of_each(struct again *a) {
+    size_t kept = 0;
+    if (a->count > 0) {
+        qsort(a->places, a->count, sizeof *a->places, compare_places);
+    }
+    for (size_t i = 0; i < a->count; i++) {
+        if (i + 1 == a->count || a->places[i + 1].hash != a->places[i].hash) {
+            a->places[kept++] = a->places[i];
+        }
+    }
+    a->count = kept;
+}
+
+static int compare_hash(const void *key, const void *item) {
+    uint64_t hash = *(const uint64_t *)key;
+    const struct place *place = item;
+    return (hash > place->hash) - (hash < place->hash);
+}
+
+static bool take_last(void *ctx, uint64_t id, const struct mr_pane *pane) {
+    struct again *a = ctx;
+    struct place here = place_of(id, pane);
+    const struct place *last = a->count == 0 ? NULL
+                                             : bsearch(&here.hash, a->places, a->count, sizeof here, compare_hash);
+    if (last != NULL && last->id == id && !pane->retraction) {
+        struct mr_pane copy = *pane;
+        copy.rule = a->rule;
+        mr_pane_append(&a->flush->panes, &copy);
+        a->flush->pane_count++;
+    }
+    return a->flush->panes.len < AGAIN_BYTES;
+}
+
+/* All of the outbox; what the visitor has taken into the flush is put. */
+static enum mr_status pass(struct again *a, mr_results_outbox_visit visit, struct mr_arena *scratch,
+                           struct mr_error *error) {
     enum mr_status status = MR_OK;
     uint64_t last = UINT64_MAX;
     for (uint64_t after = 0; status == MR_OK && after != last;) {
         last = after;
-        again.flush = mr_flush_open(data->restored.newest.seq);
-        if (again.flush == NULL) {
+        a->flush = mr_flush_open(a->data->restored.newest.seq);
+        if (a->flush == NULL) {
             return MR_NO_MEMORY;
         }
-        status = mr_results_read_outbox_rule(reader, rule, last, take_pane, &again, &after, error);
+        status = mr_results_read_outbox_rule(a->reader, a->rule, last, visit, a, &after, error);
         if (status == MR_OK) {
-            status = again.flush->panes.failed ? MR_NO_MEMORY
-                                               : mr_panes_put(data->results, data->plan, again.flush, scratch);
+            status = a->flush->panes.failed ? MR_NO_MEMORY
+                                            : mr_panes_put(a->data->results, a->data->plan, a->flush, scratch);
         }
-        mr_flush_close(again.flush);
+        mr_flush_close(a->flush);
     }
     return status;
 }
 
+/* A row from behind the checkpoint is gone, and with it what it had replaced; but the outbox still says that. Rows that are
+ * there refuse it. A retraction is kept with the pane it takes back, whatever made it: of windows, whose rows are replaced
+ * and never removed, it was a later pane. (Of discarding panes none replaces another.) */
 static enum mr_status put_replaced(struct mr_data *data, struct mr_error *error) {
-    struct mr_results_reader *reader = NULL;
+    struct again a = {.data = data};
     struct mr_arena scratch;
     mr_arena_init(&scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
-    enum mr_status status = mr_results_reader_open(data->results, &reader);
-    for (uint32_t i = 0; status == MR_OK && i < data->plan->rule_count; i++) {
-        status = put_outbox(data, reader, i, &scratch, error);
+    enum mr_status status = mr_results_reader_open(data->results, &a.reader);
+    bool opened = status == MR_OK;
+    for (a.rule = 0; status == MR_OK && a.rule < data->plan->rule_count; a.rule++) {
+        a.retractions = data->results_rules[a.rule].ends_vary;
+        a.count = 0;
+        if (data->results_rules[a.rule].discarding) {
+            continue;
+        }
+        status = pass(&a, list_place, &scratch, error);
+        keep_last_of_each(&a);
+        if (status == MR_OK) {
+            status = pass(&a, take_last, &scratch, error);
+        }
     }
-    if (reader != NULL) {
-        mr_results_reader_close(reader);
+    if (opened) {
+        mr_results_reader_close(a.reader);
     }
+    mr_free(a.places);
     mr_arena_finish(&scratch);
     return status;
 }
+
+/* ---- what memory has ---- */
 
 /* What closed windows and all sessions had at the checkpoint. A pane from before it may have been replaced by one that the log has lost,
  * and has gone with that; no bundle behind the checkpoint fires it again. */

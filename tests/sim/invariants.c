@@ -120,9 +120,11 @@ static void compare_row(const struct sim_row *before, const struct sim_row *now,
     }
 }
 
-/* Sessions are retracted while they are not final, and begin again. */
+/* Sessions are retracted while they are not final, and begin again. Where panes discard, a row is final by the end that its
+ * session had then, and the session may have gone on. */
 static bool may_go(const struct sim_world *w, const struct sim_row *row) {
-    return w->settings.rule[row->rule].kind == MR_CONFIG_SESSION && !row->final;
+    const struct sim_rule *rule = &w->settings.rule[row->rule];
+    return rule->kind == MR_CONFIG_SESSION && (!row->final || rule->panes == MR_CONFIG_DISCARDING);
 }
 
 /* Both lists are in the store's order, which new rows do not change. */
