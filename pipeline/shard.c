@@ -29,21 +29,20 @@ static void finish_batch(struct mr_bundle *bundle, uint32_t k) {
     }
 }
 
+/* The room of all streams: also of those that only had ids expire. */
 static void publish(struct mr_shard *shard, const struct mr_bundle *bundle) {
     const struct mr_plan *plan = shard->pipeline->plan;
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        uint64_t room = mr_dedup_room(shard->dedup[i], bundle->recorded_ms);
+        atomic_store_explicit(&shard->streams[i].room, room, memory_order_release);
+    }
     for (uint32_t k = 0; k < bundle->batch_count; k++) {
         const struct mr_batch *batch = bundle->batches[k];
         uint64_t ids = batch->shard_start[shard->index + 1] - batch->shard_start[shard->index];
         struct mr_shard_stream *s = &shard->streams[batch->stream];
-        uint64_t room = mr_dedup_room(shard->dedup[batch->stream], bundle->recorded_ms);
         uint64_t judged = atomic_load_explicit(&s->judged, memory_order_relaxed) + ids;
-        atomic_store_explicit(&s->room, room, memory_order_relaxed);
         /* release: pairs with the acquire in refused_by_ids (sequencer.c) */
         atomic_store_explicit(&s->judged, judged, memory_order_release);
-    }
-    for (uint32_t i = 0; bundle->batch_count == 0 && i < plan->stream_count; i++) {
-        uint64_t room = mr_dedup_room(shard->dedup[i], bundle->recorded_ms);
-        atomic_store_explicit(&shard->streams[i].room, room, memory_order_release); /* a tick */
     }
 }
 

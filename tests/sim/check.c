@@ -103,7 +103,7 @@ static bool is_right(const struct compare *c, struct sim_cell *cell, const struc
         cell->seen_sum += sum;
         return cell->seen_events <= cell->events;
     }
-    bool closed = c->model->watermark_ms >= cell->end_ms;
+    bool closed = sim_model_watermark(c->model, c->rule) >= cell->end_ms;
     bool late_session = rule_of(c)->kind == MR_CONFIG_SESSION && closed && rule_of(c)->late;
     if (!stored || row->final || late_session) {
         return is_whole(c, cell, row, sum);
@@ -133,11 +133,11 @@ static void compare_row(struct compare *c, const struct seen_row *row, bool stor
 
 /* The answer's rows, in all shards; finishes them. */
 static void compare_scan(struct compare *c, struct mr_ask *ask) {
+    int64_t watermark_ms = sim_model_watermark(c->model, c->rule);
     for (uint32_t i = 0; i < c->plan->shards; i++) {
-        if (ask->results[i].status != MR_OK || ask->results[i].watermark_ms != c->model->watermark_ms) {
+        if (ask->results[i].status != MR_OK || ask->results[i].watermark_ms != watermark_ms) {
             SIM_FAILS("a scan of shard %u: %s, watermark %" PRId64 "; model: %" PRId64, i,
-                      mr_status_text(ask->results[i].status), ask->results[i].watermark_ms,
-                      c->model->watermark_ms);
+                      mr_status_text(ask->results[i].status), ask->results[i].watermark_ms, watermark_ms);
         }
         struct mr_bytes rest = mr_buf_bytes(&ask->results[i].rows);
         struct mr_row row;
@@ -184,15 +184,16 @@ void sim_check_scan(struct sim_model *m, struct mr_ask *ask) {
 }
 
 void sim_check_seen(struct sim_model *m, const struct mr_ask *ask, uint32_t id) {
-    bool expected = sim_ids_seen(&m->ids, id, m->recorded_ms);
+    struct sim_ids *ids = &m->streams[ask->stream].ids;
+    bool expected = sim_ids_seen(ids, id, m->recorded_ms);
     if (ask->seen != expected) {
         SIM_FAILS("id e%u is said to be %s at bundle %" PRIu64, id, ask->seen ? "seen" : "new", ask->seq);
     }
-    int64_t at_ms = m->ids.counted_ms[id];
+    int64_t at_ms = ids->counted_ms[id];
     /* A Bloom filter may take an id for one of any generation, also one that it knew and has forgotten. */
-    if (ask->seen && !m->ids.bloom &&
+    if (ask->seen && !ids->bloom &&
         (at_ms < ask->seen_from_ms || at_ms >= ask->seen_to_ms ||
-         ask->seen_until_ms < at_ms + m->ids.promised_ms[id])) {
+         ask->seen_until_ms < at_ms + ids->promised_ms[id])) {
         SIM_FAILS("id e%u, seen at %" PRId64 ", is said to be of [%" PRId64 ", %" PRId64 ") until %" PRId64,
                   id, at_ms, ask->seen_from_ms, ask->seen_to_ms, ask->seen_until_ms);
     }
@@ -235,7 +236,7 @@ static bool compare_stored(void *ctx, const struct mr_pane *row) {
 static bool must_be_stored(const struct compare *c, const struct sim_cell *cell) {
     const struct sim_model *m = c->model;
     bool final = sim_model_final(m, c->rule, cell->end_ms);
-    bool closed = final || cell->end_ms <= m->watermark_ms;
+    bool closed = final || cell->end_ms <= sim_model_watermark(m, c->rule);
     if (rule_of(c)->kind == MR_CONFIG_SESSION) {
         return final || (closed && rule_of(c)->late);
     }
@@ -299,7 +300,8 @@ static struct window_sum *sum_of(struct sums *sums, int64_t window_ms) {
 
 static bool is_fired(const struct sums *sums, int64_t window_ms) {
     const struct sim_model *m = sums->model;
-    return m->watermark_ms != INT64_MIN && window_ms + m->settings->window_ms[sums->rule] <= m->watermark_ms;
+    int64_t watermark_ms = sim_model_watermark(m, sums->rule);
+    return watermark_ms != INT64_MIN && window_ms + m->settings->window_ms[sums->rule] <= watermark_ms;
 }
 
 static void add_row(struct sums *sums, const struct seen_row *row) {
@@ -400,26 +402,40 @@ static void check_table(struct sim_model *m) {
 
 /* ---- the ledger ---- */
 
-static void check_ledger(const struct sim_model *m) {
+static uint64_t check_stream(const struct sim_model *m, uint32_t stream) {
+    const struct sim_model_stream *of = &m->streams[stream];
     struct mr_stream_stats s;
-    mr_pipeline_stream_stats(m->world->pipeline, 0, &s);
-    bool equal = s.accepted == m->verdicts['A'] && s.duplicate == m->verdicts['D'] &&
-                 s.late == m->verdicts['L'] && s.rejected == m->verdicts['R'] &&
-                 s.observed_duplicates == m->observed && s.conflicts == m->conflicts;
+    mr_pipeline_stream_stats(m->world->pipeline, stream, &s);
+    bool equal = s.accepted == of->verdicts['A'] && s.duplicate == of->verdicts['D'] &&
+                 s.late == of->verdicts['L'] && s.rejected == of->verdicts['R'] &&
+                 s.observed_duplicates == of->observed && s.conflicts == of->conflicts;
     if (!equal || s.received != s.accepted + s.duplicate + s.late + s.rejected) {
-        SIM_FAILS("ledger: received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64,
-                  s.received, s.accepted, s.duplicate, s.late, s.rejected);
+        SIM_FAILS("ledger of stream %u: received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64,
+                  stream, s.received, s.accepted, s.duplicate, s.late, s.rejected);
+    }
+    if (s.watermark_ms != of->time.ms) {
+        SIM_FAILS("watermark of stream %u %" PRId64 ", model %" PRId64, stream, s.watermark_ms, of->time.ms);
+    }
+    return s.accepted;
+}
+
+static void check_ledger(const struct sim_model *m) {
+    uint64_t accepted[SIM_STREAMS] = {0};
+    for (uint32_t k = 0; k < m->settings->streams; k++) {
+        accepted[k] = check_stream(m, k);
     }
     for (uint32_t i = 0; i < m->settings->rules; i++) {
         struct mr_rule_stats r;
+        uint64_t sum = 0;
+        for (uint32_t k = 0; k < m->settings->streams; k++) {
+            bool reads = (m->settings->rule[i].from >> k & 1) != 0;
+            sum += reads ? accepted[k] - m->streams[k].accepted_before[i] : 0;
+        }
         mr_pipeline_rule_stats(m->world->pipeline, i, &r);
-        if (s.accepted - m->accepted_before[i] != r.applied + r.filtered + r.late + r.dropped) {
-            SIM_FAILS("rule %u: accepted %" PRIu64 ", applied %" PRIu64 ", late %" PRIu64, i, s.accepted,
+        if (sum != r.applied + r.filtered + r.late + r.dropped) {
+            SIM_FAILS("rule %u: accepted %" PRIu64 ", applied %" PRIu64 ", late %" PRIu64, i, sum,
                       r.applied, r.late);
         }
-    }
-    if (s.watermark_ms != m->watermark_ms) {
-        SIM_FAILS("watermark %" PRId64 ", model %" PRId64, s.watermark_ms, m->watermark_ms);
     }
 }
 
@@ -494,16 +510,19 @@ static void check_dead(struct sim_model *m) {
 
 static void count_outcomes(const struct sim_model *m) {
     struct sim_world *w = m->world;
-    w->probes[SIM_PROBE_DUPLICATE] += m->verdicts['D'];
-    w->probes[SIM_PROBE_LATE] += m->verdicts['L'];
-    w->probes[SIM_PROBE_REJECTED] += m->verdicts['R'];
-    w->probes[SIM_PROBE_COUNTED_AGAIN] += m->ids.counted_again;
-    w->probes[SIM_PROBE_OBSERVED] += m->observed;
-    w->probes[SIM_PROBE_CONFLICT] += m->conflicts;
-    w->probes[SIM_PROBE_BLOOM_MISTOOK] += m->ids.false_duplicates;
-    if (m->ids.false_duplicates > 10 + (uint64_t)(2 * SIM_BLOOM_ERROR * (double)m->ids.judged_new)) {
-        SIM_FAILS("%" PRIu64 " of %" PRIu64 " new ids were taken for old ones", m->ids.false_duplicates,
-                  m->ids.judged_new);
+    w->probes[SIM_PROBE_DUPLICATE] += sim_model_verdicts(m, 'D');
+    w->probes[SIM_PROBE_LATE] += sim_model_verdicts(m, 'L');
+    w->probes[SIM_PROBE_REJECTED] += sim_model_verdicts(m, 'R');
+    for (uint32_t k = 0; k < m->settings->streams; k++) {
+        const struct sim_ids *ids = &m->streams[k].ids;
+        w->probes[SIM_PROBE_COUNTED_AGAIN] += ids->counted_again;
+        w->probes[SIM_PROBE_OBSERVED] += m->streams[k].observed;
+        w->probes[SIM_PROBE_CONFLICT] += m->streams[k].conflicts;
+        w->probes[SIM_PROBE_BLOOM_MISTOOK] += ids->false_duplicates;
+        if (ids->false_duplicates > 10 + (uint64_t)(2 * SIM_BLOOM_ERROR * (double)ids->judged_new)) {
+            SIM_FAILS("%" PRIu64 " of %" PRIu64 " new ids were taken for old ones", ids->false_duplicates,
+                      ids->judged_new);
+        }
     }
 }
 
@@ -521,7 +540,7 @@ void sim_check_all(struct sim_world *w) {
     check_table(m);
     check_dead(m);
     count_outcomes(m);
-    sim_trace(w, m->verdicts['A'] * 31 + m->verdicts['D'] * 7 + m->verdicts['L']);
+    sim_trace(w, sim_model_verdicts(m, 'A') * 31 + sim_model_verdicts(m, 'D') * 7 + sim_model_verdicts(m, 'L'));
     sim_model_close(m);
     free(m);
 }

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+enum { SILENCE_STEPS = 800 };
+
 /* A batch that is the pipeline's. */
 struct sim_sent {
     struct sim_world *world;
@@ -19,12 +21,12 @@ struct sim_sent {
 
 /* ---- requests ---- */
 
-static struct sim_event make_event(struct sim_world *w) {
+static struct sim_event make_event(struct sim_world *w, uint32_t stream) {
     struct sim_random *r = &w->random;
     bool again = w->next_id > 0 && sim_one_in(r, 5);
     struct sim_event e = {
         .id = again ? (uint32_t)sim_below(r, w->next_id) : w->next_id++,
-        .ts_ms = w->clock.wall_ms - (int64_t)sim_below(r, 4000),
+        .ts_ms = w->clock.wall_ms - (int64_t)sim_below(r, 4000) - (stream == 1 ? w->settings.lag_ms : 0),
         .key = (uint32_t)sim_below(r, w->settings.keys),
         .value = (int32_t)sim_below(r, 2000) - 1000,
         .broken = sim_one_in(r, 40),
@@ -56,9 +58,12 @@ static void write_body(struct sim_request *request) {
 }
 
 static void make_request(struct sim_world *w, struct sim_request *request) {
+    const struct sim_settings *s = &w->settings;
+    bool silence = s->silences && w->step / SILENCE_STEPS % 2 == 1;
     request->count = 1 + (uint32_t)sim_below(&w->random, SIM_EVENTS_MAX);
+    request->stream = s->streams > 1 && !silence && sim_one_in(&w->random, s->second_one_in);
     for (uint32_t i = 0; i < request->count; i++) {
-        request->events[i] = make_event(w);
+        request->events[i] = make_event(w, request->stream);
     }
     write_body(request);
 }
@@ -116,19 +121,19 @@ static void keep_answer(struct sim_world *w, const struct mr_batch *batch, uint3
 }
 
 /* A shard can only be full if all live ids and all on the way, were they all its own, are more than it takes. */
-static void check_ids_full(struct sim_world *w) {
+static void check_ids_full(struct sim_world *w, uint32_t stream) {
     struct mr_pipeline_stats pipeline;
     struct mr_stream_stats stats;
     mr_pipeline_stats(w->pipeline, &pipeline);
-    mr_pipeline_stream_stats(w->pipeline, 0, &stats);
+    mr_pipeline_stream_stats(w->pipeline, stream, &stats);
     if (pipeline.processed_seq != pipeline.last_seq) {
         return; /* replayed events may be on the way as well */
     }
     uint64_t coming = 0;
     for (const struct sim_sent *sent = w->sent; sent != NULL; sent = sent->next) {
-        coming += sent->batch->count;
+        coming += sent->batch->stream == stream ? sent->batch->count : 0;
     }
-    if (stats.dedup_ids + coming <= w->data.plan->streams[0].dedup.ids_max) {
+    if (stats.dedup_ids + coming <= w->data.plan->streams[stream].dedup.ids_max) {
         SIM_FAILS("refused for want of room for ids, with %llu live and %llu coming",
                   (unsigned long long)stats.dedup_ids, (unsigned long long)coming);
     }
@@ -137,7 +142,7 @@ static void check_ids_full(struct sim_world *w) {
 static void keep_refusal(struct sim_world *w, enum mr_refusal refusal, struct sim_request *request) {
     w->refusals++;
     if (refusal == MR_REFUSAL_IDS_FULL) {
-        check_ids_full(w);
+        check_ids_full(w, request->stream);
         request->wait_until_ns = w->clock.mono_ns + sim_below(&w->random, 2000) * 1000000;
     }
     sim_trace(w, refusal);
@@ -183,7 +188,7 @@ static struct mr_batch *decode(struct sim_world *w, const struct sim_request *re
     mr_buf_append(&body, request->body, request->body_len);
     struct mr_batch *batch = NULL;
     struct mr_error error;
-    enum mr_status status = mr_decode(w->decoder, w->data.plan->streams[0].schema, MR_FORMAT_NDJSON,
+    enum mr_status status = mr_decode(w->decoder, w->data.plan->streams[request->stream].schema, MR_FORMAT_NDJSON,
                                       &body, &batch, &error);
     MR_ASSERT(status == MR_OK);
     return batch;
@@ -202,7 +207,7 @@ static void send_request(struct sim_world *w, uint32_t i) {
         sent->next->link = &sent->next;
     }
     w->sent = sent;
-    batch->stream = 0;
+    batch->stream = request->stream;
     batch->done = answered;
     batch->ctx = sent;
     request->under_way++;

@@ -13,12 +13,15 @@ enum { RULE_SLACK = 1 << 20 };
 
 /* ---- I1 to I3 ---- */
 
-static void check_ledger(struct sim_world *w, const struct mr_stream_stats *s, bool settled) {
-    uint64_t decided = s->accepted + s->duplicate + s->late + s->rejected;
-    if (decided > s->received || (settled && decided != s->received)) {
-        SIM_FAILS("received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64 "%s",
-                  s->received, s->accepted, s->duplicate, s->late, s->rejected,
-                  settled ? " when settled" : "");
+static void check_ledger(struct sim_world *w, const struct mr_stream_stats *streams, bool settled) {
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        const struct mr_stream_stats *s = &streams[k];
+        uint64_t decided = s->accepted + s->duplicate + s->late + s->rejected;
+        if (decided > s->received || (settled && decided != s->received)) {
+            SIM_FAILS("received %" PRIu64 " = %" PRIu64 " + %" PRIu64 " + %" PRIu64 " + %" PRIu64 "%s",
+                      s->received, s->accepted, s->duplicate, s->late, s->rejected,
+                      settled ? " when settled" : "");
+        }
     }
     const struct mr_plan *plan = w->data.plan;
     for (uint32_t i = 0; i < plan->rule_count && settled; i++) {
@@ -26,22 +29,28 @@ static void check_ledger(struct sim_world *w, const struct mr_stream_stats *s, b
         if (plan->generations[i] != 0) {
             continue; /* it began later than the stream */
         }
+        uint64_t accepted = 0;
+        for (uint32_t k = 0; k < w->settings.streams; k++) {
+            accepted += mr_rule_reads(&plan->rules[i], k) ? streams[k].accepted : 0;
+        }
         mr_pipeline_rule_stats(w->pipeline, i, &r);
-        if (s->accepted != r.applied + r.filtered + r.late + r.dropped) {
+        if (accepted != r.applied + r.filtered + r.late + r.dropped) {
             SIM_FAILS("rule %u: accepted %" PRIu64 ", applied %" PRIu64 ", late %" PRIu64, i,
-                      s->accepted, r.applied, r.late);
+                      accepted, r.applied, r.late);
         }
     }
 }
 
-static void check_memory(const struct sim_world *w, const struct mr_stream_stats *s) {
+static void check_memory(const struct sim_world *w, const struct mr_stream_stats *streams) {
     const struct mr_plan *plan = w->data.plan;
-    uint64_t ids_max = plan->streams[0].dedup.ids_max;
-    uint64_t room = plan->shards * (ids_max + ids_max / 20 + 1);
-    uint64_t bytes_max = plan->shards * mr_dedup_bytes_planned(&plan->streams[0].dedup);
-    if (s->dedup_ids > room || s->dedup_bytes > bytes_max) {
-        SIM_FAILS("dedup has %" PRIu64 " ids in %" PRIu64 " bytes; at most %" PRIu64 " in %" PRIu64,
-                  s->dedup_ids, s->dedup_bytes, room, bytes_max);
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        uint64_t ids_max = plan->streams[k].dedup.ids_max;
+        uint64_t room = plan->shards * (ids_max + ids_max / 20 + 1);
+        uint64_t bytes_max = plan->shards * mr_dedup_bytes_planned(&plan->streams[k].dedup);
+        if (streams[k].dedup_ids > room || streams[k].dedup_bytes > bytes_max) {
+            SIM_FAILS("dedup has %" PRIu64 " ids in %" PRIu64 " bytes; at most %" PRIu64 " in %" PRIu64,
+                      streams[k].dedup_ids, streams[k].dedup_bytes, room, bytes_max);
+        }
     }
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         struct mr_rule_stats r;
@@ -52,16 +61,28 @@ static void check_memory(const struct sim_world *w, const struct mr_stream_stats
     }
 }
 
+static void check_watermarks(struct sim_world *w, const struct mr_stream_stats *streams) {
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        int64_t *floor_ms = &w->floor.watermark_ms[k];
+        if (streams[k].watermark_ms < *floor_ms) {
+            SIM_FAILS("the watermark went back from %" PRId64 " to %" PRId64, *floor_ms, streams[k].watermark_ms);
+        }
+        *floor_ms = streams[k].watermark_ms;
+    }
+}
+
 void sim_invariants_check(struct sim_world *w) {
     struct mr_pipeline_stats p;
-    struct mr_stream_stats s;
+    struct mr_stream_stats streams[SIM_STREAMS];
     mr_pipeline_stats(w->pipeline, &p);
-    mr_pipeline_stream_stats(w->pipeline, 0, &s);
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        mr_pipeline_stream_stats(w->pipeline, k, &streams[k]);
+    }
     if (mr_pipeline_failure(w->pipeline, NULL) != MR_OK) {
         return; /* it stopped in the middle of something */
     }
-    check_ledger(w, &s, p.processed_seq == p.last_seq);
-    check_memory(w, &s);
+    check_ledger(w, streams, p.processed_seq == p.last_seq);
+    check_memory(w, streams);
     MR_ASSERT(p.submit_queue <= MR_SUBMIT_RING);
     uint64_t flushed_seq = mr_results_flushed_seq(w->store.results);
     if (flushed_seq < w->floor.flushed_seq) {
@@ -69,14 +90,9 @@ void sim_invariants_check(struct sim_world *w) {
                   flushed_seq);
     }
     w->floor.flushed_seq = flushed_seq;
-    if (!mr_pipeline_live(w->pipeline)) {
-        return; /* replay is on the way to where it was */
+    if (mr_pipeline_live(w->pipeline)) { /* else replay is on the way to where it was */
+        check_watermarks(w, streams);
     }
-    if (s.watermark_ms < w->floor.watermark_ms) {
-        SIM_FAILS("the watermark went back from %" PRId64 " to %" PRId64, w->floor.watermark_ms,
-                  s.watermark_ms);
-    }
-    w->floor.watermark_ms = s.watermark_ms;
 }
 
 /* ---- I4 ---- */
@@ -162,16 +178,20 @@ void sim_invariants_forget_store(struct sim_world *w) {
 }
 
 void sim_invariants_forget_log(struct sim_world *w) {
-    w->floor.watermark_ms = INT64_MIN;
+    for (uint32_t k = 0; k < SIM_STREAMS; k++) {
+        w->floor.watermark_ms[k] = INT64_MIN;
+    }
 }
 
 void sim_invariants_collect(struct sim_world *w) {
     struct mr_pipeline_stats p;
-    struct mr_stream_stats s;
     mr_pipeline_stats(w->pipeline, &p);
-    mr_pipeline_stream_stats(w->pipeline, 0, &s);
-    w->probes[SIM_PROBE_IDS_EXPIRED] += s.dedup_expired;
-    w->probes[SIM_PROBE_IDS_EVICTED] += s.dedup_evicted;
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        struct mr_stream_stats s;
+        mr_pipeline_stream_stats(w->pipeline, k, &s);
+        w->probes[SIM_PROBE_IDS_EXPIRED] += s.dedup_expired;
+        w->probes[SIM_PROBE_IDS_EVICTED] += s.dedup_evicted;
+    }
     w->probes[SIM_PROBE_CLOCK_HELD] += p.clock_jumps;
     w->probes[SIM_PROBE_REPLAYED] += p.replayed_events;
     w->probes[SIM_PROBE_CHECKPOINT_MADE] += p.checkpoints;

@@ -88,8 +88,30 @@ static bool is_final(const struct sim_model *m, uint32_t rule, int64_t end_ms, i
            (watermark_ms != INT64_MIN && end_ms + m->settings->lateness_ms[rule] <= watermark_ms);
 }
 
+static int64_t least(const struct sim_model *m, uint32_t rule, bool before) {
+    int64_t ms = INT64_MAX;
+    for (uint32_t i = 0; i < m->settings->streams; i++) {
+        const struct sim_watermark *w = &m->streams[i].time;
+        int64_t at_ms = before ? w->before_ms : w->ms;
+        ms = (m->settings->rule[rule].from >> i & 1) != 0 && at_ms < ms ? at_ms : ms;
+    }
+    return ms;
+}
+
+int64_t sim_model_watermark(const struct sim_model *m, uint32_t rule) {
+    return least(m, rule, false);
+}
+
 bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t end_ms) {
-    return is_final(m, rule, end_ms, m->watermark_ms);
+    return is_final(m, rule, end_ms, sim_model_watermark(m, rule));
+}
+
+uint64_t sim_model_verdicts(const struct sim_model *m, uint8_t verdict) {
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < m->settings->streams; i++) {
+        count += m->streams[i].verdicts[verdict];
+    }
+    return count;
 }
 
 /* With all that it overlaps it becomes one; what is final stays as it is. */
@@ -119,7 +141,8 @@ static void add_to_session(struct sim_model *m, uint32_t rule, const struct sim_
 }
 
 /* false: it is late, each of its windows is final. */
-static bool take(struct sim_model *m, uint32_t rule, const struct sim_event *e, int64_t before_ms) {
+static bool take(struct sim_model *m, uint32_t rule, const struct sim_event *e) {
+    int64_t before_ms = least(m, rule, true);
     int64_t size_ms = m->settings->window_ms[rule];
     int64_t every_ms = m->settings->rule[rule].every_ms;
     if (m->settings->rule[rule].kind == MR_CONFIG_SESSION) {
@@ -147,40 +170,37 @@ static uint64_t content_of(const struct sim_event *e) {
     return mr_checksum(mr_bytes_of(content, sizeof content)) | 1;
 }
 
-static bool conflicts(const struct sim_model *m, const struct sim_event *e) {
-    return sim_settings_detects(m->settings) && m->contents[e->id] != 0 && m->contents[e->id] != content_of(e);
+static bool conflicts(const struct sim_settings *s, const struct sim_model_stream *of, const struct sim_event *e) {
+    return sim_settings_detects(s) && of->contents[e->id] != 0 && of->contents[e->id] != content_of(e);
 }
 
-static uint8_t judge(struct sim_model *m, const struct sim_event *e, int64_t before_ms,
-                     int64_t *max_ms, bool *dead) {
+static uint8_t judge(struct sim_model *m, uint32_t stream, const struct sim_event *e, bool *dead) {
     const struct sim_settings *s = m->settings;
+    struct sim_model_stream *of = &m->streams[stream];
     *dead = true;
     if (e->broken) {
         return 'R';
     }
-    bool future = e->ts_ms > m->recorded_ms + s->max_future_ms;
-    if (!future && e->ts_ms > *max_ms) {
-        *max_ms = e->ts_ms;
-    }
-    if (sim_ids_judge(&m->ids, e->id, m->recorded_ms)) {
+    sim_watermark_event(&of->time, &s->stream[stream], e->ts_ms, m->recorded_ms);
+    if (sim_ids_judge(&of->ids, e->id, m->recorded_ms)) {
         if (s->mode != SIM_OBSERVE) {
-            *dead = conflicts(m, e);
-            m->conflicts += *dead;
+            *dead = conflicts(s, of, e);
+            of->conflicts += *dead;
             return 'D';
         }
-        m->observed++;
+        of->observed++;
     } else {
-        m->contents[e->id] = sim_settings_detects(s) ? content_of(e) : 0;
+        of->contents[e->id] = sim_settings_detects(s) ? content_of(e) : 0;
     }
-    if (future) {
+    if (e->ts_ms > m->recorded_ms + s->stream[stream].max_future_ms) {
         return 'L';
     }
     uint32_t late = 0;
     uint32_t takers = 0;
     for (uint32_t i = 0; i < s->rules; i++) {
-        if (sim_settings_takes(s, i, e->value)) {
+        if (sim_settings_takes(s, i, stream, e->value)) {
             takers++;
-            late += !take(m, i, e, before_ms);
+            late += !take(m, i, e);
         }
     }
     *dead = late > 0;
@@ -196,15 +216,15 @@ static void say(struct sim_cell *c) {
     c->unsaid = false;
 }
 
-static void fire(const struct sim_model *m, struct sim_cell *c, int64_t before_ms) {
+static void fire(const struct sim_model *m, struct sim_cell *c) {
     const struct sim_rule *rule = &m->settings->rule[c->rule];
-    bool was_closed = c->end_ms <= m->floors_ms[c->rule] || c->end_ms <= before_ms;
+    bool was_closed = c->end_ms <= m->floors_ms[c->rule] || c->end_ms <= least(m, c->rule, true);
     if (was_closed) {
         c->unsaid = c->unsaid || c->changed;
         if (c->unsaid && (rule->late ? c->changed : sim_model_final(m, c->rule, c->end_ms))) {
             say(c);
         }
-    } else if (c->end_ms <= m->watermark_ms) {
+    } else if (c->end_ms <= sim_model_watermark(m, c->rule)) {
         say(c);
     } else if (c->changed && rule->early_count > 0 && c->events - c->counted_events >= rule->early_count) {
         say(c);
@@ -219,14 +239,14 @@ static void fire(const struct sim_model *m, struct sim_cell *c, int64_t before_m
     c->changed = false;
 }
 
-static void fire_all(struct sim_model *m, int64_t before_ms) {
+static void fire_all(struct sim_model *m) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < m->active_count; i++) {
         struct sim_cell *c = &m->cells[m->active[i]];
-        if (c->era != m->eras[c->rule]) {
-            continue;
+        if (c->era != m->eras[c->rule] || c->rule >= m->settings->rules) {
+            continue; /* a rule that is gone begins anew when it comes again */
         }
-        fire(m, c, before_ms);
+        fire(m, c);
         if (!sim_model_final(m, c->rule, c->end_ms)) {
             m->active[kept++] = m->active[i];
         }
@@ -234,21 +254,13 @@ static void fire_all(struct sim_model *m, int64_t before_ms) {
     m->active_count = kept;
 }
 
-static void end_bundle(struct sim_model *m, int64_t max_ms) {
-    const struct sim_settings *s = m->settings;
-    int64_t before_ms = m->watermark_ms;
-    if (max_ms != INT64_MIN) {
-        m->last_event_ms = m->recorded_ms;
-        if (max_ms - s->out_of_orderness_ms > m->watermark_ms) {
-            m->watermark_ms = max_ms - s->out_of_orderness_ms;
-        }
+static void end_bundle(struct sim_model *m) {
+    struct sim_watermark *times[SIM_STREAMS];
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        times[i] = &m->streams[i].time;
     }
-    bool idle = m->last_event_ms != INT64_MIN && s->idle_timeout_ms != INT64_MAX &&
-                m->recorded_ms - m->last_event_ms >= s->idle_timeout_ms;
-    if (idle && m->recorded_ms - s->out_of_orderness_ms > m->watermark_ms) {
-        m->watermark_ms = m->recorded_ms - s->out_of_orderness_ms;
-    }
-    fire_all(m, before_ms);
+    sim_watermarks_end_bundle(times, m->settings, m->recorded_ms);
+    fire_all(m);
 }
 
 /* ---- the log ---- */
@@ -264,8 +276,7 @@ static struct sim_record *add_record(struct sim_model *m, uint64_t lsn) {
     return r;
 }
 
-static void take_record(struct sim_model *m, const struct mr_record *record, int64_t before_ms,
-                        int64_t *max_ms) {
+static void take_record(struct sim_model *m, const struct mr_record *record) {
     struct sim_record *r = add_record(m, record->lsn);
     r->seq = record->seq;
     const uint8_t *at = record->payload.ptr + 16 + record->payload.ptr[3];
@@ -275,8 +286,8 @@ static void take_record(struct sim_model *m, const struct mr_record *record, int
         SIM_FAILS("record %" PRIu64 " holds what nobody sent", record->lsn);
     }
     for (uint32_t i = 0; i < request->count; i++) {
-        r->verdicts[i] = judge(m, &request->events[i], before_ms, max_ms, &r->dead[i]);
-        m->verdicts[r->verdicts[i]]++;
+        r->verdicts[i] = judge(m, request->stream, &request->events[i], &r->dead[i]);
+        m->streams[request->stream].verdicts[r->verdicts[i]]++;
     }
     r->count = request->count;
 }
@@ -284,7 +295,9 @@ static void take_record(struct sim_model *m, const struct mr_record *record, int
 static void begin_rule(struct sim_model *m, uint32_t rule) {
     m->eras[rule]++;
     m->floors_ms[rule] = INT64_MIN;
-    m->accepted_before[rule] = m->verdicts['A'];
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        m->streams[i].accepted_before[rule] = m->streams[i].verdicts['A'];
+    }
     memset(m->sessions[rule], 0, sizeof m->sessions[rule]);
 }
 
@@ -312,18 +325,21 @@ static void change(struct sim_model *m, const struct sim_settings *now) {
     const struct sim_settings *before = m->settings;
     for (uint32_t i = 0; i < SIM_RULES; i++) {
         bool same = sim_settings_same_rule(before, now, i);
-        int64_t floor_ms = m->watermark_ms == INT64_MIN ? INT64_MIN : m->watermark_ms - before->lateness_ms[i];
+        int64_t at_ms = sim_model_watermark(m, i);
+        int64_t floor_ms = at_ms == INT64_MIN ? INT64_MIN : at_ms - before->lateness_ms[i];
         if (!same) {
             begin_rule(m, i);
         } else if (floor_ms > m->floors_ms[i]) {
             m->floors_ms[i] = floor_ms;
         }
     }
-    if (now->horizon_ms != before->horizon_ms) {
-        sim_ids_change_horizon(&m->ids, now->horizon_ms, m->recorded_ms);
+    for (uint32_t i = 0; i < SIM_STREAMS && now->horizon_ms != before->horizon_ms; i++) {
+        sim_ids_change_horizon(&m->streams[i].ids, now->horizon_ms, m->recorded_ms);
     }
     if (!sim_settings_detects(now)) {
-        memset(m->contents, 0, sizeof m->contents);
+        for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+            memset(m->streams[i].contents, 0, sizeof m->streams[i].contents);
+        }
     }
     m->settings = now;
     change_cells(m);
@@ -339,49 +355,53 @@ static const struct sim_settings *find_version(const struct sim_world *w, struct
     SIM_FAILS("a CONFIG record holds what nobody configured");
 }
 
+static void begin_bundle(struct sim_model *m, const struct mr_record *record, bool counts) {
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        sim_watermark_begin_bundle(&m->streams[i].time);
+    }
+    if (counts && record->recorded_ms < m->recorded_ms) {
+        SIM_FAILS("recorded time went back at bundle %" PRIu64, record->seq);
+    }
+    m->recorded_ms = counts ? record->recorded_ms : m->recorded_ms;
+}
+
 static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_seq) {
     struct mr_record record;
     uint64_t seq = 0;
-    int64_t before_ms = INT64_MIN;
-    int64_t max_ms = INT64_MIN;
     bool counts = false;
     while (sim_journal_next(journal, &record) && record.seq <= last_seq) {
         if (record.seq != seq) {
             if (counts) {
-                end_bundle(m, max_ms);
+                end_bundle(m);
             }
             seq = record.seq;
-            before_ms = m->watermark_ms;
-            max_ms = INT64_MIN;
             counts = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK;
-            if (counts && record.recorded_ms < m->recorded_ms) {
-                SIM_FAILS("recorded time went back at bundle %" PRIu64, record.seq);
-            }
-            m->recorded_ms = counts ? record.recorded_ms : m->recorded_ms;
+            begin_bundle(m, &record, counts);
         }
         if (record.type == MR_RECORD_CONFIG) {
             change(m, find_version(m->world, record.payload));
         }
         if (record.type == MR_RECORD_EVENTS) {
-            take_record(m, &record, before_ms, &max_ms);
+            take_record(m, &record);
         }
     }
     if (counts) {
-        end_bundle(m, max_ms);
+        end_bundle(m);
     }
 }
 
 void sim_model_open(struct sim_world *w, uint64_t last_seq, struct sim_model *ret) {
     *ret = (struct sim_model){
         .world = w,
-        .watermark_ms = INT64_MIN,
-        .last_event_ms = INT64_MIN,
         .recorded_ms = INT64_MIN,
         .settings = &w->versions[0].settings,
         .floors_ms = {INT64_MIN, INT64_MIN},
     };
     static_assert(SIM_RULES == 2, "a floor for each");
-    sim_ids_init(&ret->ids, &w->versions[0].settings, w->ids);
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        sim_ids_init(&ret->streams[i].ids, &w->versions[0].settings, w->ids[i]);
+        sim_watermark_init(&ret->streams[i].time);
+    }
     grow_cells(ret);
     struct sim_journal journal;
     /* A record whose append failed may still be on the disk: it is nobody's until a start finds it there. */
@@ -391,7 +411,9 @@ void sim_model_open(struct sim_world *w, uint64_t last_seq, struct sim_model *re
 }
 
 void sim_model_close(struct sim_model *m) {
-    sim_ids_finish(&m->ids);
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        sim_ids_finish(&m->streams[i].ids);
+    }
     free(m->records);
     free(m->index);
     free(m->active);

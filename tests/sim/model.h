@@ -8,6 +8,7 @@
  *             at all groups that are not final. Of sessions it knows what is in them, not which panes came early.
  */
 #include "tests/sim/ids.h"
+#include "tests/sim/watermark.h"
 #include "tests/sim/world.h"
 
 struct sim_cell {
@@ -46,12 +47,20 @@ struct sim_record {
     bool dead_found[SIM_EVENTS_MAX];
 };
 
+struct sim_model_stream {
+    struct sim_ids ids;
+    struct sim_watermark time;
+    uint64_t verdicts[256];
+    uint64_t observed;
+    uint64_t contents[SIM_IDS_MAX]; /* what came with the id first; 0: not known */
+    uint64_t conflicts;
+    uint64_t accepted_before[SIM_RULES]; /* the rule began */
+};
+
 struct sim_model {
     struct sim_world *world;
     const struct sim_settings *settings; /* in force at the place in the log */
-    struct sim_ids ids;
-    int64_t watermark_ms;
-    int64_t last_event_ms; /* recorded time */
+    struct sim_model_stream streams[SIM_STREAMS];
     int64_t recorded_ms;
     struct sim_cell *cells;
     uint32_t cell_count;
@@ -63,13 +72,8 @@ struct sim_model {
     struct sim_record *records;
     uint32_t record_count;
     uint32_t record_cap;
-    uint64_t verdicts[256];
-    uint64_t observed;
-    uint64_t contents[SIM_IDS_MAX]; /* what came with the id first; 0: not known */
-    uint64_t conflicts;
     uint32_t eras[SIM_RULES];
     int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */
-    uint64_t accepted_before[SIM_RULES]; /* the rule began */
 };
 
 /* From the log's durable records up to bundle last_seq. */
@@ -81,3 +85,7 @@ struct sim_cell *sim_model_cell(const struct sim_model *m, uint32_t rule, int64_
 const struct sim_record *sim_model_record(const struct sim_model *m, uint64_t lsn);
 /* Whether the window takes no more events. */
 bool sim_model_final(const struct sim_model *m, uint32_t rule, int64_t end_ms);
+/* The least of the rule's streams. */
+int64_t sim_model_watermark(const struct sim_model *m, uint32_t rule);
+/* Of all streams. */
+uint64_t sim_model_verdicts(const struct sim_model *m, uint8_t verdict);

@@ -23,14 +23,14 @@ static void answered(struct mr_ask *ask, void *ctx) {
 }
 
 /* The fingerprint of an id, by decoding an event that has it. */
-static struct mr_fingerprint fingerprint_of(struct sim_world *w, uint32_t id) {
+static struct mr_fingerprint fingerprint_of(struct sim_world *w, uint32_t stream, uint32_t id) {
     struct mr_buf body;
     mr_buf_init(&body, 4096);
     mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":1700000000000,\"key\":\"k\",\"value\":0}\n", id);
     (void)mr_buf_reserve(&body, MR_PADDING);
     struct mr_batch *batch = NULL;
     struct mr_error error;
-    enum mr_status status = mr_decode(w->decoder, w->data.plan->streams[0].schema, MR_FORMAT_NDJSON,
+    enum mr_status status = mr_decode(w->decoder, w->data.plan->streams[stream].schema, MR_FORMAT_NDJSON,
                                       &body, &batch, &error);
     MR_ASSERT(status == MR_OK && batch->order_count == 1);
     struct mr_fingerprint fp = batch->fps[0];
@@ -58,7 +58,8 @@ static void make_question(struct sim_world *w, struct sim_query *query) {
     default:
         query->ask.kind = MR_ASK_SEEN;
         query->id = w->next_id == 0 ? 0 : (uint32_t)sim_below(r, w->next_id);
-        query->ask.fp = fingerprint_of(w, query->id);
+        query->ask.stream = (uint32_t)sim_below(r, w->settings.streams);
+        query->ask.fp = fingerprint_of(w, query->ask.stream, query->id);
         break;
     }
 }

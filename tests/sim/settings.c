@@ -8,6 +8,8 @@
 
 #define CHOOSE(random, from) ((from)[sim_below(random, sizeof(from) / sizeof *(from))])
 
+const char sim_stream_names[SIM_STREAMS][8] = {"s", "second"};
+
 /* ---- choice ---- */
 
 static const int64_t windows_ms[] = {1000, 2000, 10000, 60000};
@@ -27,12 +29,17 @@ static uint64_t choose_early_count(struct sim_random *r) {
     return sim_one_in(r, 3) ? 1 + sim_below(r, 5) : 0;
 }
 
+static uint32_t choose_from(struct sim_random *r, const struct sim_settings *s) {
+    return s->streams == 1 ? 1 : sim_one_in(r, 2) ? 3 : 1 + (uint32_t)sim_below(r, 2);
+}
+
 /* A rule with bounded groups stays as plain as can be: which groups have room is not known. */
 static void choose_rule(struct sim_random *r, struct sim_settings *s, uint32_t i) {
     static const int64_t gaps_ms[] = {100, 400, 1500, 5000};
     struct sim_rule *rule = &s->rule[i];
     s->window_ms[i] = CHOOSE(r, windows_ms);
     *rule = (struct sim_rule){.kind = MR_CONFIG_TUMBLING, .every_ms = s->window_ms[i], .late = true};
+    rule->from = choose_from(r, s);
     rule->where = sim_one_in(r, 4);
     if (s->groups_max[i] > 0) {
         return;
@@ -57,9 +64,13 @@ static void choose_time(struct sim_random *r, struct sim_settings *s) {
     for (uint32_t i = 0; i < SIM_RULES; i++) {
         s->lateness_ms[i] = CHOOSE(r, latenesses_ms);
     }
-    s->out_of_orderness_ms = CHOOSE(r, disorders_ms);
-    s->idle_timeout_ms = choose_idle(r);
-    s->max_future_ms = 5000;
+    s->streams = sim_one_in(r, 2) ? 1 : SIM_STREAMS;
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        s->stream[i] = (struct sim_stream){CHOOSE(r, disorders_ms), choose_idle(r), 5000};
+    }
+    s->second_one_in = 2 + (uint32_t)sim_below(r, 6);
+    s->lag_ms = sim_one_in(r, 2) ? (int64_t)sim_below(r, 20000) : 0;
+    s->silences = sim_one_in(r, 2);
 }
 
 /* The first rule has room for a few groups only. */
@@ -147,7 +158,7 @@ bool sim_settings_same_rule(const struct sim_settings *before, const struct sim_
     const struct sim_rule *b = &now->rule[rule];
     return rule < before->rules && rule < now->rules && before->window_ms[rule] == now->window_ms[rule] &&
            a->kind == b->kind && a->every_ms == b->every_ms && a->offset_ms == b->offset_ms &&
-           a->panes == b->panes && a->where == b->where;
+           a->panes == b->panes && a->where == b->where && a->from == b->from;
 }
 
 /* Another rule, which begins anew; or other triggers. */
@@ -170,9 +181,12 @@ void sim_settings_change(struct sim_settings *settings, struct sim_random *rando
         change_rule(r, s, i);
     }
     s->rules = sim_one_in(r, 6) ? 1 + SIM_RULES - s->rules : s->rules;
-    s->out_of_orderness_ms = sim_one_in(r, 3) ? CHOOSE(r, disorders_ms) : s->out_of_orderness_ms;
-    s->idle_timeout_ms = sim_one_in(r, 3) ? choose_idle(r) : s->idle_timeout_ms;
-    s->max_future_ms = sim_one_in(r, 3) ? 1000 + (int64_t)sim_below(r, 10000) : s->max_future_ms;
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        struct sim_stream *stream = &s->stream[i];
+        stream->out_of_orderness_ms = sim_one_in(r, 3) ? CHOOSE(r, disorders_ms) : stream->out_of_orderness_ms;
+        stream->idle_timeout_ms = sim_one_in(r, 3) ? choose_idle(r) : stream->idle_timeout_ms;
+        stream->max_future_ms = sim_one_in(r, 3) ? 1000 + (int64_t)sim_below(r, 10000) : stream->max_future_ms;
+    }
     if (s->horizon_changes && sim_one_in(r, 2)) {
         s->horizon_ms = CHOOSE(r, horizons_ms);
     }
@@ -197,12 +211,13 @@ enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct si
 
 /* ---- the configuration ---- */
 
-static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
+static void write_stream(const struct sim_settings *s, uint32_t i, struct mr_buf *text) {
     static const char *const modes[] = {"exact", "observe", "bloom"};
+    const struct sim_stream *stream = &s->stream[i];
     mr_buf_printf(text,
-                  "streams:\n  s:\n    id: id\n    time: { field: ts, format: ms }\n"
+                  "  %s:\n    id: id\n    time: { field: ts, format: ms }\n"
                   "    dedup: { mode: %s, horizon: %lldms, ids: %llu, when_full: %s",
-                  modes[s->mode], (long long)s->horizon_ms, (unsigned long long)s->ids,
+                  sim_stream_names[i], modes[s->mode], (long long)s->horizon_ms, (unsigned long long)s->ids,
                   s->evict ? "evict_oldest" : "reject");
     if (sim_settings_detects(s)) {
         mr_buf_append_text(text, ", conflicts: detect");
@@ -212,12 +227,24 @@ static void write_streams(const struct sim_settings *s, struct mr_buf *text) {
     }
     mr_buf_printf(text,
                   " }\n    watermark: { out_of_orderness: %lldms, max_future: %lldms, idle_timeout: ",
-                  (long long)s->out_of_orderness_ms, (long long)s->max_future_ms);
-    if (s->idle_timeout_ms == INT64_MAX) {
+                  (long long)stream->out_of_orderness_ms, (long long)stream->max_future_ms);
+    if (stream->idle_timeout_ms == INT64_MAX) {
         mr_buf_append_text(text, "off }\n");
     } else {
-        mr_buf_printf(text, "%lldms }\n", (long long)s->idle_timeout_ms);
+        mr_buf_printf(text, "%lldms }\n", (long long)stream->idle_timeout_ms);
     }
+}
+
+static void write_from(const struct sim_settings *s, uint32_t i, struct mr_buf *text) {
+    const char *before = "";
+    mr_buf_append_text(text, "    from: [");
+    for (uint32_t k = 0; k < s->streams; k++) {
+        if ((s->rule[i].from >> k & 1) != 0) {
+            mr_buf_printf(text, "%s%s", before, sim_stream_names[k]);
+            before = ", ";
+        }
+    }
+    mr_buf_append_text(text, "]\n");
 }
 
 static void write_window(const struct sim_settings *s, uint32_t i, struct mr_buf *text) {
@@ -250,9 +277,11 @@ static void write_rules(const struct sim_settings *s, struct mr_buf *text) {
     mr_buf_append_text(text, "rules:\n");
     for (uint32_t i = 0; i < s->rules; i++) {
         mr_buf_printf(text,
-                      "  r%u:\n    from: s\n    group_by: [key]\n    allowed_lateness: %lldms\n"
-                      "    metrics: { n: count, total: { sum: value }, tags: { distinct: tag } }\n%s    window: ",
+                      "  r%u:\n    group_by: [key]\n    allowed_lateness: %lldms\n"
+                      "    metrics: { n: count, total: { sum: value }, tags: { distinct: tag } }\n%s",
                       i, (long long)s->lateness_ms[i], s->rule[i].where ? "    where: value >= 0\n" : "");
+        write_from(s, i, text);
+        mr_buf_append_text(text, "    window: ");
         write_window(s, i, text);
         mr_buf_append_text(text, "\n");
         write_trigger(&s->rule[i], text);
@@ -273,7 +302,10 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
                   "log: { segment: 2MiB, reserve: 0, sync: %s }\n",
                   s->shards, s->log_sync ? "group" : "off");
     mr_buf_printf(&text, "checkpoint: { every: %lldms }\n", (long long)s->checkpoint_every_ms);
-    write_streams(s, &text);
+    mr_buf_append_text(&text, "streams:\n");
+    for (uint32_t i = 0; i < s->streams; i++) {
+        write_stream(s, i, &text);
+    }
     write_rules(s, &text);
     MR_ASSERT(!text.failed);
     char *environment[] = {NULL};
@@ -294,19 +326,19 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
 void sim_settings_print(const struct sim_settings *settings) {
     const struct sim_settings *s = settings;
     (void)fprintf(stderr,
-                  "shards %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld "
+                  "shards %u streams %u rules %u mode %u groups %llu%s windows %lld %lld lateness %lld %lld disorder %lld "
                   "horizon %lld ids %llu%s%s%s checkpoint %lld retain %lld ms %llu bytes segment %u\n",
-                  s->shards, s->rules, s->mode, (unsigned long long)s->groups_max[0],
+                  s->shards, s->streams, s->rules, s->mode, (unsigned long long)s->groups_max[0],
                   s->groups_drop ? " drop" : "", (long long)s->window_ms[0], (long long)s->window_ms[1],
                   (long long)s->lateness_ms[0], (long long)s->lateness_ms[1],
-                  (long long)s->out_of_orderness_ms, (long long)s->horizon_ms, (unsigned long long)s->ids,
+                  (long long)s->stream[0].out_of_orderness_ms, (long long)s->horizon_ms, (unsigned long long)s->ids,
                   s->evict ? " evict" : "", sim_settings_detects(s) ? " conflicts" : "", s->log_sync ? "" : " sync off",
                   (long long)s->checkpoint_every_ms, (long long)s->retain_ms,
                   (unsigned long long)s->retain_bytes, s->segment_bytes);
     for (uint32_t i = 0; i < s->rules; i++) {
         const struct sim_rule *rule = &s->rule[i];
-        (void)fprintf(stderr, "rule %u kind %u every %lld offset %lld panes %u%s early %lld count %llu%s\n", i,
-                      rule->kind, (long long)rule->every_ms, (long long)rule->offset_ms, rule->panes,
+        (void)fprintf(stderr, "rule %u from %u kind %u every %lld offset %lld panes %u%s early %lld count %llu%s\n", i,
+                      rule->from, rule->kind, (long long)rule->every_ms, (long long)rule->offset_ms, rule->panes,
                       rule->where ? " where" : "", (long long)rule->early_ms,
                       (unsigned long long)rule->early_count, rule->late ? "" : " late off");
     }

@@ -8,6 +8,7 @@
 #include "tests/sim/random.h"
 
 #define SIM_RULES        2
+#define SIM_STREAMS      2
 #define SIM_REQUESTS_MAX 120
 #define SIM_EVENTS_MAX   24
 #define SIM_IDS_MAX      (SIM_REQUESTS_MAX * SIM_EVENTS_MAX)
@@ -17,8 +18,16 @@
 
 enum sim_mode { SIM_EXACT, SIM_OBSERVE, SIM_BLOOM };
 
+/* Of time: all else streams have in common. */
+struct sim_stream {
+    int64_t out_of_orderness_ms;
+    int64_t idle_timeout_ms; /* INT64_MAX: off */
+    int64_t max_future_ms;
+};
+
 /* What a rule is besides its window_ms (of sessions the gap) and lateness. */
 struct sim_rule {
+    uint32_t from;              /* a bit for each stream that it reads */
     enum mr_config_window kind; /* tumbling, sliding or session */
     int64_t every_ms;           /* from one window's start to the next; of sessions 0 */
     int64_t offset_ms;
@@ -36,9 +45,8 @@ struct sim_settings {
     struct sim_rule rule[SIM_RULES];
     int64_t window_ms[SIM_RULES];
     int64_t lateness_ms[SIM_RULES];
-    int64_t out_of_orderness_ms;
-    int64_t idle_timeout_ms;
-    int64_t max_future_ms;
+    uint32_t streams; /* the first of them */
+    struct sim_stream stream[SIM_STREAMS];
     int64_t horizon_ms;
     enum sim_mode mode;
     uint64_t ids; /* over all shards */
@@ -56,6 +64,9 @@ struct sim_settings {
     uint32_t keys;
     uint32_t requests;
     uint32_t steps;
+    uint32_t second_one_in; /* requests: to the second stream */
+    int64_t lag_ms;         /* its events are behind */
+    bool silences;          /* now and then it says nothing */
     /* the faults */
     uint32_t fault_one_in; /* steps; 0: never */
     uint32_t weights[SIM_FAULT_COUNT]; /* 0: not in this seed */
@@ -76,9 +87,10 @@ static inline bool sim_settings_detects(const struct sim_settings *s) {
 static inline bool sim_settings_has(const struct sim_settings *s, enum sim_fault fault) {
     return s->weights[fault] != 0;
 }
-static inline bool sim_settings_takes(const struct sim_settings *s, uint32_t rule, int32_t value) {
-    return !s->rule[rule].where || value >= 0;
+static inline bool sim_settings_takes(const struct sim_settings *s, uint32_t rule, uint32_t stream, int32_t value) {
+    return (s->rule[rule].from >> stream & 1) != 0 && (!s->rule[rule].where || value >= 0);
 }
+extern const char sim_stream_names[SIM_STREAMS][8];
 /* Whether the rule goes on with what it has when the one setting becomes the other. */
 bool sim_settings_same_rule(const struct sim_settings *before, const struct sim_settings *now, uint32_t rule);
 /* People edit the configuration: some of what may change does. */

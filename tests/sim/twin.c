@@ -126,20 +126,22 @@ static void differs(enum sim_twin_kind kind, const char *what, uint64_t run, uin
 }
 
 static void compare_ledgers(const struct sim_world *w, const struct twin *t, enum sim_twin_kind kind) {
-    struct mr_stream_stats a;
-    struct mr_stream_stats b;
-    mr_pipeline_stream_stats(w->pipeline, 0, &a);
-    mr_pipeline_stream_stats(t->pipeline, 0, &b);
-    differs(kind, "received", a.received, b.received);
-    differs(kind, "accepted", a.accepted, b.accepted);
-    differs(kind, "duplicate", a.duplicate, b.duplicate);
-    differs(kind, "late", a.late, b.late);
-    differs(kind, "future", a.future, b.future);
-    differs(kind, "rejected", a.rejected, b.rejected);
-    differs(kind, "observed", a.observed_duplicates, b.observed_duplicates);
-    differs(kind, "conflicts", a.conflicts, b.conflicts);
-    differs(kind, "live ids", a.dedup_ids, b.dedup_ids);
-    differs(kind, "watermark", (uint64_t)a.watermark_ms, (uint64_t)b.watermark_ms);
+    for (uint32_t k = 0; k < w->settings.streams; k++) {
+        struct mr_stream_stats a;
+        struct mr_stream_stats b;
+        mr_pipeline_stream_stats(w->pipeline, k, &a);
+        mr_pipeline_stream_stats(t->pipeline, k, &b);
+        differs(kind, "received", a.received, b.received);
+        differs(kind, "accepted", a.accepted, b.accepted);
+        differs(kind, "duplicate", a.duplicate, b.duplicate);
+        differs(kind, "late", a.late, b.late);
+        differs(kind, "future", a.future, b.future);
+        differs(kind, "rejected", a.rejected, b.rejected);
+        differs(kind, "observed", a.observed_duplicates, b.observed_duplicates);
+        differs(kind, "conflicts", a.conflicts, b.conflicts);
+        differs(kind, "live ids", a.dedup_ids, b.dedup_ids);
+        differs(kind, "watermark", (uint64_t)a.watermark_ms, (uint64_t)b.watermark_ms);
+    }
     for (uint32_t i = 0; i < w->data.plan->rule_count; i++) {
         struct mr_rule_stats x;
         struct mr_rule_stats y;

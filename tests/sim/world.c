@@ -73,7 +73,8 @@ static void write_key(struct sim_world *w, const struct mr_hash_key *key) {
     virtual_disk_replace(w->disk, "data/KEY", mr_bytes_of(key->bytes, sizeof key->bytes));
 }
 
-static void learn_some(struct sim_world *w, const struct mr_schema *schema, uint32_t first, uint32_t count) {
+static void learn_some(struct sim_world *w, const struct mr_schema *schema, uint32_t stream, uint32_t first,
+                       uint32_t count) {
     struct mr_buf body;
     mr_buf_init(&body, 1 << 20);
     for (uint32_t id = first; id < first + count; id++) {
@@ -85,7 +86,7 @@ static void learn_some(struct sim_world *w, const struct mr_schema *schema, uint
     enum mr_status status = mr_decode(w->decoder, schema, MR_FORMAT_NDJSON, &body, &batch, &error);
     MR_ASSERT(status == MR_OK && batch->order_count == count);
     for (uint32_t i = 0; i < count; i++) {
-        w->ids[first + i] = (struct sim_id){
+        w->ids[stream][first + i] = (struct sim_id){
             batch->fps[i], (uint8_t)mr_fingerprint_shard(batch->fps[i], w->settings.shards)};
     }
     mr_batch_close(batch);
@@ -99,8 +100,10 @@ static void learn_shards(struct sim_world *w, const struct mr_hash_key *key) {
     struct mr_error error;
     enum mr_status status = mr_plan_open(w->config, key, false, &plan, &error);
     MR_ASSERT(status == MR_OK);
-    for (uint32_t first = 0; first < SIM_IDS_MAX; first += AT_ONCE) {
-        learn_some(w, plan->streams[0].schema, first, AT_ONCE);
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        for (uint32_t first = 0; first < SIM_IDS_MAX; first += AT_ONCE) {
+            learn_some(w, plan->streams[i].schema, i, first, AT_ONCE);
+        }
     }
     mr_plan_close(plan);
 }
@@ -126,7 +129,7 @@ void sim_world_open(struct sim_world *w, uint64_t seed) {
     mr_report_configure(-1, MR_LEVEL_ERROR, NULL);
     sim_settings_choose(&w->random, &w->settings);
     w->clock = (struct sim_clock){{wall_ms, mono_ns}, epoch_ms, 1000000000};
-    w->floor.watermark_ms = INT64_MIN;
+    sim_invariants_forget_log(w);
     w->disk = virtual_disk_open(sim_next(&w->random));
     virtual_disk_set_fates(w->disk, w->settings.fates);
     virtual_disk_keep_unlinked(w->disk, "data/log/");

@@ -33,6 +33,7 @@ static inline uint32_t sim_event_tag(const struct sim_event *e) {
 struct sim_request {
     struct sim_event events[SIM_EVENTS_MAX];
     uint32_t count;     /* 0: not made yet */
+    uint32_t stream;
     uint8_t *body;      /* what the log must hold */
     uint32_t body_len;
     uint64_t body_hash;
@@ -79,7 +80,7 @@ struct sim_version {
 
 /* What was seen once and must hold from then on (invariants.c). */
 struct sim_floor {
-    int64_t watermark_ms;
+    int64_t watermark_ms[SIM_STREAMS];
     uint64_t flushed_seq;
     struct sim_row *rows; /* of the results store, in its order */
     uint32_t row_count;
@@ -106,7 +107,7 @@ struct sim_world {
     uint32_t answer_count;
     uint32_t answer_cap;
     uint32_t next_id;
-    struct sim_id ids[SIM_IDS_MAX]; /* known where sim_settings_may_move says no */
+    struct sim_id ids[SIM_STREAMS][SIM_IDS_MAX]; /* known where sim_settings_may_move says no */
     struct sim_query *queries; /* not answered, or not looked at */
     uint32_t compared; /* answers compared with the model so far: it costs */
 
