@@ -30,13 +30,16 @@ static bool visit_record(struct mr_dead_page *page, const struct mr_record *reco
     struct mr_dead entry;
     for (uint32_t i = 0; mr_dead_next(&rest, &entry); i++) {
         if (i < skip || !wanted(page, &entry) ||
-            (page->marks != NULL && mr_dead_marks_discard(page->marks, record, &entry))) {
+            (page->marks != NULL && mr_dead_marks_discard(page->marks, record, i, &entry))) {
             continue;
         }
         if (*visited == page->limit) {
             page->more = true;
             return false;
         }
+        page->at_lsn = record->lsn;
+        page->at_ms = record->recorded_ms;
+        page->at_entry = i;
         page->visit(page->ctx, &entry);
         *visited += 1;
         page->next_lsn = record->lsn;

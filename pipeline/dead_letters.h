@@ -24,6 +24,10 @@ struct mr_dead_page {
     /* Called for each entry; entry borrows until it returns. */
     void (*visit)(void *ctx, const struct mr_dead *entry);
     void *ctx;
+    /* Where the entry that is visited stands: its record, when that was recorded, and its place in it, from 0. */
+    uint64_t at_lsn;
+    int64_t at_ms;
+    uint32_t at_entry;
     /* The answer. */
     bool more; /* there are more: continue with next_lsn, next_entry */
     uint64_t next_lsn;

@@ -4,40 +4,71 @@
 #include "base/alloc.h"
 #include "base/check.h"
 
-enum { MARK_VERSION = 1, ALL_REASONS = 255 };
+enum { MARK_VERSION = 1, MARK_ONE_VERSION = 2, ALL_REASONS = 255 };
+
+static size_t header_of(bool one) {
+    return one ? MR_DEAD_MARK_ONE_HEADER : MR_DEAD_MARK_HEADER;
+}
 
 size_t mr_dead_mark_encode(const struct mr_dead_mark *mark, uint8_t ret[MR_DEAD_MARK_LEN_MAX]) {
     MR_ASSERT(mark->reason < MR_DEAD_REASON_COUNT);
-    memset(ret, 0, MR_DEAD_MARK_HEADER);
-    ret[0] = MARK_VERSION;
+    bool one = mark->entry_lsn > 0;
+    size_t header = header_of(one);
+    memset(ret, 0, header);
+    ret[0] = one ? MARK_ONE_VERSION : MARK_VERSION;
     ret[1] = mark->reason < 0 ? ALL_REASONS : (uint8_t)mark->reason;
     ret[2] = mark->name_len;
     memcpy(ret + 8, &mark->before_ms, sizeof mark->before_ms);
-    memcpy(ret + MR_DEAD_MARK_HEADER, mark->name, mark->name_len);
-    return MR_DEAD_MARK_HEADER + mark->name_len;
+    if (one) {
+        memcpy(ret + 4, &mark->entry, sizeof mark->entry);
+        memcpy(ret + 16, &mark->entry_lsn, sizeof mark->entry_lsn);
+    }
+    memcpy(ret + header, mark->name, mark->name_len);
+    return header + mark->name_len;
 }
 
 static bool decode(const struct mr_record *record, struct mr_dead_mark *ret) {
     const uint8_t *p = record->payload.ptr;
     size_t len = record->payload.len;
-    if (len < MR_DEAD_MARK_HEADER || p[0] != MARK_VERSION || len != MR_DEAD_MARK_HEADER + (size_t)p[2] ||
+    bool one = len > 0 && p[0] == MARK_ONE_VERSION;
+    size_t header = header_of(one);
+    if (len < header || (!one && p[0] != MARK_VERSION) || len != header + (size_t)p[2] ||
         (p[1] != ALL_REASONS && p[1] >= MR_DEAD_REASON_COUNT)) {
         return false;
     }
     *ret = (struct mr_dead_mark){
         .lsn = record->lsn, .reason = p[1] == ALL_REASONS ? -1 : p[1], .name_len = p[2]};
     memcpy(&ret->before_ms, p + 8, sizeof ret->before_ms);
-    memcpy(ret->name, p + MR_DEAD_MARK_HEADER, ret->name_len);
-    return true;
+    if (one) {
+        memcpy(&ret->entry, p + 4, sizeof ret->entry);
+        memcpy(&ret->entry_lsn, p + 16, sizeof ret->entry_lsn);
+    }
+    memcpy(ret->name, p + header, ret->name_len);
+    return !one || ret->entry_lsn > 0;
 }
 
-static bool same_question(const struct mr_dead_mark *a, const struct mr_dead_mark *b) {
-    return a->reason == b->reason && a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0;
+static bool same_name(const struct mr_dead_mark *a, const struct mr_dead_mark *b) {
+    return a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0;
+}
+
+/* Whether the later mark says all that the earlier one does. */
+static bool covers(const struct mr_dead_mark *later, const struct mr_dead_mark *earlier) {
+    if (later->entry_lsn > 0) {
+        return later->entry_lsn == earlier->entry_lsn && later->entry == earlier->entry;
+    }
+    if (later->before_ms < earlier->before_ms) {
+        return false;
+    }
+    if (earlier->entry_lsn > 0) {
+        return (later->reason < 0 || later->reason == earlier->reason) &&
+               (later->name_len == 0 || same_name(later, earlier));
+    }
+    return later->reason == earlier->reason && same_name(later, earlier);
 }
 
 bool mr_dead_marks_has_room(const struct mr_dead_marks *marks, const struct mr_dead_mark *mark) {
     for (uint32_t i = 0; i < marks->count; i++) {
-        if (same_question(&marks->items[i], mark) && marks->items[i].before_ms <= mark->before_ms) {
+        if (covers(mark, &marks->items[i])) {
             return true;
         }
     }
@@ -48,7 +79,7 @@ bool mr_dead_marks_has_room(const struct mr_dead_marks *marks, const struct mr_d
 static enum mr_status add(struct mr_dead_marks *marks, const struct mr_dead_mark *mark) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < marks->count; i++) {
-        if (!same_question(&marks->items[i], mark) || marks->items[i].before_ms > mark->before_ms) {
+        if (!covers(mark, &marks->items[i])) {
             marks->items[kept++] = marks->items[i];
         }
     }
@@ -100,13 +131,20 @@ enum mr_status mr_dead_marks_scan(struct mr_dead_marks *marks, struct mr_disk *d
     return status == MR_END ? MR_OK : status;
 }
 
-bool mr_dead_marks_discard(const struct mr_dead_marks *marks, const struct mr_record *record,
+static bool discards(const struct mr_dead_mark *mark, const struct mr_record *record, uint32_t place,
+                     const struct mr_dead *entry) {
+    if (mark->entry_lsn > 0) {
+        return record->lsn == mark->entry_lsn && place == mark->entry;
+    }
+    return record->lsn < mark->lsn && record->recorded_ms < mark->before_ms &&
+           (mark->reason < 0 || mark->reason == (int)entry->reason) &&
+           (mark->name_len == 0 || mr_bytes_equal(mr_bytes_of(mark->name, mark->name_len), mr_dead_stream(entry)));
+}
+
+bool mr_dead_marks_discard(const struct mr_dead_marks *marks, const struct mr_record *record, uint32_t place,
                            const struct mr_dead *entry) {
     for (uint32_t i = 0; i < marks->count; i++) {
-        const struct mr_dead_mark *mark = &marks->items[i];
-        if (record->lsn < mark->lsn && record->recorded_ms < mark->before_ms &&
-            (mark->reason < 0 || mark->reason == (int)entry->reason) &&
-            (mark->name_len == 0 || mr_bytes_equal(mr_bytes_of(mark->name, mark->name_len), mr_dead_stream(entry)))) {
+        if (discards(&marks->items[i], record, place, entry)) {
             return true;
         }
     }

@@ -11,7 +11,7 @@
 #include "server/reply.h"
 #include "server/routes.h"
 
-enum { LIMIT = 1000, LIMIT_MAX = 10000 };
+enum { LIMIT = 1000, LIMIT_MAX = 10000, ADDRESS_CAP = 64 };
 
 static const char *const names[] = {"stream", "reason", "limit", "cursor", "format"};
 const char *const mr_dead_reasons[MR_DEAD_REASON_COUNT] = {
@@ -117,7 +117,7 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
     if (l->full || entry->json.len == 0 || !mr_dead_may_see(l->request, entry)) {
         return;
     }
-    if (l->count > 0 && body->len + entry->json.len + 16 > MR_REPLY_BYTES_MAX) {
+    if (l->count > 0 && body->len + entry->json.len + ADDRESS_CAP > MR_REPLY_BYTES_MAX) {
         l->full = true;
         l->end_lsn = l->page.next_lsn;
         l->end_entry = l->page.next_entry;
@@ -125,9 +125,10 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
     }
     l->count++;
     if (l->answer == MR_ANSWER_JSON) {
-        mr_json_raw(&l->json, entry->json);
+        mr_dead_write(&l->page, entry, &l->json);
     } else {
-        mr_buf_append_bytes(body, entry->json);
+        mr_json_init(&l->json, body);
+        mr_dead_write(&l->page, entry, &l->json);
         mr_buf_append_char(body, '\n');
     }
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Discard: DELETE /v1/dead-letters ?stream&reason&before: what was looked at is not listed, and not redriven, any more.
+ * Discard: DELETE /v1/dead-letters ?stream&reason&before, and DELETE /v1/dead-letters/{address}: what was looked at is not
+ * listed, and not redriven, any more.
  * A mark is appended to the dead-letter log; its bytes go with retention.
  */
 #include "base/check.h"
@@ -99,27 +100,16 @@ static bool has_room(struct mr_server *server, const struct mr_dead_mark *mark) 
     return room;
 }
 
-static void work(struct discard *d, struct mr_response *response) {
+/* Appends the mark, if it is about anything, and answers. */
+static void append(struct discard *d, struct mr_response *response) {
     struct mr_server *server = d->request->server;
-    struct mr_ask flush = {.kind = MR_ASK_FLUSH};
-    struct mr_error error = {0};
-    enum mr_status status = mr_server_ask(server, &flush);
-    if (status != MR_OK) {
-        mr_reply_not_asked(response, status);
-        return;
-    }
-    status = d->ask.mark.before_ms > 0 ? count(d, &error) : MR_OK; /* nothing was recorded before 1970 */
-    if (status != MR_OK) {
-        mr_dead_refuse_log(response, &error);
-        return;
-    }
-    if (!has_room(server, &d->ask.mark)) {
-        mr_problem(response, 409, "%u discards of other times hold already: one of the same stream and reason without "
-                                  "`before` takes their place", MR_DEAD_MARKS_MAX);
+    if (d->count > 0 && !has_room(server, &d->ask.mark)) {
+        mr_problem(response, 409, "%u discards of other times, or of single dead letters, hold already: one of the same "
+                                  "stream and reason without `before` takes their place", MR_DEAD_MARKS_MAX);
         return;
     }
     d->ask.kind = MR_ASK_DISCARD;
-    status = d->count == 0 ? MR_OK : mr_server_ask(server, &d->ask);
+    enum mr_status status = d->count == 0 ? MR_OK : mr_server_ask(server, &d->ask);
     if (status != MR_OK) {
         mr_reply_not_asked(response, status);
         return;
@@ -138,6 +128,23 @@ static void work(struct discard *d, struct mr_response *response) {
     mr_json_object_end(&json);
 }
 
+static void work(struct discard *d, struct mr_response *response) {
+    struct mr_server *server = d->request->server;
+    struct mr_ask flush = {.kind = MR_ASK_FLUSH};
+    struct mr_error error = {0};
+    enum mr_status status = mr_server_ask(server, &flush);
+    if (status != MR_OK) {
+        mr_reply_not_asked(response, status);
+        return;
+    }
+    status = d->ask.mark.before_ms > 0 ? count(d, &error) : MR_OK; /* nothing was recorded before 1970 */
+    if (status != MR_OK) {
+        mr_dead_refuse_log(response, &error);
+        return;
+    }
+    append(d, response);
+}
+
 void mr_route_discard(struct mr_request *request, struct mr_response *response) {
     struct discard d = {.request = request};
     struct mr_error error = {0};
@@ -150,4 +157,26 @@ void mr_route_discard(struct mr_request *request, struct mr_response *response) 
         mr_reply_refuse(response, &error);
     }
     mr_params_finish(&d.params);
+}
+
+static void mark_it(void *ctx, const struct mr_dead_page *page, const struct mr_dead *entry) {
+    struct discard *d = ctx;
+    struct mr_dead_mark *mark = &d->ask.mark;
+    struct mr_bytes stream = mr_dead_stream(entry);
+    MR_ASSERT(stream.len <= UINT8_MAX); /* MR_NAME_MAX */
+    mark->reason = (int)entry->reason;
+    mark->before_ms = page->at_ms + 1;
+    mark->name_len = (uint8_t)stream.len;
+    memcpy(mark->name, stream.ptr, stream.len);
+    mark->entry_lsn = page->at_lsn;
+    mark->entry = page->at_entry;
+    d->count = 1;
+}
+
+void mr_route_discard_one(struct mr_request *request, struct mr_response *response) {
+    struct discard d = {.request = request};
+    struct mr_dead_address address;
+    if (mr_dead_find(request, response, &address, mark_it, &d)) {
+        append(&d, response);
+    }
 }

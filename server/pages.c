@@ -501,6 +501,7 @@ void mr_route_landing(struct mr_request *request, struct mr_response *response) 
         "GET  /v1/dead-letters                  what was not counted, and why: "
         "?stream&reason&limit\n"
         "DELETE /v1/dead-letters                discard them: ?stream&reason&before\n"
+        "GET  /v1/dead-letters/{address}        one of them; DELETE discards it\n"
         "POST /v1/dead-letters/redrive          judge events again that were future or rejected\n"
         "POST /v1/replays                       the log once more, under other rules; docs/REPLAY.md\n"
         "GET  /v1/limits, /v1/version, /metrics, /livez, /readyz\n"

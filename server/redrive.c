@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Redrive: POST /v1/dead-letters/redrive: events of the dead letters are judged again, oldest first.
+ * Redrive: POST /v1/dead-letters/redrive: events of the dead letters are judged again, oldest first; and POST
+ * /v1/dead-letters/{address}/redrive: the event of one.
  *
  *     dead-letter log ──page──▶ entries wanted ──▶ batches of one event ──round──▶ pipeline ──▶ verdicts, counted
  *
@@ -55,6 +56,7 @@ struct redrive {
     struct mr_redrive_source *source;
     struct round *round; /* being filled; NULL: none */
     struct mr_dead_page page;
+    struct mr_dead_address only; /* lsn 0: of as many as the body says */
     bool full; /* the limit is reached, and there is at least one entry more */
     uint32_t redriven;
     uint32_t verdicts[MR_REDRIVE_VERDICTS];
@@ -218,7 +220,11 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
     if (!goes_on(r) || r->full || !mr_dead_may_see(r->request, entry)) {
         return;
     }
-    if (r->body.ids != NULL) {
+    if (r->only.lsn > 0) {
+        if (r->page.at_lsn != r->only.lsn || r->page.at_entry != r->only.entry) {
+            return; /* it was discarded meanwhile */
+        }
+    } else if (r->body.ids != NULL) {
         struct mr_redrive_id *id = placed ? mr_redrive_body_find(&r->body, lsn, index) : NULL;
         if (id == NULL || id->met) {
             return;
@@ -247,12 +253,12 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
 static enum mr_status read_pages(struct redrive *r, struct mr_error *error) {
     enum mr_status status = MR_OK;
     do {
-        r->page.limit = PAGE_ENTRIES;
+        r->page.limit = r->only.lsn > 0 ? 1 : PAGE_ENTRIES;
         status = mr_dead_read(r->server, &r->page, error);
         r->page.after_lsn = r->page.next_lsn;
         r->page.after_entry = r->page.next_entry;
         finish_round(r);
-    } while (status == MR_OK && goes_on(r) && r->page.more && !r->full);
+    } while (status == MR_OK && goes_on(r) && r->page.more && !r->full && r->only.lsn == 0);
     return status;
 }
 
@@ -319,7 +325,7 @@ static void work(struct redrive *r, struct mr_response *response) {
         mr_reply_not_asked(response, status);
         return;
     }
-    r->page.last_lsn = mr_pipeline_dead_lsn(r->server->pipeline);
+    r->page.last_lsn = r->only.lsn > 0 ? r->only.lsn : mr_pipeline_dead_lsn(r->server->pipeline);
     status = read_pages(r, &error);
     finish_round(r);
     if (status != MR_OK) {
@@ -375,5 +381,28 @@ void mr_route_redrive(struct mr_request *request, struct mr_response *response) 
     }
     mr_redrive_source_close(r.source);
     mr_redrive_body_finish(&r.body);
+    mr_buf_finish(&r.notes);
+}
+
+static void see(void *ctx, const struct mr_dead_page *page, const struct mr_dead *entry) {
+    (void)ctx;
+    (void)page;
+    (void)entry;
+}
+
+void mr_route_redrive_one(struct mr_request *request, struct mr_response *response) {
+    struct redrive r = {.request = request, .server = request->server};
+    if (!mr_dead_find(request, response, &r.only, see, NULL)) {
+        return;
+    }
+    mr_buf_init(&r.notes, MR_REPLY_BYTES_MAX);
+    r.page = (struct mr_dead_page){.stream = UINT32_MAX,
+                                   .reason = -1,
+                                   .after_lsn = r.only.lsn,
+                                   .after_entry = r.only.entry,
+                                   .visit = on_entry,
+                                   .ctx = &r};
+    work(&r, response);
+    mr_redrive_source_close(r.source);
     mr_buf_finish(&r.notes);
 }

@@ -48,10 +48,14 @@ mr_handler mr_route_seen;         /* GET /v1/streams/{stream}/events/{id} */
 mr_handler mr_route_advance;      /* POST /v1/streams/{stream}/watermark */
 /* server/dead.c */
 mr_handler mr_route_dead_letters; /* GET /v1/dead-letters */
+/* server/dead_one.c */
+mr_handler mr_route_dead_letter;  /* GET /v1/dead-letters/{address} */
 /* server/discard.c */
 mr_handler mr_route_discard;      /* DELETE /v1/dead-letters */
+mr_handler mr_route_discard_one;  /* DELETE /v1/dead-letters/{address} */
 /* server/redrive.c */
 mr_handler mr_route_redrive;      /* POST /v1/dead-letters/redrive */
+mr_handler mr_route_redrive_one;  /* POST /v1/dead-letters/{address}/redrive */
 /* server/metrics.c */
 mr_handler mr_route_metrics;
 /* server/checkpoint.c */
