@@ -6,6 +6,7 @@
 #include "base/report.h"
 #include "pipeline/data_results.h"
 #include "pipeline/dead_letters.h"
+#include "pipeline/lookups.h"
 #include "pipeline/stations.h"
 
 #include <stdio.h>
@@ -645,7 +646,11 @@ static enum mr_status open_from(const struct mr_data_options *options, bool from
 enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_data *ret,
                             struct mr_error *error) {
     enum mr_status status = open_from(options, false, ret, error);
-    return status == MR_AGAIN ? open_from(options, true, ret, error) : status;
+    status = status == MR_AGAIN ? open_from(options, true, ret, error) : status;
+    if (status == MR_OK) {
+        mr_lookups_drop(ret);
+    }
+    return status;
 }
 
 void mr_data_close(struct mr_data *data) {

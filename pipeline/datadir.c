@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char format_text[] = "millrace data, format 4\n";
 
@@ -295,10 +296,31 @@ enum mr_status mr_datadir_read_lookup(struct mr_datadir *dir, uint64_t hash, uin
                  : status;
 }
 
+/* Durable; MR_OK also when there is none. */
+static enum mr_status remove_file(struct mr_datadir *dir, const char *name, struct mr_error *error) {
+    char path[3200];
+    join(path, sizeof path, dir->path, name);
+    enum mr_status status = mr_disk_unlink(dir->disk, path);
+    if (status == MR_OK) {
+        status = mr_disk_sync_dir(dir->disk, dir->path);
+    }
+    return status == MR_OK || status == MR_NOT_FOUND ? MR_OK : failed(error, status, "cannot remove", path);
+}
+
+static void until_name(char ret[72], uint64_t hash, uint64_t len) {
+    lookup_name(ret, hash, len);
+    (void)snprintf(ret + strlen(ret), 72 - strlen(ret), ".until"); /* fits */
+}
+
 enum mr_status mr_datadir_keep_lookup(struct mr_datadir *dir, struct mr_bytes content, struct mr_error *error) {
-    char name[64];
+    char name[72];
     char path[3200];
     struct mr_file *file;
+    until_name(name, mr_checksum(content), content.len);
+    enum mr_status status = remove_file(dir, name, error);
+    if (status != MR_OK) {
+        return status;
+    }
     lookup_name(name, mr_checksum(content), content.len);
     join(path, sizeof path, dir->path, name);
     if (mr_file_open(dir->disk, path, MR_FILE_READ, &file) == MR_OK) {
@@ -333,6 +355,29 @@ static enum mr_status write_number(struct mr_datadir *dir, const char *name, uin
     return write_file(dir, name, MR_FILE_CREATE_NEW, mr_bytes_text(text), error);
 }
 
+enum mr_status mr_datadir_read_lookup_until(struct mr_datadir *dir, uint64_t hash, uint64_t len, uint64_t *ret_lsn,
+                                            struct mr_error *error) {
+    char name[72];
+    until_name(name, hash, len);
+    enum mr_status status = read_number(dir, name, INT64_MAX, ret_lsn, error);
+    return status == MR_OK && *ret_lsn == 0 ? MR_NOT_FOUND : status;
+}
+
+enum mr_status mr_datadir_write_lookup_until(struct mr_datadir *dir, uint64_t hash, uint64_t len, uint64_t lsn,
+                                             struct mr_error *error) {
+    char name[72];
+    until_name(name, hash, len);
+    return write_number(dir, name, lsn, error);
+}
+
+enum mr_status mr_datadir_drop_lookup(struct mr_datadir *dir, uint64_t hash, uint64_t len, struct mr_error *error) {
+    char name[72];
+    lookup_name(name, hash, len);
+    enum mr_status status = remove_file(dir, name, error);
+    until_name(name, hash, len);
+    return status == MR_OK ? remove_file(dir, name, error) : status;
+}
+
 enum mr_status mr_datadir_read_shards(struct mr_datadir *dir, uint32_t *ret,
                                       struct mr_error *error) {
     uint64_t shards = 0;
@@ -352,13 +397,7 @@ enum mr_status mr_datadir_write_promoting(struct mr_datadir *dir, uint32_t steps
     if (steps > 0) {
         return write_number(dir, "PROMOTING", steps, error);
     }
-    char path[3200];
-    join(path, sizeof path, dir->path, "PROMOTING");
-    enum mr_status status = mr_disk_unlink(dir->disk, path);
-    if (status == MR_OK) {
-        status = mr_disk_sync_dir(dir->disk, dir->path);
-    }
-    return status == MR_OK || status == MR_NOT_FOUND ? MR_OK : failed(error, status, "cannot remove", path);
+    return remove_file(dir, "PROMOTING", error);
 }
 
 enum mr_status mr_datadir_write_promoted(struct mr_datadir *dir, uint64_t seq, struct mr_error *error) {

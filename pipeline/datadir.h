@@ -10,8 +10,8 @@
  *       FORMAT       "millrace data, format 4" and a hash of KEY, so that another key is noticed
  *       EPOCH-<store> of the shared store that claims were made in (dedup/watch.h)
  *       SINK-<sink>  how far results have arrived there (pipeline/sinks.h)
- *       LOOKUP-<hash>-<length>  what a lookup's file held: events are decoded with it again in a replay. Kept for ever,
- *                    for the log's beginning may need it
+ *       LOOKUP-<hash>-<length>  what a lookup's file held: events are decoded with it again in a replay
+ *       LOOKUP-….until  up to which record of the log it may be needed; without: the configuration names it
  *       SHARDS       how many shards the results were made with
  *       REWOUND      is there while the results were wound back to the checkpoint and do not yet have all it has
  *       PROMOTED     before which bundle the log is read under the configuration that it holds (pipeline/promote.h)
@@ -60,7 +60,16 @@ enum mr_status mr_datadir_write_sink(struct mr_datadir *dir, struct mr_bytes sin
 /* Appended to ret. MR_NOT_FOUND, MR_CORRUPT. */
 enum mr_status mr_datadir_read_lookup(struct mr_datadir *dir, uint64_t hash, uint64_t len, struct mr_buf *ret,
                                       struct mr_error *error) MR_MUST_CHECK;
+/* From here on a configuration names it. */
 enum mr_status mr_datadir_keep_lookup(struct mr_datadir *dir, struct mr_bytes content,
+                                      struct mr_error *error) MR_MUST_CHECK;
+/* The last record that may need it (pipeline/lookups.h). MR_NOT_FOUND: that is not known. */
+enum mr_status mr_datadir_read_lookup_until(struct mr_datadir *dir, uint64_t hash, uint64_t len, uint64_t *ret_lsn,
+                                            struct mr_error *error) MR_MUST_CHECK;
+enum mr_status mr_datadir_write_lookup_until(struct mr_datadir *dir, uint64_t hash, uint64_t len, uint64_t lsn,
+                                             struct mr_error *error) MR_MUST_CHECK;
+/* With what is known of it: the content first. */
+enum mr_status mr_datadir_drop_lookup(struct mr_datadir *dir, uint64_t hash, uint64_t len,
                                       struct mr_error *error) MR_MUST_CHECK;
 /* The number of shards that the results were made with; 0: none yet. Which shard a group belongs to, and with that
  * which groups overflow, depends on it. */
