@@ -86,17 +86,23 @@ static bool is_name(struct mr_bytes name) {
     return name.len > 0 && name.len <= MR_ZONE_NAME_MAX;
 }
 
-enum mr_status mr_zone_open(struct mr_bytes name, struct mr_zone **ret, struct mr_error *error) {
+bool mr_zone_is_known(struct mr_bytes name) {
     char text[MR_ZONE_NAME_MAX + 1] = "";
-    bool ok = is_name(name);
-    if (ok) {
-        memcpy(text, name.ptr, name.len);
+    if (!is_name(name)) {
+        return false;
     }
-    if (!ok || !is_known(text)) {
+    memcpy(text, name.ptr, name.len);
+    return is_known(text);
+}
+
+enum mr_status mr_zone_open(struct mr_bytes name, struct mr_zone **ret, struct mr_error *error) {
+    if (!mr_zone_is_known(name)) {
         return mr_error_set(error, MR_INVALID,
                             "no time zone `%.*s` on this machine; expected a name such as Europe/Berlin (package tzdata)",
                             (int)(name.len < MR_ZONE_NAME_MAX ? name.len : MR_ZONE_NAME_MAX), (const char *)name.ptr);
     }
+    char text[MR_ZONE_NAME_MAX + 1] = "";
+    memcpy(text, name.ptr, name.len);
     struct mr_zone *zone = mr_alloc(sizeof *zone + SHIFTS_MAX * sizeof zone->shifts[0]);
     const char *was = getenv("TZ");
     char *before = was == NULL ? NULL : strdup(was);

@@ -16,11 +16,15 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+#include <stdbool.h>
+
 #define MR_ZONE_NAME_MAX     64
 #define MR_ZONE_SHIFT_MAX_MS INT64_C(172800000) /* no clock was put on or back further */
 
 struct mr_zone;
 
+/* Whether the system's zone files have it: then open does, as long as they stay. Any thread. */
+bool mr_zone_is_known(struct mr_bytes name);
 enum mr_status mr_zone_open(struct mr_bytes name, struct mr_zone **ret, struct mr_error *error) MR_MUST_CHECK;
 void mr_zone_close(struct mr_zone *zone); /* NULL is fine */
 

@@ -5,6 +5,7 @@
 #include "config/load.h"
 
 #include "base/check.h"
+#include "base/zone.h"
 
 struct rule_at {
     const struct mr_load *load;
@@ -73,6 +74,13 @@ static enum mr_status check_tumbling(const struct rule_at *at) {
                              "`size: %s`; with `time_zone` expected whole days, such as 1d: the "
                              "days of a calendar",
                              show_duration(size_ms).text);
+    }
+    struct mr_bytes zone = at->rule->window.time_zone;
+    if (zone.len > 0 && !mr_zone_is_known(zone)) {
+        return mr_node_error(at->load->error, in_window(at, "time_zone"), MR_INVALID,
+                             "`time_zone: %.*s`: this machine has no such time zone; expected a name such as "
+                             "Europe/Berlin (package tzdata)",
+                             (int)zone.len, (const char *)zone.ptr);
     }
     return check_offset(at, "size", size_ms);
 }

@@ -46,6 +46,9 @@ static const struct refuse refuse_windows[] = {
      "2ms"},
     {WINDOW("size: 1h, time_zone: Europe/Berlin"),
      "f:2:40: `size: 1h`; with `time_zone` expected whole days, such as 1d: the days of a calendar"},
+    {WINDOW("size: 1d, time_zone: Europe/Berln"),
+     "f:2:55: `time_zone: Europe/Berln`: this machine has no such time zone; expected a name such as Europe/Berlin "
+     "(package tzdata)"},
     {WINDOW("size: 1d, time_zone: New York"),
      "f:2:55: `time_zone: New York`; expected a text without spaces"},
     {WINDOW("size: 1d, time_zone: [UTC]"),
