@@ -32,6 +32,11 @@ static enum mr_status init_rule(struct mr_combine_rule *cr, const struct mr_rule
     if (status == MR_OK && rule->window.kind == MR_WINDOW_SESSION) {
         status = mr_sessions_open(rule, shard, &cr->sessions);
     }
+    if (status == MR_OK && rule->window.sliced) {
+        cr->slices_open_ms = mr_window_first_open(rule, INT64_MIN);
+        cr->slices_next_ms = cr->slices_open_ms;
+        status = mr_slices_open(rule, &cr->slices);
+    }
     return status;
 }
 
@@ -110,6 +115,7 @@ void mr_combine_close(struct mr_combine *combine) {
         }
         mr_timeline_finish(&cr->windows);
         mr_sessions_close(cr->sessions);
+        mr_slices_close(cr->slices);
         mr_hot_finish(&cr->hot);
         mr_free(cr->dirty);
         mr_free(cr->timers.items);
@@ -134,11 +140,9 @@ struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int
     return *recent;
 }
 
-static struct mr_combine_window *open_window(struct mr_combine *combine, struct mr_combine_rule *cr,
-                                             int64_t start_ms) {
+struct mr_combine_window *mr_combine_open_window(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                                 int64_t start_ms) {
     int64_t watermark = mr_combine_watermark(combine, cr);
-    /* Lift has taken these out; a load has them if there is something to say of them. */
-    MR_ASSERT(combine->loading != NULL || !mr_window_final(cr->rule, start_ms, watermark));
     struct mr_combine_window *window = mr_alloc_zero(1, sizeof *window);
     if (window == NULL) {
         return NULL;
@@ -172,12 +176,15 @@ static bool reserve_dirty(struct mr_combine_rule *cr) {
 }
 
 static bool is_full(const struct mr_combine_rule *cr, size_t key_len) {
+    if (cr->slices != NULL) {
+        return mr_combine_sliced_full(cr, 1, key_len);
+    }
     uint64_t need = sizeof(struct mr_group) + mr_combine_group_len(cr->rule) + key_len;
     return cr->groups >= cr->rule->groups_max || cr->bytes + need > cr->rule->groups_bytes;
 }
 
-static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine_rule *cr,
-                                   const struct mr_partial *p, int64_t start_ms) {
+enum mr_status mr_combine_drop(struct mr_combine *combine, const struct mr_combine_rule *cr,
+                               const struct mr_partial *p, int64_t start_ms, int64_t end_ms) {
     const struct mr_rule *rule = cr->rule;
     size_t at = mr_dead_begin(&combine->dead, rule->inputs[0].stream, MR_DEAD_GROUPS);
     struct mr_json json;
@@ -190,7 +197,7 @@ static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine
     mr_json_key(&json, "seq");
     mr_json_uint(&json, combine->merging_seq);
     mr_dead_letter_time(&json, "window_start", start_ms);
-    mr_dead_letter_time(&json, "window_end", mr_window_end(rule, start_ms));
+    mr_dead_letter_time(&json, "window_end", end_ms);
     mr_dead_letter_time(&json, "watermark", mr_combine_watermark(combine, cr));
     mr_json_key(&json, "rules");
     mr_json_array_begin(&json);
@@ -209,17 +216,26 @@ static enum mr_status drop_partial(struct mr_combine *combine, struct mr_combine
     return MR_OK;
 }
 
+/* A window that closes and is FINAL at once gets its groups when it is. */
+static bool counted(const struct mr_combine_window *window) {
+    return window->state != MR_WINDOW_FINAL;
+}
+
 struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_combine_rule *cr,
                                       struct mr_combine_window **window, int64_t start_ms,
                                       uint32_t hash, struct mr_bytes key, uint32_t *ret_ref) {
-    struct mr_combine_window *at = *window != NULL ? *window : open_window(combine, cr, start_ms);
+    struct mr_combine_window *at = *window;
+    if (at == NULL) {
+        MR_ASSERT(!mr_window_final(cr->rule, start_ms, mr_combine_watermark(combine, cr))); /* lift has taken it out */
+        at = mr_combine_open_window(combine, cr, start_ms);
+    }
     if (at == NULL) {
         return NULL;
     }
     uint64_t bytes_before = mr_combine_window_bytes(at);
     struct mr_group *group;
     if (mr_groups_add(&at->groups, hash, key, &group, ret_ref) != MR_OK) {
-        cr->bytes += mr_combine_window_bytes(at) - bytes_before;
+        cr->bytes += counted(at) ? mr_combine_window_bytes(at) - bytes_before : 0;
         if (*window == NULL) {
             cr->window_count--;
             cr->bytes -= mr_combine_window_bytes(at);
@@ -227,8 +243,8 @@ struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_comb
         }
         return NULL;
     }
-    cr->bytes += mr_combine_window_bytes(at) - bytes_before;
-    cr->groups++;
+    cr->bytes += counted(at) ? mr_combine_window_bytes(at) - bytes_before : 0;
+    cr->groups += counted(at);
     *window = at;
     return group;
 }
@@ -283,14 +299,8 @@ static enum mr_status merge_into(struct mr_combine *combine, struct mr_combine_w
     return status;
 }
 
-/* What became of a partial in one window, or in all of them. */
-struct merged {
-    bool applied;
-    bool overflow;
-};
-
-static enum mr_status merge_window(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
-                                   int64_t start_ms, struct merged *ret) {
+enum mr_status mr_combine_merge_window(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                       int64_t start_ms, struct mr_combine_merged *ret) {
     struct mr_bytes key = mr_partial_key(p);
     uint32_t hash = mr_group_hash(p->key_hash);
     uint32_t ref = 0;
@@ -300,7 +310,7 @@ static enum mr_status merge_window(struct mr_combine *combine, struct mr_combine
         window == NULL ? NULL : mr_groups_find(&window->groups, hash, key, &ref);
     bool overflow = group == NULL && is_full(cr, key.len);
     if (overflow && cr->rule->when_full == MR_GROUPS_DROP) {
-        return drop_partial(combine, cr, p, start_ms);
+        return mr_combine_drop(combine, cr, p, start_ms, mr_window_end(cr->rule, start_ms));
     }
     if (!reserve_dirty(cr)) {
         return MR_NO_MEMORY;
@@ -324,13 +334,13 @@ static enum mr_status merge_window(struct mr_combine *combine, struct mr_combine
 
 /* All windows over the slice that take it, the latest first. */
 static enum mr_status merge_slice(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
-                                  struct merged *ret) {
+                                  struct mr_combine_merged *ret) {
     const struct mr_rule *rule = cr->rule;
     int64_t watermark_ms = mr_combine_watermark(combine, cr);
     int64_t start_ms = mr_window_start(rule, p->window_start_ms);
     for (; mr_window_end(rule, start_ms) > p->window_start_ms && !mr_window_final(rule, start_ms, watermark_ms);
          start_ms -= rule->window.every_ms) {
-        enum mr_status status = merge_window(combine, cr, p, start_ms, ret);
+        enum mr_status status = mr_combine_merge_window(combine, cr, p, start_ms, ret);
         if (status != MR_OK) {
             return status;
         }
@@ -340,11 +350,11 @@ static enum mr_status merge_slice(struct mr_combine *combine, struct mr_combine_
 
 /* Into the sessions of its key, or of the overflow group, which is never full. */
 static enum mr_status merge_session(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
-                                    int64_t recorded_ms, struct merged *ret) {
+                                    int64_t recorded_ms, struct mr_combine_merged *ret) {
     uint64_t seq = combine->merging_seq;
     enum mr_status status = mr_sessions_merge(cr->sessions, seq, recorded_ms, p, p->key_hash, mr_partial_key(p));
     if (status == MR_FULL && cr->rule->when_full == MR_GROUPS_DROP) {
-        return drop_partial(combine, cr, p, p->window_start_ms);
+        return mr_combine_drop(combine, cr, p, p->window_start_ms, mr_window_end(cr->rule, p->window_start_ms));
     }
     if (status == MR_FULL) {
         struct mr_bytes other = mr_combine_other_key(cr);
@@ -359,14 +369,16 @@ static enum mr_status merge_partial(struct mr_combine *combine, struct mr_partia
     MR_ASSERT(p->rule < combine->rule_count && p->events > 0);
     struct mr_combine_rule *cr = &combine->rules[p->rule];
     MR_ASSERT(cr->rule->grows ? p->state_len >= cr->rule->state_len : p->state_len == cr->rule->state_len);
-    struct merged merged = {false, false};
+    struct mr_combine_merged merged = {false, false};
     enum mr_status status;
     if (cr->sessions != NULL) {
         status = merge_session(combine, cr, p, recorded_ms, &merged);
+    } else if (cr->slices != NULL) {
+        status = mr_combine_merge_sliced(combine, cr, p, &merged);
     } else if (cr->rule->window.kind == MR_WINDOW_SLIDING) {
         status = merge_slice(combine, cr, p, &merged);
     } else {
-        status = merge_window(combine, cr, p, p->window_start_ms, &merged);
+        status = mr_combine_merge_window(combine, cr, p, p->window_start_ms, &merged);
     }
     mr_counter_add(merged.applied ? &cr->stats.applied : &cr->stats.dropped, p->events);
     if (merged.overflow) {
@@ -385,9 +397,7 @@ void mr_combine_set_gauges(struct mr_combine *combine) {
             mr_combine_note_sessions(cr);
             continue;
         }
-        mr_counter_set(&cr->stats.windows, cr->window_count);
-        mr_counter_set(&cr->stats.groups, cr->groups);
-        mr_counter_set(&cr->stats.bytes, cr->bytes);
+        mr_combine_set_gauge(cr);
     }
 }
 
@@ -473,6 +483,8 @@ static bool releasable(const struct mr_combine *combine, uint64_t confirmed_seq)
 }
 
 bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint32_t budget) {
+    uint64_t eighth = combine->final_count / 8;
+    budget = budget > eighth ? budget : (uint32_t)eighth;
     while (budget > 0 && releasable(combine, confirmed_seq)) {
         struct mr_combine_window *window = combine->final_first;
         MR_ASSERT(window->state == MR_WINDOW_FINAL);
@@ -481,6 +493,7 @@ bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint
             combine->final_last = NULL;
         }
         close_window(window);
+        combine->final_count--;
         budget--;
     }
     bool more = releasable(combine, confirmed_seq);

@@ -84,8 +84,9 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
                            struct mr_flush *flush);
 
 /* The flusher has made everything up to and including seq durable: FINAL windows whose last pane is
- * not newer may go. Frees at most budget windows; call again while it returns true. While a scan is
- * under way it frees nothing and returns false. */
+ * not newer may go. Frees at most budget windows, or an eighth of those that are there, if that is more: so that they do
+ * not pile up where each bundle ends many; call again while it returns true. While a scan is under way it frees nothing
+ * and returns false. */
 bool mr_combine_release(struct mr_combine *combine, uint64_t confirmed_seq, uint32_t budget);
 
 const struct mr_combine_rule_stats *mr_combine_stats(const struct mr_combine *combine,

@@ -53,6 +53,10 @@ uint64_t mr_combine_state_hash_scan(struct mr_combine *combine) {
                          ? NULL
                          : mr_timeline_ceil(windows, window->start_ms + 1);
         }
+        if (combine->rules[r].slices != NULL) {
+            uint64_t slices = mr_slices_state_hash_scan(combine->rules[r].slices);
+            hash = hash_more(hash, &slices, sizeof slices);
+        }
     }
     return hash;
 }
@@ -85,6 +89,11 @@ static void check_window(const struct mr_combine *combine, const struct mr_combi
     mr_groups_check_scan(&window->groups, hash_of_key, rule->key_seed);
 }
 
+static void check_slices(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
+    MR_ASSERT(cr->slices_open_ms == mr_window_first_open(cr->rule, mr_combine_watermark(combine, cr)));
+    mr_slices_check_scan(cr->slices, combine->firing ? INT64_MIN : cr->slices_open_ms);
+}
+
 static void check_rule(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
     if (cr->sessions != NULL) {
         mr_sessions_check_scan(cr->sessions);
@@ -109,6 +118,10 @@ static void check_rule(const struct mr_combine *combine, const struct mr_combine
     }
     MR_ASSERT(windows == cr->window_count);
     MR_ASSERT(groups == cr->groups && bytes == cr->bytes);
+    if (cr->slices != NULL) {
+        check_slices(combine, cr);
+        groups += mr_slices_groups(cr->slices, cr->slices_open_ms);
+    }
     MR_ASSERT(mr_counter_read(&cr->stats.groups) == groups);
 }
 
@@ -118,12 +131,14 @@ void mr_combine_check_scan(const struct mr_combine *combine) {
         mr_hot_check(&combine->rules[r].hot);
     }
     const struct mr_combine_window *last = NULL;
+    uint64_t finals = 0;
     for (const struct mr_combine_window *w = combine->final_first; w != NULL; w = w->next_final) {
         MR_ASSERT(w->state == MR_WINDOW_FINAL && w->final_seq <= combine->seq);
         MR_ASSERT(last == NULL || last->final_seq <= w->final_seq);
         last = w;
+        finals++;
     }
-    MR_ASSERT(last == combine->final_last);
+    MR_ASSERT(last == combine->final_last && finals == combine->final_count);
     MR_ASSERT((combine->dead_count == 0) == (combine->dead.len == 0));
     MR_ASSERT(combine->save.under_way || combine->save.waiting.cap == 0);
     MR_ASSERT(combine->save.waiting_at <= combine->save.waiting.len);

@@ -16,6 +16,7 @@
 #include "aggregate/hot.h"
 #include "aggregate/saved.h"
 #include "aggregate/sessions.h"
+#include "aggregate/slices.h"
 #include "aggregate/timeline.h"
 
 enum mr_window_state { MR_WINDOW_OPEN, MR_WINDOW_CLOSED, MR_WINDOW_FINAL };
@@ -68,6 +69,10 @@ struct mr_combine_rule {
     const struct mr_rule *rule;
     struct mr_sessions *sessions; /* instead of the windows; NULL for rules of other kinds */
     uint64_t sessions_panes;      /* of theirs that stats has counted */
+    struct mr_slices *slices;     /* instead of OPEN windows; NULL for rules of other kinds */
+    int64_t slices_open_ms;       /* start of the first OPEN window; those before it have closed */
+    int64_t slices_next_ms;       /* this bundle: of the first one that has not been put together yet */
+    struct mr_sliced_key *slices_key; /* of which the next one is; NULL: the window has not been begun */
     struct mr_timeline windows;
     struct mr_combine_window
         *recent[MR_COMBINE_RECENT]; /* by a hash of the start: spares the search */
@@ -135,6 +140,7 @@ struct mr_combine {
     uint32_t fire_rule;
     struct mr_combine_window *final_first;
     struct mr_combine_window *final_last;
+    uint64_t final_count;
     uint32_t scans; /* under way: they hold pointers to groups */
     struct mr_buf scratch; /* of mr_combine_row */
     struct mr_buf dead;
@@ -182,17 +188,39 @@ static inline struct mr_group_firing *mr_combine_firing(const struct mr_rule *ru
     return (struct mr_group_firing *)(void *)(mr_group_state(group) + rule->state_len);
 }
 
+/* What became of a partial in one window, or in all of them. */
+struct mr_combine_merged {
+    bool applied;
+    bool overflow;
+};
+
+enum mr_status mr_combine_merge_window(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                       int64_t start_ms, struct mr_combine_merged *ret) MR_MUST_CHECK;
+/* A dead letter of what the bounds do not admit to [start, end). */
+enum mr_status mr_combine_drop(struct mr_combine *combine, const struct mr_combine_rule *cr,
+                               const struct mr_partial *p, int64_t start_ms, int64_t end_ms) MR_MUST_CHECK;
+/* combine_slices.c: the same into windows that are CLOSED, and the slice. */
+enum mr_status mr_combine_merge_sliced(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
+                                       struct mr_combine_merged *ret) MR_MUST_CHECK;
+/* (window, key)s, of OPEN and CLOSED windows; and whether the bounds do not admit so many more. */
+uint64_t mr_combine_sliced_groups(const struct mr_combine_rule *cr);
+bool mr_combine_sliced_full(const struct mr_combine_rule *cr, uint64_t more, size_t key_len);
 /* false: out of memory. */
 bool mr_combine_add_timer(struct mr_combine_timers *timers, struct mr_combine_timer timer);
 /* A group is about to change outside of merge: it is saved as it is, if need be. */
 void mr_combine_touch(struct mr_combine *combine, const struct mr_combine_window *window,
                       struct mr_group *group, uint32_t ref);
 
+/* A window that is not there yet, OPEN or CLOSED by the watermark. NULL: out of memory. */
+struct mr_combine_window *mr_combine_open_window(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                                 int64_t start_ms);
 /* A new group of this key in this window, which is opened if it is NULL; the caller gives it its
  * first value. NULL: out of memory, nothing has changed. */
 struct mr_group *mr_combine_add_group(struct mr_combine *combine, struct mr_combine_rule *cr,
                                       struct mr_combine_window **window, int64_t start_ms,
                                       uint32_t hash, struct mr_bytes key, uint32_t *ret_ref);
+/* Of one rule, which has no sessions; of all. */
+void mr_combine_set_gauge(struct mr_combine_rule *cr);
 void mr_combine_set_gauges(struct mr_combine *combine);
 
 /* A group is about to change that has not since the save began: it is written down as it is, if the

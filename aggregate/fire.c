@@ -5,6 +5,8 @@
 #include "base/alloc.h"
 #include "base/bug.h"
 
+enum { GROUP_MERGES = 32 }; /* of a window's slices: they take about as long as a group that fires */
+
 static bool dirty_before(const struct mr_combine_dirty *a, const struct mr_combine_dirty *b) {
     return a->start_ms != b->start_ms ? a->start_ms < b->start_ms : a->ref < b->ref;
 }
@@ -80,6 +82,7 @@ void mr_combine_make_final(struct mr_combine *combine, struct mr_combine_window 
         combine->final_last == NULL ? &combine->final_first : &combine->final_last->next_final;
     *link = window;
     combine->final_last = window;
+    combine->final_count++;
     cr->window_count--;
     cr->groups -= window->groups.count;
     cr->bytes -= mr_combine_window_bytes(window);
@@ -111,9 +114,11 @@ static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr,
             mr_combine_make_final(combine, window);
         }
     }
-    mr_counter_set(&cr->stats.windows, cr->window_count);
-    mr_counter_set(&cr->stats.groups, cr->groups);
-    mr_counter_set(&cr->stats.bytes, cr->bytes);
+    if (cr->slices != NULL) { /* what closes is put together as it fires */
+        cr->slices_next_ms = cr->slices_open_ms;
+        cr->slices_open_ms = mr_window_first_open(cr->rule, watermark_ms);
+    }
+    mr_combine_set_gauge(cr);
 }
 
 void mr_combine_advance(struct mr_combine *combine, uint64_t seq, const int64_t *watermarks_ms,
@@ -303,6 +308,80 @@ static enum mr_status fire_expired(struct mr_combine *combine, struct mr_combine
     return unsaid ? fire_group(combine, window, group, ref, MR_TIMING_LATE, flush) : MR_OK;
 }
 
+/* The window that begins there and has just ended. */
+static struct mr_combine_window *find_or_begin(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                               int64_t start_ms) {
+    struct mr_combine_window *window = mr_combine_find_window(cr, start_ms);
+    if (window != NULL) {
+        return window;
+    }
+    window = mr_combine_open_window(combine, cr, start_ms);
+    if (window == NULL) {
+        return NULL;
+    }
+    window->closed_seq = combine->seq;
+    if (mr_window_final(cr->rule, start_ms, mr_combine_watermark(combine, cr))) {
+        make_final(combine, cr, window);
+    }
+    return window;
+}
+
+/* What the window that begins at slices_next_ms has of a key, if it has anything: a group of it, which fires. */
+static enum mr_status put_together(struct mr_combine *combine, struct mr_combine_rule *cr,
+                                   const struct mr_sliced_key *key, struct mr_flush *flush, uint32_t *merges) {
+    const struct mr_rule *rule = cr->rule;
+    struct mr_slices_value value;
+    enum mr_status status = mr_slices_add(cr->slices, key, cr->slices_next_ms, NULL, &value);
+    *merges = value.merges;
+    if (status != MR_OK || value.events == 0) {
+        return status;
+    }
+    struct mr_combine_window *window = find_or_begin(combine, cr, cr->slices_next_ms);
+    uint32_t ref;
+    struct mr_group *group =
+        window == NULL ? NULL
+                       : mr_combine_add_group(combine, cr, &window, window->start_ms,
+                                              mr_group_hash(mr_slices_key_hash(key)), mr_slices_key_bytes(key), &ref);
+    if (group == NULL) {
+        return MR_NO_MEMORY;
+    }
+    group->events = value.events;
+    group->revision = combine->seq;
+    status = mr_slices_add(cr->slices, key, cr->slices_next_ms, mr_group_state(group), &value);
+    *merges += value.merges;
+    size_t heap = rule->grows ? mr_metric_heap(rule->metrics, rule->metric_count, mr_group_state(group)) : 0;
+    window->heap += heap;
+    cr->bytes += window->state == MR_WINDOW_FINAL ? 0 : heap;
+    return status == MR_OK ? fire_group(combine, window, group, ref, MR_TIMING_ON_TIME, flush) : status;
+}
+
+/* One key of a window that closes, or the next window. What needed many merges counts as several groups. */
+static enum mr_status fire_slices(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t *budget,
+                                  struct mr_flush *flush) {
+    struct mr_slices *slices = cr->slices;
+    if (cr->slices_key == NULL) {
+        int64_t start_ms;
+        bool found = mr_slices_window_from(slices, cr->slices_next_ms, &start_ms) && start_ms < cr->slices_open_ms;
+        cr->slices_next_ms = found ? start_ms : cr->slices_open_ms;
+        cr->slices_key = found ? mr_slices_first_key(slices) : NULL;
+        return MR_OK;
+    }
+    uint32_t merges = 0;
+    enum mr_status status = put_together(combine, cr, cr->slices_key, flush, &merges);
+    cr->slices_key = mr_slices_next_key(cr->slices_key);
+    cr->slices_next_ms += cr->slices_key == NULL ? cr->rule->window.every_ms : 0;
+    uint32_t more = merges / GROUP_MERGES;
+    *budget = *budget > more ? *budget - more : 1;
+    return status;
+}
+
+/* Slices that no OPEN window needs any more. Returns what is left of the budget; 0: there may be more. */
+static uint32_t retire(struct mr_combine_rule *cr, uint32_t budget) {
+    bool all = mr_slices_retire(cr->slices, cr->slices_open_ms, &budget);
+    mr_combine_set_gauge(cr);
+    return all && budget == 0 ? 1 : budget;
+}
+
 /* One step costs one group, or one window, of the budget. The rule is done when some is left. */
 static enum mr_status fire_rule(struct mr_combine *combine, struct mr_combine_rule *cr, uint32_t *budget,
                                 struct mr_flush *flush) {
@@ -323,9 +402,14 @@ static enum mr_status fire_rule(struct mr_combine *combine, struct mr_combine_ru
             status = fire_closing(combine, cr, flush);
         } else if (cr->expired != NULL) {
             status = fire_expired(combine, cr, flush);
+        } else if (cr->slices != NULL && cr->slices_next_ms < cr->slices_open_ms) {
+            status = fire_slices(combine, cr, budget, flush);
         } else {
             break;
         }
+    }
+    if (status == MR_OK && *budget > 0 && cr->slices != NULL) {
+        *budget = retire(cr, *budget);
     }
     return status;
 }
@@ -350,6 +434,7 @@ enum mr_status mr_combine_say_left(struct mr_combine *combine, uint64_t seq, uin
 }
 
 static void end_rule(struct mr_combine_rule *cr) {
+    MR_ASSERT(cr->slices_next_ms == cr->slices_open_ms && cr->slices_key == NULL);
     MR_ASSERT(cr->closing == NULL && cr->expired == NULL && cr->dirty_at == cr->dirty_count);
     cr->closing_last = NULL;
     cr->expired_last = NULL;

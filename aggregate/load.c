@@ -61,6 +61,10 @@ enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr
         mr_timeline_init(&loading->windows[r]);
         cr->said_final_end_ms = mr_window_final_end(cr->rule, mr_combine_watermark(combine, cr));
         struct mr_sessions_load sessions = {load->seq, mr_combine_watermark(combine, cr), load->shards};
+        if (cr->slices != NULL) {
+            cr->slices_open_ms = mr_window_first_open(cr->rule, mr_combine_watermark(combine, cr));
+            cr->slices_next_ms = cr->slices_open_ms;
+        }
         if (cr->sessions != NULL && mr_sessions_load_begin(cr->sessions, &sessions, error) != MR_OK) {
             return MR_NO_MEMORY;
         }
@@ -297,6 +301,63 @@ static enum mr_status take_sessions(struct job *job, const struct run *run, stru
                                        : mr_sessions_load_slice(run->rule->sessions, bytes, job->error);
 }
 
+/* Takes the first leaf of a run that slices wrote off *rest. */
+static enum mr_status take_leaf(struct job *job, const struct run *run, struct mr_bytes *rest) {
+    struct mr_saved_leaf head;
+    if (rest->len < sizeof head) {
+        return corrupt(job, "a run is cut short");
+    }
+    memcpy(&head, rest->ptr, sizeof head);
+    uint64_t size = mr_saved_leaf_size(&head);
+    if (head.key_len > MR_KEY_LEN_MAX || head.state_len % 8 != 0 || size > rest->len) {
+        return corrupt(job, "a slice is cut short");
+    }
+    struct mr_slices_loaded loaded = {
+        .start_ms = head.start_ms,
+        .events = head.events,
+        .revision = head.revision,
+        .shard = job->slice.shard,
+        .ordinal = head.ordinal,
+        .state = mr_bytes_of(rest->ptr + sizeof head, head.state_len),
+        .key = mr_bytes_of(rest->ptr + sizeof head + head.state_len, head.key_len),
+    };
+    *rest = mr_bytes_of(rest->ptr + size, rest->len - (size_t)size);
+    job->dropped_events += run->rule == NULL ? head.events : 0;
+    if (run->rule == NULL) {
+        return MR_OK;
+    }
+    const struct mr_rule *rule = run->rule->rule;
+    int64_t start_ms = MR_TIME_MIN_MS;
+    int64_t end_ms;
+    if (head.start_ms >= 0 && head.start_ms <= MR_TIME_MAX_MS) {
+        mr_window_slice(rule, head.start_ms, &start_ms, &end_ms);
+    }
+    if (start_ms != head.start_ms || start_ms < run->rule->slices_open_ms || head.events == 0 ||
+        head.revision > job->loading->seq) {
+        return corrupt(job, "a slice's head is wrong");
+    }
+    if (!key_fits(rule, loaded.key) || mr_metric_check(rule->metrics, rule->metric_count, loaded.state) != MR_OK) {
+        return corrupt(job, "a slice's key or state is not one of its rule's");
+    }
+    enum mr_status status = is_mine(job, rule, loaded.key) ? mr_slices_load(run->rule->slices, &loaded) : MR_OK;
+    if (status == MR_CORRUPT) {
+        return corrupt(job, "two values for one slice and key");
+    }
+    return status == MR_OK ? MR_OK : mr_loading_no_memory(job->error);
+}
+
+/* A run that slices wrote. */
+static enum mr_status take_slices(struct job *job, const struct run *run, struct mr_bytes bytes) {
+    if (run->rule != NULL && (run->rule->slices == NULL || run->head.state_len != run->rule->rule->state_len)) {
+        return corrupt(job, "slices of a rule that has none");
+    }
+    enum mr_status status = MR_OK;
+    for (uint32_t k = 0; k < run->head.count && status == MR_OK; k++) {
+        status = take_leaf(job, run, &bytes);
+    }
+    return status == MR_OK && bytes.len > 0 ? corrupt(job, "a run is longer than its slices") : status;
+}
+
 /* Takes the first run off *rest. */
 static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     struct run run = {0};
@@ -310,10 +371,10 @@ static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     }
     uint32_t index = job->loading->rule_map[run.head.rule];
     run.rule = index == UINT32_MAX ? NULL : &job->combine->rules[index];
-    if (run.head.closed == MR_SAVED_SESSIONS && run.head.len <= left) {
+    if ((run.head.closed == MR_SAVED_SESSIONS || run.head.closed == MR_SAVED_SLICES) && run.head.len <= left) {
         struct mr_bytes bytes = mr_bytes_of(rest->ptr + sizeof run.head, (size_t)run.head.len);
         *rest = mr_bytes_of(bytes.ptr + bytes.len, left - bytes.len);
-        return take_sessions(job, &run, bytes);
+        return run.head.closed == MR_SAVED_SLICES ? take_slices(job, &run, bytes) : take_sessions(job, &run, bytes);
     }
     const char *wrong = wrong_with_run(job, &run, left);
     if (wrong != NULL) {

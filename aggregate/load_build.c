@@ -270,6 +270,10 @@ enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *
         if (status == MR_OK && combine->rules[r].sessions != NULL) {
             status = mr_sessions_load_end(combine->rules[r].sessions, error);
         }
+        if (status == MR_OK && combine->rules[r].slices != NULL &&
+            mr_slices_load_end(combine->rules[r].slices) != MR_OK) {
+            status = mr_loading_no_memory(error);
+        }
         if (status == MR_OK) {
             sort_timers(&combine->rules[r].timers);
         }

@@ -41,6 +41,7 @@ struct mr_window {
     int64_t size_ms;   /* SESSION: the longest one, INT64_MAX: any length */
     int64_t every_ms;  /* SLIDING, at most size_ms */
     int64_t slice_ms;  /* SLIDING: the greatest common divisor of both */
+    bool sliced;       /* SLIDING: an event is in so many windows that those that are OPEN are kept as slices */
     int64_t offset_ms; /* >= 0, below size_ms (SLIDING: every_ms) */
     int64_t gap_ms;    /* SESSION */
     const struct mr_zone *zone; /* CALENDAR */

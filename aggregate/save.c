@@ -119,6 +119,9 @@ void mr_combine_save_begin(struct mr_combine *combine, uint64_t seq) {
         if (cr->sessions != NULL) {
             mr_sessions_save_begin(cr->sessions, seq);
         }
+        if (cr->slices != NULL) {
+            mr_slices_save_begin(cr->slices, seq);
+        }
     }
 }
 
@@ -173,6 +176,41 @@ static void leave_window(struct mr_combine_save *save) {
     save->ref = 0;
 }
 
+/* A run that is no window's. */
+static struct mr_combine_run begin_part(const struct mr_combine_rule *cr, uint32_t what, struct mr_buf *ret) {
+    struct mr_combine_run run = {.at = ret->len};
+    run.run = (struct mr_saved_run){
+        .rule = cr->rule->index, .state_len = cr->rule->state_len, .closed = what, .count = 1};
+    if (mr_buf_reserve(ret, sizeof run.run) != NULL) {
+        ret->len += sizeof run.run;
+    }
+    return run;
+}
+
+/* The same of slices; without any there is no run. */
+static bool save_slices(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret) {
+    bool all = true;
+    for (uint32_t r = 0; r < combine->rule_count; r++) {
+        struct mr_slices *slices = combine->rules[r].slices;
+        if (slices == NULL || !mr_slices_saving(slices)) {
+            continue;
+        }
+        struct mr_combine_run run = begin_part(&combine->rules[r], MR_SAVED_SLICES, ret);
+        bool failed = false;
+        size_t begin = ret->len;
+        bool done = mr_slices_save(slices, budget, ret, &run.run.count, &failed);
+        ret->failed = ret->failed || failed;
+        run.run.len = ret->len - begin;
+        if (run.run.count > 0) {
+            end_run(&run, ret);
+        } else if (!ret->failed) {
+            ret->len = run.at;
+        }
+        all = all && done;
+    }
+    return all;
+}
+
 /* A slice of each rule's sessions, as a run of its own; true: all of them have been written. */
 static bool save_sessions(struct mr_combine *combine, uint32_t budget, struct mr_buf *ret) {
     bool all = true;
@@ -181,12 +219,7 @@ static bool save_sessions(struct mr_combine *combine, uint32_t budget, struct mr
         if (sessions == NULL || !mr_sessions_saving(sessions)) {
             continue;
         }
-        struct mr_combine_run run = {.at = ret->len};
-        run.run = (struct mr_saved_run){.rule = r, .state_len = combine->rules[r].rule->state_len,
-                                        .closed = MR_SAVED_SESSIONS, .count = 1};
-        if (mr_buf_reserve(ret, sizeof run.run) != NULL) {
-            ret->len += sizeof run.run;
-        }
+        struct mr_combine_run run = begin_part(&combine->rules[r], MR_SAVED_SESSIONS, ret);
         bool done = false;
         size_t begin = ret->len;
         if (mr_sessions_save(sessions, budget, ret, &done) != MR_OK) {
@@ -260,7 +293,8 @@ enum mr_status mr_combine_save(struct mr_combine *combine, uint32_t budget, stru
         ret->len += sizeof(struct mr_saved_slice);
     }
     bool sessions = save_sessions(combine, budget, ret);
-    bool done = !save->waiting.failed && take_waiting(save, ret) && walk(combine, budget, ret) && sessions;
+    bool groups = !save->waiting.failed && take_waiting(save, ret) && walk(combine, budget, ret);
+    bool done = save_slices(combine, budget, ret) && groups && sessions;
     if (done) {
         put_counters(combine, ret);
     }
@@ -284,8 +318,9 @@ bool mr_combine_saving(const struct mr_combine *combine) {
 size_t mr_combine_save_waiting(const struct mr_combine *combine) {
     size_t waiting = combine->save.waiting.len - combine->save.waiting_at;
     for (uint32_t r = 0; r < combine->rule_count; r++) {
-        struct mr_sessions *sessions = combine->rules[r].sessions;
-        waiting += sessions == NULL ? 0 : mr_sessions_save_waiting(sessions);
+        const struct mr_combine_rule *cr = &combine->rules[r];
+        waiting += cr->sessions == NULL ? 0 : mr_sessions_save_waiting(cr->sessions);
+        waiting += cr->slices == NULL ? 0 : mr_slices_save_waiting(cr->slices);
     }
     return waiting;
 }
@@ -298,6 +333,9 @@ void mr_combine_save_stop(struct mr_combine *combine) {
     for (uint32_t r = 0; combine->rules != NULL && r < combine->rule_count; r++) {
         if (combine->rules[r].sessions != NULL) {
             mr_sessions_save_stop(combine->rules[r].sessions);
+        }
+        if (combine->rules[r].slices != NULL) {
+            mr_slices_save_stop(combine->rules[r].slices);
         }
     }
 }

@@ -36,14 +36,16 @@ struct mr_saved_slice {
 };
 
 #define MR_SAVED_SESSIONS 2
+#define MR_SAVED_SLICES   3
 
 struct mr_saved_run {
     uint32_t rule; /* index in the saving plan */
     uint32_t state_len;
     int64_t start_ms;
     uint64_t closed_seq; /* 0: the window was open, or was first seen when its end had passed */
-    uint32_t closed;     /* 0 or 1; MR_SAVED_SESSIONS: what follows is of mr_sessions_save, count is 1 */
-    uint32_t count;      /* groups, at least 1 */
+    uint32_t closed;     /* 0 or 1; MR_SAVED_SESSIONS: what follows is of mr_sessions_save, count is 1; MR_SAVED_SLICES:
+                            what follows are mr_saved_leaf, each with its start */
+    uint32_t count;      /* groups, or leaves, at least 1 */
     uint64_t len;        /* bytes of them */
 };
 
@@ -57,6 +59,16 @@ struct mr_saved_group {
     struct mr_group_firing firing; /* zero where there are no early panes */
 };
 
+/* A (slice, key), aggregate/slices.h: state and key are behind it as behind a group. */
+struct mr_saved_leaf {
+    int64_t start_ms;
+    uint64_t events;
+    uint64_t revision;
+    uint64_t ordinal; /* of the key, in the order of keys on its shard */
+    uint32_t key_len;
+    uint32_t state_len; /* encoded */
+};
+
 /* Of one rule, as they were when the save began. */
 struct mr_saved_counters {
     uint64_t applied;
@@ -68,8 +80,13 @@ struct mr_saved_counters {
 static_assert(sizeof(struct mr_saved_slice) == 48, "no padding inside");
 static_assert(sizeof(struct mr_saved_run) == 40, "no padding inside");
 static_assert(sizeof(struct mr_saved_group) == 48, "no padding inside");
+static_assert(sizeof(struct mr_saved_leaf) == 40, "no padding inside");
 static_assert(sizeof(struct mr_saved_counters) == 32, "no padding inside");
 
 static inline uint64_t mr_saved_group_size(const struct mr_saved_group *group) {
     return (sizeof *group + (uint64_t)group->state_len + group->key_len + 7) & ~UINT64_C(7);
+}
+
+static inline uint64_t mr_saved_leaf_size(const struct mr_saved_leaf *leaf) {
+    return (sizeof *leaf + (uint64_t)leaf->state_len + leaf->key_len + 7) & ~UINT64_C(7);
 }

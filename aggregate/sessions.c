@@ -53,10 +53,9 @@ void mr_sessions_close(struct mr_sessions *s) {
     free_list(s, &s->live);
     free_list(s, &s->finals);
     free_list(s, &s->retracting);
-    MR_ASSERT(s->keys_all == 0);
-    mr_session_slots_finish(&s->buckets);
+    mr_key_index_finish(&s->by_key);
     for (uint32_t clock = 0; clock < MR_SESSION_CLOCKS; clock++) {
-        mr_session_slots_finish(&s->clocks[clock]);
+        mr_slots_finish(&s->clocks[clock]);
     }
     mr_sessions_save_stop(s);
     mr_buf_finish(&s->encoded);
@@ -68,7 +67,7 @@ static size_t blocks_len(const struct mr_sessions *s) {
     return (size_t)s->rule->state_len * (s->discarding ? 2 : 1);
 }
 
-struct mr_session *mr_session_new(struct mr_sessions *s, struct mr_session_key *key) {
+struct mr_session *mr_session_new(struct mr_sessions *s, struct mr_key_entry *key) {
     struct mr_session *session = mr_alloc_zero(1, sizeof *session + blocks_len(s));
     if (session == NULL) {
         return NULL;
@@ -85,12 +84,12 @@ void mr_session_free(struct mr_sessions *s, struct mr_session *session) {
     if (s->discarding) {
         mr_metric_release(rule->metrics, rule->metric_count, mr_session_said(s, session));
     }
-    mr_session_key_release(s, session->key);
+    mr_key_index_release(&s->by_key, session->key);
     mr_free(session);
 }
 
 static uint64_t key_cost(uint32_t key_len) {
-    return sizeof(struct mr_session_key) + BLOCK_HEADER_BYTES + KEY_PLACES_BYTES + (uint64_t)key_len;
+    return sizeof(struct mr_key_entry) + BLOCK_HEADER_BYTES + KEY_PLACES_BYTES + (uint64_t)key_len;
 }
 
 uint64_t mr_session_cost(const struct mr_sessions *s, uint32_t key_len, bool key_is_new) {
@@ -115,7 +114,7 @@ void mr_session_charge(struct mr_sessions *s, struct mr_session *session) {
 
 /* Keys are charged while they have OPEN or CLOSED sessions: how long FINAL ones stay is the flusher's affair. */
 void mr_session_enter(struct mr_sessions *s, struct mr_session *session) {
-    struct mr_session_key *key = session->key;
+    struct mr_key_entry *key = session->key;
     MR_ASSERT(session->state == MR_SESSION_OPEN || session->state == MR_SESSION_CLOSED);
     if (key->root == NULL) {
         s->keys++;

@@ -1,150 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where sessions are found: keys by hash, sessions of a key by time, sessions by what is due; and the lists. */
+/* Where sessions are found: those of a key by time, all by what is due; and the lists. */
 #include "aggregate/sessions_state.h"
-#include "base/alloc.h"
-
-enum { SLOTS_BLOCK = 512, BLOCKS_FIRST = 4, BUCKETS_MIN = 16 };
-
-/* Slots: blocks of pointers. */
-
-enum mr_status mr_session_slots_reserve(struct mr_session_slots *slots) {
-    if (slots->count < (uint64_t)slots->block_count * SLOTS_BLOCK) {
-        return MR_OK;
-    }
-    if (slots->block_count == slots->block_cap) {
-        uint32_t cap = slots->block_cap == 0 ? BLOCKS_FIRST : slots->block_cap * 2;
-        void ***blocks = mr_realloc(slots->blocks, cap * sizeof *blocks);
-        if (blocks == NULL) {
-            return MR_NO_MEMORY;
-        }
-        slots->blocks = blocks;
-        slots->block_cap = cap;
-    }
-    void **block = mr_alloc(SLOTS_BLOCK * sizeof *block);
-    if (block == NULL) {
-        return MR_NO_MEMORY;
-    }
-    slots->blocks[slots->block_count++] = block;
-    return MR_OK;
-}
-
-void mr_session_slots_finish(struct mr_session_slots *slots) {
-    for (uint32_t b = 0; b < slots->block_count; b++) {
-        mr_free(slots->blocks[b]);
-    }
-    mr_free(slots->blocks);
-    *slots = (struct mr_session_slots){0};
-}
-
-/* The last slot goes. One block is kept in reserve, so that a count that wavers costs nothing. */
-static void pop_slot(struct mr_session_slots *slots) {
-    MR_ASSERT(slots->count > 0);
-    slots->count--;
-    while ((uint64_t)slots->block_count * SLOTS_BLOCK > slots->count + 2 * SLOTS_BLOCK) {
-        mr_free(slots->blocks[--slots->block_count]);
-    }
-}
-
-/* Keys: linear hashing. With 2^level <= buckets < 2^(level + 1), a key is in the bucket of its lower level + 1 bits,
- * or, while that one does not exist, of its lower level bits. The upper bits have chosen the shard. */
-
-static uint64_t level_size(uint64_t buckets) {
-    return UINT64_C(1) << (63 - __builtin_clzll(buckets));
-}
-
-static uint64_t bucket_of(const struct mr_sessions *s, uint64_t hash) {
-    uint64_t size = level_size(s->buckets.count);
-    uint64_t bucket = hash & (2 * size - 1);
-    return bucket < s->buckets.count ? bucket : hash & (size - 1);
-}
-
-static struct mr_session_key **chain(const struct mr_sessions *s, uint64_t bucket) {
-    return (struct mr_session_key **)(void *)mr_session_slot(&s->buckets, bucket);
-}
-
-struct mr_session_key *mr_session_key_find(const struct mr_sessions *s, uint64_t hash, struct mr_bytes bytes) {
-    if (s->buckets.count == 0) {
-        return NULL;
-    }
-    struct mr_session_key *key = *chain(s, bucket_of(s, hash));
-    while (key != NULL && (key->hash != hash || !mr_bytes_equal(mr_bytes_of(key->bytes, key->len), bytes))) {
-        key = key->next;
-    }
-    return key;
-}
-
-/* One bucket more: takes its share of the one it shares the lower bits with. Room has been reserved. */
-static void split_bucket(struct mr_sessions *s) {
-    uint64_t added = s->buckets.count++;
-    *chain(s, added) = NULL;
-    if (added < BUCKETS_MIN) {
-        return; /* there are no keys yet */
-    }
-    uint64_t size = level_size(added);
-    struct mr_session_key **link = chain(s, added - size);
-    while (*link != NULL) {
-        struct mr_session_key *key = *link;
-        if ((key->hash & (2 * size - 1)) == added) {
-            *link = key->next;
-            key->next = *chain(s, added);
-            *chain(s, added) = key;
-        } else {
-            link = &key->next;
-        }
-    }
-}
-
-static void join_bucket(struct mr_sessions *s) {
-    uint64_t last = s->buckets.count - 1;
-    struct mr_session_key **link = chain(s, last - level_size(last));
-    while (*link != NULL) {
-        link = &(*link)->next;
-    }
-    *link = *chain(s, last);
-    pop_slot(&s->buckets);
-}
-
-struct mr_session_key *mr_session_key_add(struct mr_sessions *s, uint64_t hash, struct mr_bytes bytes) {
-    MR_ASSERT(bytes.len <= MR_KEY_LEN_MAX);
-    do {
-        if (mr_session_slots_reserve(&s->buckets) != MR_OK) {
-            return NULL;
-        }
-        if (s->buckets.count < BUCKETS_MIN || s->buckets.count < s->keys_all) {
-            split_bucket(s);
-        }
-    } while (s->buckets.count < BUCKETS_MIN);
-    struct mr_session_key *key = mr_alloc(sizeof *key + bytes.len);
-    if (key == NULL) {
-        return NULL;
-    }
-    struct mr_session_key **first = chain(s, bucket_of(s, hash));
-    *key = (struct mr_session_key){.next = *first, .hash = hash, .len = (uint32_t)bytes.len};
-    if (bytes.len > 0) {
-        memcpy(key->bytes, bytes.ptr, bytes.len);
-    }
-    *first = key;
-    s->keys_all++;
-    return key;
-}
-
-void mr_session_key_release(struct mr_sessions *s, struct mr_session_key *key) {
-    if (key->refs > 1) {
-        key->refs--;
-        return;
-    }
-    MR_ASSERT(key->root == NULL);
-    struct mr_session_key **link = chain(s, bucket_of(s, key->hash));
-    while (*link != key) {
-        link = &(*link)->next;
-    }
-    *link = key->next;
-    mr_free(key);
-    s->keys_all--;
-    for (uint32_t i = 0; i < 2 && s->buckets.count > BUCKETS_MIN && s->buckets.count > 2 * s->keys_all; i++) {
-        join_bucket(s); /* two a key: so they keep up */
-    }
-}
 
 /* The treap of a key: by start; a parent's priority is not below its children's. */
 
@@ -255,12 +111,12 @@ static struct mr_session *overlap(struct mr_session *root, int64_t from_ms, int6
     return overlap(root->right, from_ms, start_ms, end_ms);
 }
 
-struct mr_session *mr_session_tree_overlap(const struct mr_session_key *key, int64_t from_ms, int64_t start_ms,
+struct mr_session *mr_session_tree_overlap(const struct mr_key_entry *key, int64_t from_ms, int64_t start_ms,
                                            int64_t end_ms) {
     return overlap(key->root, from_ms, start_ms, end_ms);
 }
 
-struct mr_session *mr_session_tree_find(const struct mr_session_key *key, int64_t start_ms) {
+struct mr_session *mr_session_tree_find(const struct mr_key_entry *key, int64_t start_ms) {
     struct mr_session *session = key->root;
     while (session != NULL && session->start_ms != start_ms) {
         session = start_ms < session->start_ms ? session->left : session->right;
@@ -280,16 +136,16 @@ bool mr_session_clock_before(const struct mr_session *a, const struct mr_session
     return mr_bytes_compare(mr_session_key_bytes(a), mr_session_key_bytes(b)) < 0;
 }
 
-static struct mr_session *at(const struct mr_session_slots *heap, uint64_t place) {
-    return *mr_session_slot(heap, place);
+static struct mr_session *at(const struct mr_slots *heap, uint64_t place) {
+    return *mr_slot(heap, place);
 }
 
-static void put(const struct mr_session_slots *heap, uint64_t place, struct mr_session *session, uint32_t clock) {
-    *mr_session_slot(heap, place) = session;
+static void put(const struct mr_slots *heap, uint64_t place, struct mr_session *session, uint32_t clock) {
+    *mr_slot(heap, place) = session;
     session->at[clock] = place + 1;
 }
 
-static void sift_up(const struct mr_session_slots *heap, uint64_t place, uint32_t clock) {
+static void sift_up(const struct mr_slots *heap, uint64_t place, uint32_t clock) {
     struct mr_session *moved = at(heap, place);
     while (place > 0 && mr_session_clock_before(moved, at(heap, (place - 1) / 2), clock)) {
         put(heap, place, at(heap, (place - 1) / 2), clock);
@@ -298,7 +154,7 @@ static void sift_up(const struct mr_session_slots *heap, uint64_t place, uint32_
     put(heap, place, moved, clock);
 }
 
-static void sift_down(const struct mr_session_slots *heap, uint64_t place, uint32_t clock) {
+static void sift_down(const struct mr_slots *heap, uint64_t place, uint32_t clock) {
     struct mr_session *moved = at(heap, place);
     for (uint64_t child = 2 * place + 1; child < heap->count; child = 2 * place + 1) {
         if (child + 1 < heap->count && mr_session_clock_before(at(heap, child + 1), at(heap, child), clock)) {
@@ -314,10 +170,10 @@ static void sift_down(const struct mr_session_slots *heap, uint64_t place, uint3
 }
 
 void mr_session_clock_set(struct mr_sessions *s, struct mr_session *session, uint32_t clock, int64_t due_ms) {
-    struct mr_session_slots *heap = &s->clocks[clock];
+    struct mr_slots *heap = &s->clocks[clock];
     session->due[clock] = due_ms;
     if (session->at[clock] == 0) {
-        MR_ASSERT(heap->count < (uint64_t)heap->block_count * SLOTS_BLOCK);
+        MR_ASSERT(heap->count < (uint64_t)heap->block_count * MR_SLOTS_BLOCK);
         put(heap, heap->count++, session, clock);
     }
     sift_up(heap, session->at[clock] - 1, clock);
@@ -325,7 +181,7 @@ void mr_session_clock_set(struct mr_sessions *s, struct mr_session *session, uin
 }
 
 void mr_session_clock_clear(struct mr_sessions *s, struct mr_session *session, uint32_t clock) {
-    struct mr_session_slots *heap = &s->clocks[clock];
+    struct mr_slots *heap = &s->clocks[clock];
     uint64_t place = session->at[clock];
     session->due[clock] = INT64_MAX;
     if (place == 0) {
@@ -334,7 +190,7 @@ void mr_session_clock_clear(struct mr_sessions *s, struct mr_session *session, u
     MR_ASSERT(at(heap, place - 1) == session);
     struct mr_session *last = at(heap, heap->count - 1);
     session->at[clock] = 0;
-    pop_slot(heap);
+    mr_slots_pop(heap);
     if (last != session) {
         put(heap, place - 1, last, clock);
         sift_up(heap, place - 1, clock);

@@ -197,7 +197,7 @@ static enum mr_status fill_state(struct mr_sessions *s, uint8_t *live, struct mr
 }
 
 /* I2: what overlaps and would fit would have been merged. */
-static bool has_room(const struct mr_sessions *s, const struct mr_session_key *key,
+static bool has_room(const struct mr_sessions *s, const struct mr_key_entry *key,
                      const struct mr_session_record *head) {
     if (mr_session_tree_find(key, head->start_ms) != NULL) {
         return false;
@@ -213,7 +213,7 @@ static bool has_room(const struct mr_sessions *s, const struct mr_session_key *k
     return true;
 }
 
-static enum mr_status enter(struct mr_sessions *s, struct mr_session_key *key, const struct record *record) {
+static enum mr_status enter(struct mr_sessions *s, struct mr_key_entry *key, const struct record *record) {
     const struct mr_session_record *head = &record->head;
     struct mr_session *session = mr_session_new(s, key);
     if (session == NULL) {
@@ -236,7 +236,7 @@ static enum mr_status enter(struct mr_sessions *s, struct mr_session_key *key, c
         status = fill_state(s, mr_session_said(s, session), record->said);
     }
     for (uint32_t clock = 0; clock < MR_SESSION_CLOCKS && status == MR_OK; clock++) {
-        status = mr_session_slots_reserve(&s->clocks[clock]);
+        status = mr_slots_reserve(&s->clocks[clock]);
     }
     if (status != MR_OK) {
         mr_session_free(s, session);
@@ -269,19 +269,19 @@ static enum mr_status take_session(struct mr_sessions *s, const struct mr_sessio
     if (owner != s->shard || (said && mr_session_is_final(rule, head->end_ms, s->watermark_ms))) {
         return MR_OK;
     }
-    struct mr_session_key *key = mr_session_key_find(s, hash, record->key);
+    struct mr_key_entry *key = mr_key_index_find(&s->by_key, hash, record->key);
     if (key != NULL && !has_room(s, key, head)) {
         return corrupt(error, slice, "two sessions of one key that would have been one");
     }
     if (key == NULL) {
-        key = mr_session_key_add(s, hash, record->key);
+        key = mr_key_index_add(&s->by_key, hash, record->key);
         if (key == NULL) {
             return no_memory(error);
         }
     }
     key->refs++; /* ours, until the session is there */
     enum mr_status status = enter(s, key, record);
-    mr_session_key_release(s, key);
+    mr_key_index_release(&s->by_key, key);
     return status == MR_OK ? MR_OK : no_memory(error);
 }
 

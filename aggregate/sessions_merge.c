@@ -19,7 +19,7 @@ struct merge {
     struct mr_sessions *s;
     struct mr_partial *partial;
     int64_t recorded_ms;
-    struct mr_session_key *key; /* NULL: not there yet */
+    struct mr_key_entry *key; /* NULL: not there yet */
     uint64_t key_hash;
     struct mr_bytes key_bytes;
     int64_t start_ms; /* of the result */
@@ -78,7 +78,7 @@ static bool is_full(const struct merge *m) {
 static enum mr_status reserve(struct merge *m) {
     struct mr_sessions *s = m->s;
     for (uint32_t clock = 0; clock < MR_SESSION_CLOCKS; clock++) {
-        enum mr_status status = mr_session_slots_reserve(&s->clocks[clock]);
+        enum mr_status status = mr_slots_reserve(&s->clocks[clock]);
         if (status != MR_OK) {
             return status;
         }
@@ -89,7 +89,7 @@ static enum mr_status reserve(struct merge *m) {
         return MR_OK;
     }
     if (m->key == NULL) {
-        m->key = mr_session_key_add(s, m->key_hash, m->key_bytes);
+        m->key = mr_key_index_add(&s->by_key, m->key_hash, m->key_bytes);
         if (m->key == NULL) {
             return MR_NO_MEMORY;
         }
@@ -98,7 +98,7 @@ static enum mr_status reserve(struct merge *m) {
         m->key->refs++;
     }
     m->target = mr_session_new(s, m->key);
-    mr_session_key_release(s, m->key);
+    mr_key_index_release(&s->by_key, m->key);
     return m->target == NULL ? MR_NO_MEMORY : MR_OK;
 }
 
@@ -226,7 +226,7 @@ enum mr_status mr_sessions_merge(struct mr_sessions *s, uint64_t seq, int64_t re
     MR_ASSERT(m.end_ms - m.start_ms >= rule->window.gap_ms);
     MR_ASSERT(fits(rule, m.start_ms, m.end_ms));
     MR_ASSERT(!mr_session_is_final(rule, m.start_ms + rule->window.gap_ms, s->watermark_ms)); /* lift */
-    m.key = mr_session_key_find(s, key_hash, key);
+    m.key = mr_key_index_find(&s->by_key, key_hash, key);
     choose(&m);
     if (is_full(&m)) {
         return MR_FULL;

@@ -20,20 +20,12 @@
  *             index), and `said` is the sum of what they hold.  I2 unfired is 0 after each pane.  I3 an early timer
  *             runs only for an OPEN session with unfired > 0.
  */
+#include "aggregate/key_index.h"
 #include "aggregate/sessions.h"
 
 enum { MR_SESSION_EVENT, MR_SESSION_EARLY, MR_SESSION_CLOCKS };
 enum mr_session_place { MR_SESSION_HOME, MR_SESSION_CHANGED, MR_SESSION_PLACES };
 enum mr_session_state { MR_SESSION_OPEN, MR_SESSION_CLOSED, MR_SESSION_FINAL, MR_SESSION_SWALLOWED };
-
-struct mr_session_key {
-    struct mr_session_key *next; /* in its bucket */
-    struct mr_session *root;
-    uint64_t hash;
-    uint32_t refs; /* sessions in any state */
-    uint32_t len;
-    uint8_t bytes[];
-};
 
 struct mr_session_link {
     struct mr_session *previous;
@@ -41,7 +33,7 @@ struct mr_session_link {
 };
 
 struct mr_session {
-    struct mr_session_key *key;
+    struct mr_key_entry *key;
     struct mr_session *left;
     struct mr_session *right;
     uint64_t priority;
@@ -69,14 +61,6 @@ struct mr_session {
     bool reextended; /* in this bundle, after it had been fired */
     bool takes_over; /* a row that a swallowed session has left: fires in this bundle whatever the trigger */
     uint64_t blocks[];
-};
-
-/* A growing array of pointers in pieces: it never moves as a whole. */
-struct mr_session_slots {
-    void ***blocks;
-    uint64_t count;
-    uint32_t block_count;
-    uint32_t block_cap;
 };
 
 struct mr_session_list {
@@ -109,9 +93,8 @@ struct mr_sessions {
     const struct mr_rule *rule;
     uint32_t shard;
     bool discarding;
-    struct mr_session_slots buckets;
-    uint64_t keys_all; /* in the buckets: some only have FINAL sessions */
-    struct mr_session_slots clocks[MR_SESSION_CLOCKS];
+    struct mr_key_index by_key; /* some have FINAL sessions only; root: of a treap */
+    struct mr_slots clocks[MR_SESSION_CLOCKS];
     struct mr_session_list live;
     struct mr_session_list finals; /* in order of final_seq */
     struct mr_session_list retracting;
@@ -165,31 +148,19 @@ static inline bool mr_session_is_final(const struct mr_rule *rule, int64_t end_m
     return end_ms <= rule->final_floor_ms || mr_session_final_at(rule, end_ms) <= watermark_ms;
 }
 
-/* sessions_index.c: no memory is taken but by the functions with a status. */
-enum mr_status mr_session_slots_reserve(struct mr_session_slots *slots) MR_MUST_CHECK; /* room for one more */
-void mr_session_slots_finish(struct mr_session_slots *slots);
-static inline void **mr_session_slot(const struct mr_session_slots *slots, uint64_t at) {
-    return &slots->blocks[at / 512][at % 512];
-}
-
-struct mr_session_key *mr_session_key_find(const struct mr_sessions *s, uint64_t hash, struct mr_bytes bytes);
-/* A key without references, in the index. NULL: out of memory. */
-struct mr_session_key *mr_session_key_add(struct mr_sessions *s, uint64_t hash, struct mr_bytes bytes);
-/* One reference less; with the last one the key goes. */
-void mr_session_key_release(struct mr_sessions *s, struct mr_session_key *key);
-
+/* sessions_index.c: takes no memory. */
 void mr_session_tree_insert(struct mr_session *session);
 void mr_session_tree_remove(struct mr_session *session);
 /* The first session of the key with start >= from that overlaps [start, end). */
-struct mr_session *mr_session_tree_overlap(const struct mr_session_key *key, int64_t from_ms, int64_t start_ms,
+struct mr_session *mr_session_tree_overlap(const struct mr_key_entry *key, int64_t from_ms, int64_t start_ms,
                                            int64_t end_ms);
-struct mr_session *mr_session_tree_find(const struct mr_session_key *key, int64_t start_ms);
+struct mr_session *mr_session_tree_find(const struct mr_key_entry *key, int64_t start_ms);
 
 /* Puts it into the heap, moves it there to where due says, takes it out. set: room has been reserved. */
 void mr_session_clock_set(struct mr_sessions *s, struct mr_session *session, uint32_t clock, int64_t due_ms);
 void mr_session_clock_clear(struct mr_sessions *s, struct mr_session *session, uint32_t clock);
 static inline struct mr_session *mr_session_clock_first(const struct mr_sessions *s, uint32_t clock) {
-    return s->clocks[clock].count == 0 ? NULL : *mr_session_slot(&s->clocks[clock], 0);
+    return s->clocks[clock].count == 0 ? NULL : *mr_slot(&s->clocks[clock], 0);
 }
 /* In order of (due, start, key). */
 bool mr_session_clock_before(const struct mr_session *a, const struct mr_session *b, uint32_t clock);
@@ -201,7 +172,7 @@ void mr_session_list_remove(struct mr_session_list *list, struct mr_session *ses
 
 /* sessions.c */
 /* A session of the key, whose reference it takes; in no list or tree yet. NULL: out of memory. */
-struct mr_session *mr_session_new(struct mr_sessions *s, struct mr_session_key *key);
+struct mr_session *mr_session_new(struct mr_sessions *s, struct mr_key_entry *key);
 /* It is in no list, tree or heap. */
 void mr_session_free(struct mr_sessions *s, struct mr_session *session);
 /* Into tree, clock and live list, by its extent and state; room in the clocks has been reserved. */

@@ -75,6 +75,15 @@ int64_t mr_window_first_after(const struct mr_rule *rule, int64_t time_ms) {
     return mr_wide_saturate(floor_slow(w, (__int128_t)time_ms - w->size_ms, w->every_ms) + w->every_ms);
 }
 
+int64_t mr_window_first_open(const struct mr_rule *rule, int64_t watermark_ms) {
+    MR_ASSERT(rule->window.kind == MR_WINDOW_SLIDING);
+    int64_t reach = rule->final_floor_ms > watermark_ms ? rule->final_floor_ms : watermark_ms;
+    /* Far from the ends of int64, so that the sizes of windows may be added and subtracted; no event is there. */
+    reach = reach < INT64_MIN / 4 ? INT64_MIN / 4 : reach;
+    reach = reach > INT64_MAX / 4 ? INT64_MAX / 4 : reach;
+    return mr_window_first_after(rule, reach);
+}
+
 static bool reached(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms, int64_t delay_ms) {
     int64_t end = mr_window_end(rule, start_ms);
     return watermark_ms >= mr_wide_saturate((__int128_t)end + delay_ms) || rule->final_floor_ms >= end;

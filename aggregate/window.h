@@ -35,6 +35,8 @@ int64_t mr_window_end(const struct mr_rule *rule, int64_t start_ms);
 /* The start of the first window that ends after time_ms. Not SESSION. */
 int64_t mr_window_first_after(const struct mr_rule *rule, int64_t time_ms);
 
+/* The start of the first window that is not closed at this watermark: all before it are. SLIDING. */
+int64_t mr_window_first_open(const struct mr_rule *rule, int64_t watermark_ms);
 bool mr_window_closed(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms);
 bool mr_window_final(const struct mr_rule *rule, int64_t start_ms, int64_t watermark_ms);
 /* Everything ending at or before it is final at this watermark; but for SESSION it is the end of a window itself.

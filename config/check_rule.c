@@ -85,6 +85,60 @@ static enum mr_status check_tumbling(const struct rule_at *at) {
     return check_offset(at, "size", size_ms);
 }
 
+/* The value of a key of the rule, or of its trigger; NULL: it was not written. */
+static const struct mr_node *in_rule(const struct rule_at *at, const char *key, const char *of) {
+    const struct mr_node *n = mr_node_get(at->key->value, key);
+    n = n == NULL || of == NULL ? n : mr_node_get(n->value, of);
+    return n == NULL ? NULL : n->value;
+}
+
+/* Open windows that are kept as slices: what would cost too much for each of them. */
+static enum mr_status check_sliced(const struct rule_at *at, const struct mr_node *every) {
+    const struct mr_config_rule *rule = at->rule;
+    struct mr_error *error = at->load->error;
+    int64_t slice_ms = mr_config_rule_slice_ms(rule);
+    int64_t slices = rule->window.size_ms / slice_ms;
+    if (slices > MR_EVENT_WINDOWS_MAX) {
+        return mr_node_error(error, every, MR_INVALID,
+                             "`every: %s`: windows of `size`, %s, would be made of %lld slices of %s; expected at most "
+                             "%d, as when `size` is a multiple of `every`",
+                             show_duration(rule->window.every_ms).text, show_duration(rule->window.size_ms).text,
+                             (long long)slices, show_duration(slice_ms).text, MR_EVENT_WINDOWS_MAX);
+    }
+    bool by_count = rule->trigger.early_ms == 0;
+    if (!by_count || rule->trigger.early_count > 0) {
+        return mr_node_error(error, in_rule(at, "trigger", by_count ? "early_count" : "early"), MR_INVALID,
+                             "`%s`: each event is in more than %d windows, which then have no early panes; expected it "
+                             "left out: queries show open windows",
+                             by_count ? "early_count" : "early", MR_EVENT_WINDOWS_WHOLE);
+    }
+    int64_t windows = rule->allowed_lateness_ms / rule->window.every_ms;
+    if (windows > MR_EVENT_WINDOWS_WHOLE) {
+        const struct mr_node *lateness = in_rule(at, "allowed_lateness", NULL);
+        return mr_node_error(error, lateness == NULL ? every : lateness, MR_INVALID,
+                             "`allowed_lateness: %s`: a late event would change %lld windows, one each `every`, %s; "
+                             "expected at most %d, so at most %s",
+                             show_duration(rule->allowed_lateness_ms).text, (long long)windows,
+                             show_duration(rule->window.every_ms).text, MR_EVENT_WINDOWS_WHOLE,
+                             show_duration(rule->window.every_ms * MR_EVENT_WINDOWS_WHOLE).text);
+    }
+    return MR_OK;
+}
+
+/* So that one key has room, on the one shard it is on. */
+static enum mr_status check_sliced_groups(const struct rule_at *at, const struct mr_node *every, int64_t windows) {
+    uint64_t least = (uint64_t)windows * at->load->config->node.shards;
+    if (at->rule->groups.max >= least) {
+        return MR_OK;
+    }
+    const struct mr_node *max = in_rule(at, "groups", "max");
+    return mr_node_error(at->load->error, max == NULL ? every : max, MR_INVALID,
+                         "`groups.max: %llu`: each event is in %lld windows, and of each that is a group; expected at "
+                         "least %llu, with `node.shards` %u",
+                         (unsigned long long)at->rule->groups.max, (long long)windows, (unsigned long long)least,
+                         at->load->config->node.shards);
+}
+
 static enum mr_status check_sliding(const struct rule_at *at) {
     int64_t size_ms = at->rule->window.size_ms;
     int64_t every_ms = at->rule->window.every_ms;
@@ -104,7 +158,12 @@ static enum mr_status check_sliding(const struct rule_at *at) {
                              show_duration(every_ms).text, (long long)windows, MR_EVENT_WINDOWS_MAX,
                              show_duration(least_ms).text);
     }
-    return check_offset(at, "every", every_ms);
+    enum mr_status status = MR_OK;
+    if (mr_config_rule_sliced(at->rule)) {
+        status = check_sliced(at, every);
+        status = status == MR_OK ? check_sliced_groups(at, every, windows) : status;
+    }
+    return status == MR_OK ? check_offset(at, "every", every_ms) : status;
 }
 
 static enum mr_status check_session(const struct rule_at *at) {

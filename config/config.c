@@ -200,6 +200,22 @@ uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes n
     return UINT32_MAX;
 }
 
+int64_t mr_config_rule_slice_ms(const struct mr_config_rule *rule) {
+    int64_t a = rule->window.size_ms;
+    int64_t b = rule->window.every_ms;
+    while (b != 0) { /* Euclid */
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+bool mr_config_rule_sliced(const struct mr_config_rule *rule) {
+    return rule->window.kind == MR_CONFIG_SLIDING &&
+           (rule->window.size_ms - 1) / rule->window.every_ms >= MR_EVENT_WINDOWS_WHOLE;
+}
+
 bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream) {
     for (uint32_t i = 0; i < rule->stream_count; i++) {
         if (rule->streams[i] == stream) {

@@ -46,8 +46,9 @@
  *             I10 A rule has 1 to MR_RULE_INPUTS_MAX different streams, a metric's `from` is one of them. A ratio is
  *                over two different metrics of its rule that are numbers and no ratios. Windows, triggers and the
  *                parameters of metrics are as the comments at their fields say; a sliding window has an event in at
- *                most MR_EVENT_WINDOWS_MAX; a global one has an early trigger. Expressions are not empty, at most
- *                MR_EXPR_LEN_MAX bytes, and not compiled.
+ *                most MR_EVENT_WINDOWS_MAX, and one that is kept as slices has at most as many of them, no early
+ *                trigger, and no more than MR_EVENT_WINDOWS_WHOLE windows within lateness; a global one has an early
+ *                trigger. Expressions are not empty, at most MR_EXPR_LEN_MAX bytes, and not compiled.
  */
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -56,7 +57,8 @@
 #define MR_LOOKUPS_MAX 16
 #define MR_LOOKUP_BYTES_MAX (UINT64_C(256) << 20) /* of one file, which is kept in memory */
 #define MR_EXPR_LEN_MAX 4096    /* bytes of one expression */
-#define MR_EVENT_WINDOWS_MAX 1000 /* sliding windows that one event is in */
+#define MR_EVENT_WINDOWS_WHOLE 1000 /* sliding windows that one event is in; in more only of rules kept as slices */
+#define MR_EVENT_WINDOWS_MAX 100000 /* of those: windows that an event is in, and slices that a window is made of */
 #define MR_BOUNDS_MAX 64        /* of one histogram */
 #define MR_QUANTILES_MAX 16     /* of one metric */
 
@@ -319,6 +321,10 @@ uint32_t mr_config_store_index(const struct mr_config *config, struct mr_bytes n
 /* Whether the rule's results go to that sink. */
 bool mr_config_rule_has_sink(const struct mr_config_rule *rule, uint32_t sink);
 /* Whether the rule takes events of that stream. */
+/* Of sliding windows: the greatest span of time of which windows are made as a whole; and whether an event is in so many
+ * that open ones are kept as such slices (aggregate/slices.h). */
+int64_t mr_config_rule_slice_ms(const struct mr_config_rule *rule);
+bool mr_config_rule_sliced(const struct mr_config_rule *rule);
 bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream);
 /* Whether the metric takes events of that stream, one of its rule's. */
 bool mr_config_metric_has_stream(const struct mr_config_metric_def *metric, uint32_t stream);

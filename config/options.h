@@ -307,7 +307,8 @@
       "(sliding: of `every`) since 1970.")                                                         \
     V(WINDOW, mr_config_rule, "every", DURATION, window.every_ms, 1, MR_MS_10Y, MR_OPTIONAL,       \
       "Sliding, which needs it: from the beginning of one window to that of the next, at most "    \
-      "`size`. An event is in 1000 windows at most.")                                              \
+      "`size`. An event is in 100000 windows at most; if in more than 1000, the rule has no early "    \
+      "panes, and `allowed_lateness` is at most 1000 times `every`.")                                              \
     V(WINDOW, mr_config_rule, "offset", DURATION, window.offset_ms, 0, MR_MS_10Y, "0s",            \
       "Tumbling and sliding: windows begin so much later, less than `size` (sliding: `every`).")   \
     V(WINDOW, mr_config_rule, "time_zone", WORD, window.time_zone, 0, 0, MR_OPTIONAL,              \

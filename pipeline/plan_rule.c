@@ -131,15 +131,6 @@ static void plan_metrics(struct mr_rule *rule, const struct mr_config_rule *conf
 
 /* ---- windows ---- */
 
-static int64_t common_divisor(int64_t a, int64_t b) {
-    while (b != 0) {
-        int64_t rest = a % b;
-        a = b;
-        b = rest;
-    }
-    return a;
-}
-
 static enum mr_status plan_window(struct mr_rule *rule, const struct mr_config_rule *config, struct mr_error *error) {
     static const enum mr_window_kind kinds[] = {
         [MR_CONFIG_TUMBLING] = MR_WINDOW_TUMBLING,
@@ -155,7 +146,8 @@ static enum mr_status plan_window(struct mr_rule *rule, const struct mr_config_r
         .gap_ms = config->window.gap_ms,
     };
     if (rule->window.kind == MR_WINDOW_SLIDING) {
-        rule->window.slice_ms = common_divisor(rule->window.size_ms, rule->window.every_ms);
+        rule->window.slice_ms = mr_config_rule_slice_ms(config);
+        rule->window.sliced = mr_config_rule_sliced(config);
     }
     if (config->window.time_zone.len == 0) {
         return MR_OK;

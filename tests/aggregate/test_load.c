@@ -16,14 +16,17 @@
 
 #include <cmocka.h>
 
-enum { RULES = 3, KEYS = 40 };
+enum { RULES = 4, KEYS = 40 };
 
-static const uint32_t same_rules[RULES] = {0, 1, 2};
+static const uint32_t same_rules[RULES] = {0, 1, 2, 3};
 
 static void make_rules(struct mr_rule *rules) {
     rules[0] = kit_rule(0, 0, 1, 10, 0);
     rules[1] = kit_rule(1, 0, 2, 25, 40);
     rules[2] = kit_rule(2, 0, 0, 10, 20);
+    rules[3] = kit_rule(3, 0, 1, 30, 20);
+    rules[3].window = (struct mr_window){
+        .kind = MR_WINDOW_SLIDING, .sliced = true, .size_ms = 30, .every_ms = 10, .slice_ms = 10};
 }
 
 /* Bundle seq: some partials of each rule. */
@@ -33,7 +36,8 @@ static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint6
     struct mr_parcel *parcel = mr_parcel_open(seq, 0);
     for (uint32_t k = 0; k < partials; k++) {
         uint32_t r = kit_below(&random, RULES);
-        int64_t start = (int64_t)kit_below(&random, 4) * rules[r].window.size_ms;
+        int64_t step = rules[r].window.sliced ? rules[r].window.slice_ms : rules[r].window.size_ms;
+        int64_t start = (int64_t)kit_below(&random, 4) * step;
         uint32_t key = rules[r].key_count == 0 ? 0 : kit_below(&random, KEYS);
         const int64_t value = (int64_t)kit_below(&random, 100);
         kit_partial(parcel, &rules[r], start, key, &value, 1);
@@ -65,7 +69,7 @@ static enum mr_status load_one(const struct mr_rule *rules, struct mr_bytes slic
     return status;
 }
 
-/* A save of one slice, of OPEN and CLOSED windows of three rules, and an overflow group. */
+/* A save of one slice, of OPEN and CLOSED windows of four rules, one of them as slices, and an overflow group. */
 static void save_small(struct mr_rule *rules, struct kit_slices *ret) {
     make_rules(rules);
     rules[1].groups_max = 9;
@@ -191,8 +195,12 @@ static void slices_that_do_not_belong(void **state) {
     expect_refused(rules, &how, NULL, 0, NULL); /* a shard that nothing was saved for */
     expect_refused(rules, &how, &a, 1, "slices are there, not all");
     expect_refused(rules, &how, &b, 1, "slices are there, not all");
-    expect_refused(rules, &how, (const struct mr_buf *const[]){a, b, a}, 3, "each once");
+    expect_refused(rules, &how, (const struct mr_buf *const[]){a, b, b}, 3, "two values for one slice");
+    static const uint32_t without_slices[RULES] = {0, 1, 2, UINT32_MAX};
     struct mr_combine_load wrong = how;
+    wrong.rule_map = without_slices;
+    expect_refused(rules, &wrong, (const struct mr_buf *const[]){a, b, a}, 3, "each once");
+    wrong = how;
     wrong.seq = 2;
     expect_refused(rules, &wrong, &a, 1, "another checkpoint");
     wrong = how;

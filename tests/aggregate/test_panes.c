@@ -2,7 +2,7 @@
 /*
  * Proves which panes fire, for every cell of windows x triggers x accumulation, against a model that keeps every group of
  * every window and looks at all of them after each bundle:
- *   1. tumbling with an offset, sliding, and the global window; early by count, by time, by both, not at all; late on
+ *   1. tumbling with an offset, sliding, sliding kept as slices, and the global window; early by count, by time, by both, not at all; late on
  *      arrival or once at the end; accumulating, discarding, retracting: in each bundle exactly the model's panes, with
  *      their timing, index, finality, revision and values;
  *   2. the same when the state is saved and loaded into another combine at random places, and its hash is the same;
@@ -361,13 +361,21 @@ static void run_walk(struct world *w, uint64_t seed) {
     mr_combine_close(w->combine);
 }
 
-static struct mr_rule make_rule(enum mr_window_kind kind, uint32_t early, bool late, enum mr_accumulation panes) {
+/* How a window is kept: of early panes there are none where it is as slices. */
+struct kind {
+    enum mr_window_kind kind;
+    bool sliced;
+};
+
+static struct mr_rule make_rule(struct kind kept, uint32_t early, bool late, enum mr_accumulation panes) {
+    enum mr_window_kind kind = kept.kind;
     struct mr_rule rule = kit_rule(0, 0, 2, 10, 12);
     rule.window.kind = kind;
     rule.window.offset_ms = kind == MR_WINDOW_GLOBAL ? 0 : 3;
     if (kind == MR_WINDOW_SLIDING) {
         rule.window.every_ms = 4;
         rule.window.slice_ms = 2;
+        rule.window.sliced = kept.sliced;
     }
     rule.trigger = (struct mr_trigger){
         .early_ms = (early & 1) != 0 ? 9 : 0,
@@ -381,11 +389,15 @@ static struct mr_rule make_rule(enum mr_window_kind kind, uint32_t early, bool l
 
 static void every_cell(void **state) {
     (void)state;
-    static const enum mr_window_kind kinds[] = {MR_WINDOW_TUMBLING, MR_WINDOW_SLIDING, MR_WINDOW_GLOBAL};
+    static const struct kind kinds[] = {
+        {MR_WINDOW_TUMBLING, false}, {MR_WINDOW_SLIDING, false}, {MR_WINDOW_SLIDING, true}, {MR_WINDOW_GLOBAL, false}};
     static const enum mr_accumulation panes[] = {MR_ACCUMULATING, MR_DISCARDING, MR_ACCUMULATING_RETRACTING};
     static struct world w;
-    for (uint32_t cell = 0; cell < 3 * 4 * 2 * 3; cell++) {
-        w.rule = make_rule(kinds[cell % 3], cell / 3 % 4, cell / 12 % 2 == 0, panes[cell / 24]);
+    for (uint32_t cell = 0; cell < 4 * 4 * 2 * 3; cell++) {
+        w.rule = make_rule(kinds[cell % 4], cell / 4 % 4, cell / 16 % 2 == 0, panes[cell / 32]);
+        if (w.rule.window.sliced && cell / 4 % 4 != 0) {
+            continue;
+        }
         for (uint64_t seed = 0; seed < 12; seed++) {
             run_walk(&w, cell * 100 + seed);
         }

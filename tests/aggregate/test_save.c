@@ -4,12 +4,14 @@
  *   1. random traffic over one to three shards; a save of each whose slices fall anywhere between
  *      parcels, advances and slices of firing; the slices, shuffled, into combines just opened:
  *      their state is that of the barrier, and later traffic gives the same panes, dead letters,
- *      finals, counters, bounds, scans and state as without the break;
+ *      finals, counters, bounds, scans and state as without the break; of sliding windows kept as
+ *      slices, too;
  *   2. what waits is bounded by what is taken, in slices of bounded size;
  *   3. a save holds released windows back, can be given up, and begun again;
  *   4. no memory for what waits fails the save and nothing else.
  */
 #include "aggregate/saved.h"
+#include "aggregate/window.h"
 #include "base/alloc.h"
 #include "tests/aggregate/kit.h"
 
@@ -19,7 +21,7 @@
 
 #include <cmocka.h>
 
-enum { RULES = 4, STREAMS = 2, SHARDS = 3, BUNDLES = 60, KEYS = 14 };
+enum { RULES = 5, STREAMS = 2, SHARDS = 3, BUNDLES = 60, KEYS = 14 };
 
 static const struct mr_bytes stream_names[] = {{(const uint8_t *)"clicks", 6},
                                                {(const uint8_t *)"orders", 6}};
@@ -59,12 +61,25 @@ static void make_rules(struct world *w) {
     w->rules[2] = kit_rule(2, 0, 0, 7, 100);
     w->rules[3] = kit_rule(3, 1, 1, 10, 50);
     w->rules[3].groups_bytes = 9000;
+    w->rules[4] = kit_rule(0, 0, 1, 24, 20);
+    w->rules[4].index = 4;
+    w->rules[4].window = (struct mr_window){
+        .kind = MR_WINDOW_SLIDING, .sliced = true, .size_ms = 24, .every_ms = 4, .slice_ms = 2, .offset_ms = 2};
+    w->rules[4].groups_max = 90;
 }
 
 /* A window start that is not final for the rule. */
 static int64_t random_start(struct world *w, const struct mr_rule *rule, int64_t watermark) {
     int64_t newest = watermark == INT64_MIN ? -50 : watermark;
     int64_t time = newest + (int64_t)kit_below(&w->random, 160) - 110;
+    if (rule->window.sliced) { /* of the slice: in order, mostly, and after 1970 */
+        int64_t late_ms = mr_window_late_before(rule, watermark);
+        int64_t end_ms;
+        time = kit_below(&w->random, 3) > 0 ? newest + (int64_t)kit_below(&w->random, 6) : time;
+        time = time < 0 ? 0 : time;
+        mr_window_slice(rule, time < late_ms ? late_ms : time, &time, &end_ms);
+        return time;
+    }
     int64_t size = rule->window.size_ms;
     int64_t start = time - ((time % size) + size) % size;
     while (watermark != INT64_MIN && start + size + rule->allowed_lateness_ms <= watermark) {
@@ -78,7 +93,7 @@ static void fill_parcels(struct world *w, struct bundle *b, uint32_t from,
     for (uint32_t to = 0; to < w->shards; to++) {
         b->parcels[from][to] = mr_parcel_open(b->seq, from);
     }
-    uint32_t partials = kit_below(&w->random, 40);
+    uint32_t partials = kit_below(&w->random, 50);
     for (uint32_t k = 0; k < partials; k++) {
         const struct mr_rule *rule = &w->rules[kit_below(&w->random, RULES)];
         int64_t start = random_start(w, rule, watermarks[rule->inputs[0].stream]);
@@ -232,7 +247,7 @@ static void shuffle(struct world *w, uint32_t *order, uint32_t count) {
 static struct mr_combine *load(struct world *w, uint32_t shard, uint64_t seq,
                                const int64_t *watermarks_ms) {
     static uint32_t order[1 << 16];
-    static const uint32_t rule_map[RULES] = {0, 1, 2, 3};
+    static const uint32_t rule_map[RULES] = {0, 1, 2, 3, 4};
     struct mr_combine *combine = open_combine(w, shard);
     struct mr_combine_load how = {seq, watermarks_ms, rule_map, RULES, w->shards};
     struct mr_error error = {.text = ""};
@@ -320,6 +335,7 @@ static void a_break_cannot_be_seen(void **state) {
     uint64_t waited = 0;
     uint64_t dropped = 0;
     uint64_t overflowed = 0;
+    uint64_t sliced = 0; /* that overflowed, and fired */
     for (uint64_t seed = 1; seed <= 24; seed++) {
         w = (struct world){.random = {seed}};
         w.shards = 1 + (uint32_t)(seed % SHARDS);
@@ -332,10 +348,11 @@ static void a_break_cannot_be_seen(void **state) {
         for (uint32_t shard = 0; shard < w.shards; shard++) {
             dropped += w.traces[BUNDLES - 1][shard].stats[1][1];
             overflowed += w.traces[BUNDLES - 1][shard].stats[3][2];
+            sliced += w.traces[BUNDLES - 1][shard].stats[4][2] > 0 && w.traces[BUNDLES - 1][shard].stats[4][6] > 100;
         }
         close_world(&w);
     }
-    assert_true(waited > 50 && dropped > 100 && overflowed > 100); /* it was about something */
+    assert_true(waited > 50 && dropped > 80 && overflowed > 100 && sliced > 10); /* it was about something */
 }
 
 static void merge(struct mr_combine *combine, const struct mr_rule *rule, uint64_t seq,

@@ -74,7 +74,7 @@ static void test_many_keys(void **state) {
         }
         mr_sessions_check_scan(s);
         assert_int_equal(s->keys, MANY);
-        assert_in_range(s->buckets.count, MANY - 1, 2 * MANY);
+        assert_in_range(s->by_key.buckets.count, MANY - 1, 2 * MANY);
         uint32_t fired = end_bundle(s, seq++, base, 1000);
         for (int64_t watermark = base; watermark <= base + 51000; watermark += 3000) {
             fired += end_bundle(s, seq++, watermark, 7);
@@ -88,7 +88,7 @@ static void test_many_keys(void **state) {
         uint32_t budget = UINT32_MAX;
         assert_false(mr_sessions_release(s, seq, &budget));
         mr_sessions_check_scan(s);
-        assert_true(s->buckets.count <= 18 && s->keys_all == 0);
+        assert_true(s->by_key.buckets.count <= 18 && s->by_key.count == 0);
         assert_true(s->clocks[MR_SESSION_EVENT].block_count <= 2);
     }
     mr_sessions_close(s);
@@ -121,7 +121,7 @@ static void run_one_key(int64_t longest_ms) {
     for (uint32_t n = 0; n < MANY; n++) {
         int64_t start = 3 * (int64_t)kit_below(&random, 40000);
         merge(s, 1, 0, start, start + GAP + kit_below(&random, 25));
-        const struct mr_session_key *key = s->live.first->key;
+        const struct mr_key_entry *key = s->live.first->key;
         int64_t from = kit_below(&random, 3) ? INT64_MIN : start - 100 + kit_below(&random, 200);
         int64_t first = (int64_t)kit_below(&random, 120000);
         int64_t last = first + 1 + kit_below(&random, 200);

@@ -38,12 +38,30 @@ static const struct refuse refuse_windows[] = {
      "f:2:78: `offset: 1h`; expected less than `every`, 1m"},
     {WINDOW("type: sliding, size: 1m, every: 61s"),
      "f:2:66: `every: 61s`; expected at most `size`, 1m: events between two windows would be in none"},
-    {WINDOW("type: sliding, size: 1m, every: 59ms"),
-     "f:2:66: `every: 59ms`: each event would be in 1017 windows; expected at most 1000, so at least "
-     "60ms"},
-    {WINDOW("type: sliding, size: 1001ms, every: 1ms"),
-     "f:2:70: `every: 1ms`: each event would be in 1001 windows; expected at most 1000, so at least "
+    {WINDOW("type: sliding, size: 10h, every: 359ms"),
+     "f:2:67: `every: 359ms`: each event would be in 100279 windows; expected at most 100000, so at least "
+     "360ms"},
+    {WINDOW("type: sliding, size: 100001ms, every: 1ms"),
+     "f:2:72: `every: 1ms`: each event would be in 100001 windows; expected at most 100000, so at least "
      "2ms"},
+    {WINDOW("type: sliding, size: 1d, every: 9999ms"),
+     "f:2:66: `every: 9999ms`: windows of `size`, 1d, would be made of 9600000 slices of 9ms; expected at most "
+     "100000, as when `size` is a multiple of `every`"},
+    {KEYS("window: { type: sliding, size: 1001s, every: 1s }, " COUNT ", trigger: { early: 1s }"),
+     "f:2:116: `early`: each event is in more than 1000 windows, which then have no early panes; "
+     "expected it left out: queries show open windows"},
+    {KEYS("window: { type: sliding, size: 1001s, every: 1s }, " COUNT ", trigger: { early_count: 1 }"),
+     "f:2:122: `early_count`: each event is in more than 1000 windows, which then have no early "
+     "panes; expected it left out: queries show open windows"},
+    {"node: { shards: 2 }\n" KEYS("window: { type: sliding, size: 1d, every: 10s }, groups: { max: 17279 }, " COUNT),
+     "f:3:88: `groups.max: 17279`: each event is in 8640 windows, and of each that is a group; expected at least "
+     "17280, with `node.shards` 2"},
+    {WINDOW("type: sliding, size: 2000s, every: 100ms"),
+     "f:2:69: `allowed_lateness: 5m`: a late event would change 3000 windows, one each `every`, "
+     "100ms; expected at most 1000, so at most 100s"},
+    {KEYS("window: { type: sliding, size: 2000s, every: 1s }, allowed_lateness: 1001s, " COUNT),
+     "f:2:93: `allowed_lateness: 1001s`: a late event would change 1001 windows, one each `every`, "
+     "1s; expected at most 1000, so at most 1000s"},
     {WINDOW("size: 1h, time_zone: Europe/Berlin"),
      "f:2:40: `size: 1h`; with `time_zone` expected whole days, such as 1d: the days of a calendar"},
     {WINDOW("size: 1d, time_zone: Europe/Berln"),
