@@ -104,15 +104,24 @@ static int64_t window_number(const struct mr_slices *s, int64_t time_ms) {
     return (mr_window_start(s->rule, time_ms) - window->offset_ms) / window->every_ms;
 }
 
+/* The number of the first window that counts: the first OPEN one that holds anything. Before there is a watermark all are
+ * OPEN. also_ms: as if there were a slice. */
+static int64_t first_window(const struct mr_slices *s, int64_t open_ms, int64_t also_ms) {
+    const struct mr_slice *slice = mr_timeline_ceil(&s->by_time, INT64_MIN);
+    int64_t first_ms = slice != NULL && slice->start_ms < also_ms ? slice->start_ms : also_ms;
+    int64_t start_ms = mr_window_first_after(s->rule, first_ms);
+    return window_number(s, start_ms > open_ms ? start_ms : open_ms);
+}
+
 uint64_t mr_slices_groups(const struct mr_slices *s, int64_t open_ms) {
     int64_t keys = (int64_t)s->usage.keys;
-    return keys == 0 ? 0 : (uint64_t)(s->usage.windows_sum + keys * (1 - window_number(s, open_ms)));
+    return keys == 0 ? 0 : (uint64_t)(s->usage.windows_sum + keys * (1 - first_window(s, open_ms, INT64_MAX)));
 }
 
 uint64_t mr_slices_groups_more(struct mr_slices *s, int64_t open_ms, int64_t slice_ms, uint64_t key_hash,
                                struct mr_bytes bytes, bool *ret_there) {
     const struct mr_sliced_key *key = find_key(s, key_hash, bytes);
-    int64_t last = key == NULL ? window_number(s, open_ms) - 1 : key->last_window;
+    int64_t last = key == NULL ? first_window(s, open_ms, slice_ms) - 1 : key->last_window;
     int64_t number = window_number(s, slice_ms);
     *ret_there = key != NULL && find_leaf(key, mr_slice_number(s, slice_ms)) != NULL;
     return number > last ? (uint64_t)(number - last) : 0;
@@ -120,7 +129,8 @@ uint64_t mr_slices_groups_more(struct mr_slices *s, int64_t open_ms, int64_t sli
 
 uint64_t mr_slices_windows(const struct mr_slices *s, int64_t open_ms) {
     const struct mr_slice *last = mr_timeline_floor(&s->by_time, INT64_MAX);
-    return last == NULL ? 0 : (uint64_t)(window_number(s, last->start_ms) - window_number(s, open_ms) + 1);
+    return last == NULL ? 0
+                        : (uint64_t)(window_number(s, last->start_ms) - first_window(s, open_ms, INT64_MAX) + 1);
 }
 
 static struct mr_sliced_key *add_key(struct mr_slices *s, uint64_t hash, struct mr_bytes bytes) {

@@ -59,14 +59,15 @@ enum mr_status mr_slices_open(const struct mr_rule *rule, struct mr_slices **ret
 void mr_slices_close(struct mr_slices *slices); /* NULL is fine */
 const struct mr_slices_usage *mr_slices_usage(const struct mr_slices *slices);
 
-/* How many (window, key)s there are, for bounds that count groups so: for each key the windows from the one at open_ms to
- * the last one over its last slice. Of events in order that is what OPEN windows have, else a little more. */
+/* How many (window, key)s there are, for bounds that count groups so: for each key the windows from the first one that has
+ * anything, and is not before open_ms, to the last one over its last slice. Of events in order that is what OPEN windows
+ * have, else a little more. */
 uint64_t mr_slices_groups(const struct mr_slices *slices, int64_t open_ms);
 /* How many of those the key would have more if it had this slice. *ret_there: it has. key_hash is mr_hash64(key,
  * rule->key_seed), here and below. */
 uint64_t mr_slices_groups_more(struct mr_slices *slices, int64_t open_ms, int64_t slice_ms, uint64_t key_hash,
                                struct mr_bytes key, bool *ret_there);
-/* OPEN windows up to the last slice. */
+/* OPEN windows, likewise. */
 uint64_t mr_slices_windows(const struct mr_slices *slices, int64_t open_ms);
 
 /* Merges a partial, in bundle seq, under a key that may be another than its own. */
