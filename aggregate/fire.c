@@ -321,7 +321,7 @@ static struct mr_combine_window *find_or_begin(struct mr_combine *combine, struc
     }
     window->closed_seq = combine->seq;
     if (mr_window_final(cr->rule, start_ms, mr_combine_watermark(combine, cr))) {
-        make_final(combine, cr, window);
+        mr_combine_make_final(combine, window);
     }
     return window;
 }
