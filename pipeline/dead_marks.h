@@ -10,12 +10,12 @@
  *                 | DEAD a | DEAD b | DEAD c | DISCARD stream s, before 12:00 | DEAD d |
  *                   11:58    11:59    12:01     a and b of stream s are gone; c and d are not
  *
- *             A mark may be of one entry alone, which its place names: then reason, stream and time are that entry's, and
- *             only say which later mark takes its place, too.
+ *             A mark may be of one entry alone, which its place names: then reason, stream and time are that entry's,
+ *             and only say which later mark takes its place, too.
  * Shape       0 version u8 (1)   1 reason u8 (255: all)   2 name_len u8   3 zero, to 8   8 before_ms i64   16 stream's name
  *             (empty: all). The time of an entry is the recorded time of its record.
- *             of one entry: 0 version u8 (2)   1, 2, 8 as above   4 its place in the record u32   16 the record's lsn u64
- *             24 stream's name
+ *             of one entry: 0 version u8 (2)   1, 2, 8 as above   4 its place in the record u32   16 the record's lsn
+ *             u64 24 stream's name
  * Owner       Of the list: the caller, who also sees to it that one thread is in it at a time.
  * Errors      scan: as of readers of a log; what was found before stays.
  * Cost        scan: O(what was appended since the last one); discarded: O(marks).

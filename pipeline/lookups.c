@@ -48,12 +48,14 @@ static enum mr_status note_or_drop(const struct dropping *d, const struct conten
     uint64_t until_lsn = 0;
     enum mr_status status = mr_datadir_read_lookup_until(&data->dir, content->hash, content->len, &until_lsn, error);
     if (status == MR_NOT_FOUND) {
-        return mr_datadir_write_lookup_until(&data->dir, content->hash, content->len, mr_log_last_lsn(data->log), error);
+        return mr_datadir_write_lookup_until(&data->dir, content->hash, content->len, mr_log_last_lsn(data->log),
+                                             error);
     }
     if (status == MR_OK && mr_log_first_lsn(data->log) > until_lsn) {
         status = mr_datadir_drop_lookup(&data->dir, content->hash, content->len, error);
         if (status == MR_OK) {
-            mr_report(MR_LEVEL_INFO, "lookup_dropped", "hash=%016" PRIx64 " bytes=%" PRIu64, content->hash, content->len);
+            mr_report(MR_LEVEL_INFO, "lookup_dropped", "hash=%016" PRIx64 " bytes=%" PRIu64, content->hash,
+                      content->len);
         }
     }
     return status;

@@ -37,8 +37,8 @@ static int set_attributes(posix_spawnattr_t *attributes) {
     (void)sigemptyset(&none); /* cannot fail: valid sets and numbers */
     (void)sigemptyset(&pipe_only);
     (void)sigaddset(&pipe_only, SIGPIPE);
-    int failed = posix_spawnattr_setflags(attributes,
-                                          POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+    int failed =
+        posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     failed = failed != 0 ? failed : posix_spawnattr_setsigmask(attributes, &none);
     failed = failed != 0 ? failed : posix_spawnattr_setsigdefault(attributes, &pipe_only);
     return failed != 0 ? failed : posix_spawnattr_setpgroup(attributes, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Child: a process of this program's own executable, for work whose memory, time and failures are not to be the server's.
+ * Child: a process of this program's own executable, for work whose memory, time and failures are not to be the
+ * server's.
  *
  * Idea        A replay needs as much memory as a server, and a comparison or a check of a configuration as much as it
  *             likes. In a process of its own each has its own limits, runs at a low priority, is what the kernel ends
@@ -11,8 +12,8 @@
  *                 server ── posix_spawn(/proc/self/exe) ──▶ millrace … --parent PID
  *                    ◀── standard output: a pipe ── │ standard error: a file │ no other descriptor, no signal mask
  *
- * Threads     A child belongs to the thread that started it, which must not end before it: the kernel ends the child with
- *             that thread (PR_SET_PDEATHSIG), also after a kill -9 of this process.
+ * Threads     A child belongs to the thread that started it, which must not end before it: the kernel ends the child
+ *             with that thread (PR_SET_PDEATHSIG), also after a kill -9 of this process.
  * Errors      start: MR_NO_MEMORY, MR_IO with a text; no child is left. read: MR_BUSY: nothing came in the given time;
  *             MR_END: the child has closed its output, which it does by ending; MR_LIMIT: more than the buffer's bound.
  */

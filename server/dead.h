@@ -22,8 +22,8 @@ struct mr_dead_address {
 
 /* The JSON of the entry that a page visits, with its address as first member. Inside an array of json, or alone. */
 void mr_dead_write(const struct mr_dead_page *page, const struct mr_dead *entry, struct mr_json *json);
-/* The entry that the path's first parameter names, if the token may see it: calls visit, with what it is and page's at_…
- * false: the answer is given, 404 where there is none. */
+/* The entry that the path's first parameter names, if the token may see it: calls visit, with what it is and page's
+ * at_… false: the answer is given, 404 where there is none. */
 bool mr_dead_find(const struct mr_request *request, struct mr_response *response, struct mr_dead_address *ret,
                   void (*visit)(void *ctx, const struct mr_dead_page *page, const struct mr_dead *entry), void *ctx);
 

@@ -2,8 +2,8 @@
 /*
  * Dead letter: GET /v1/dead-letters/{address}: one of them; and what its routes have in common.
  *
- * An address is the entry's place in the dead-letter log, which is only appended to: it names the same entry for as long as
- * that is kept, and, unlike the event's lsn and index, every entry has one.
+ * An address is the entry's place in the dead-letter log, which is only appended to: it names the same entry for as
+ * long as that is kept, and, unlike the event's lsn and index, every entry has one.
  */
 #include "base/check.h"
 #include "server/dead.h"
@@ -19,7 +19,8 @@ enum { MEMBER_CAP = 64 };
 void mr_dead_write(const struct mr_dead_page *page, const struct mr_dead *entry, struct mr_json *json) {
     char member[MEMBER_CAP];
     MR_ASSERT(entry->json.len > 2 && entry->json.ptr[0] == '{'); /* it says its reason at least */
-    int len = snprintf(member, sizeof member, "{\"address\":\"%" PRIu64 "-%" PRIu32 "\",", page->at_lsn, page->at_entry);
+    int len =
+        snprintf(member, sizeof member, "{\"address\":\"%" PRIu64 "-%" PRIu32 "\",", page->at_lsn, page->at_entry);
     MR_ASSERT(len > 0 && len < MEMBER_CAP);
     mr_json_raw(json, mr_bytes_of(member, (size_t)len));
     mr_buf_append(json->buf, entry->json.ptr + 1, entry->json.len - 1);
@@ -65,8 +66,7 @@ struct finding {
 /* Behind the place before the one that is wanted, the first one may be another. */
 static void on_entry(void *ctx, const struct mr_dead *entry) {
     struct finding *f = ctx;
-    if (f->page.at_lsn == f->wanted.lsn && f->page.at_entry == f->wanted.entry &&
-        mr_dead_may_see(f->request, entry)) {
+    if (f->page.at_lsn == f->wanted.lsn && f->page.at_entry == f->wanted.entry && mr_dead_may_see(f->request, entry)) {
         f->found = true;
         f->visit(f->ctx, &f->page, entry);
     }
@@ -100,8 +100,10 @@ static enum mr_status refuse(struct finding *f, struct mr_response *response, st
     f->page.visit = on_oldest;
     status = status == MR_OK ? mr_dead_letters_read(datadir->disk, datadir->dead_dir, &f->page, error) : status;
     if (status == MR_OK && f->wanted.lsn < f->oldest_lsn) {
-        mr_problem(response, 404, "no dead letter `%s` any more: those before record %" PRIu64
-                                  " are not kept (log.retain, log.retain_bytes)", text.text, f->oldest_lsn);
+        mr_problem(response, 404,
+                   "no dead letter `%s` any more: those before record %" PRIu64
+                   " are not kept (log.retain, log.retain_bytes)",
+                   text.text, f->oldest_lsn);
     } else if (status == MR_OK) {
         mr_problem(response, 404, "no dead letter `%s`; GET /v1/dead-letters lists them", text.text);
     }
@@ -116,7 +118,8 @@ bool mr_dead_find(const struct mr_request *request, struct mr_response *response
         return false;
     }
     if (!parse(request->params[0], &f.wanted)) {
-        mr_problem(response, 404, "`%s` is no address of a dead letter; expected one as GET /v1/dead-letters shows, as 17-3",
+        mr_problem(response, 404,
+                   "`%s` is no address of a dead letter; expected one as GET /v1/dead-letters shows, as 17-3",
                    mr_quote(request->params[0]).text);
         return false;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Discard: DELETE /v1/dead-letters ?stream&reason&before, and DELETE /v1/dead-letters/{address}: what was looked at is not
- * listed, and not redriven, any more.
+ * Discard: DELETE /v1/dead-letters ?stream&reason&before, and DELETE /v1/dead-letters/{address}: what was looked at is
+ * not listed, and not redriven, any more.
  * A mark is appended to the dead-letter log; its bytes go with retention.
  */
 #include "base/check.h"
@@ -104,8 +104,10 @@ static bool has_room(struct mr_server *server, const struct mr_dead_mark *mark) 
 static void append(struct discard *d, struct mr_response *response) {
     struct mr_server *server = d->request->server;
     if (d->count > 0 && !has_room(server, &d->ask.mark)) {
-        mr_problem(response, 409, "%u discards of other times, or of single dead letters, hold already: one of the same "
-                                  "stream and reason without `before` takes their place", MR_DEAD_MARKS_MAX);
+        mr_problem(response, 409,
+                   "%u discards of other times, or of single dead letters, hold already: one of the same stream and "
+                   "reason without `before` takes their place",
+                   MR_DEAD_MARKS_MAX);
         return;
     }
     d->ask.kind = MR_ASK_DISCARD;

@@ -19,14 +19,31 @@ bool mr_replay_has(const char *dir, const char *name, const char *file) {
     return mr_replay_path(dir, name, file, path, NULL) == MR_OK && access(path, F_OK) == 0;
 }
 
+/* The end of the file. */
+static enum mr_status read_end(struct mr_disk *disk, const char *path, struct mr_buf *ret) {
+    struct mr_file *file = NULL;
+    uint64_t size = 0;
+    size_t len = 0;
+    enum mr_status status = mr_file_open(disk, path, MR_FILE_READ, &file);
+    if (status == MR_OK) {
+        status = mr_file_size(file, &size);
+    }
+    uint64_t from = size > MR_REPLAY_MESSAGE_MAX ? size - MR_REPLAY_MESSAGE_MAX : 0;
+    uint8_t *room = status == MR_OK ? mr_buf_reserve(ret, MR_REPLAY_MESSAGE_MAX) : NULL;
+    if (room != NULL) {
+        status = mr_file_pread(file, room, MR_REPLAY_MESSAGE_MAX, from, &len);
+        ret->len += status == MR_OK ? len : 0;
+    }
+    mr_file_close(file);
+    return status;
+}
+
 void mr_replay_said(struct mr_disk *disk, const char *dir, const char *name, const char *file, struct mr_buf *ret) {
     static const char head[] = "millrace: ";
     char path[MR_REPLAY_PATH_CAP];
     size_t begin = ret->len;
-    if (mr_replay_path(dir, name, file, path, NULL) != MR_OK || mr_disk_read_all(disk, path, ret) != MR_OK) {
-        ret->failed = false; /* it said nothing, or more than anybody reads: a message is for people */
-        ret->len = begin;
-        return;
+    if (mr_replay_path(dir, name, file, path, NULL) != MR_OK || read_end(disk, path, ret) != MR_OK) {
+        return; /* a message is for people */
     }
     if (ret->len - begin >= sizeof head - 1 && memcmp(ret->ptr + begin, head, sizeof head - 1) == 0) {
         ret->len -= sizeof head - 1;

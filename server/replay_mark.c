@@ -141,9 +141,9 @@ static enum mr_status promote(struct marked *m, struct mr_error *error) {
 /* The text of a refusal says how to get rid of it. */
 static enum mr_status explain(const struct marked *m, enum mr_status status, struct mr_error *error) {
     struct mr_error why = *error;
-    return mr_error_set(error, status,
-                        "replay %s was to be promoted by this start: %s. Or cancel it: millrace replay cancel --data %s",
-                        m->mark.name, why.text, m->data_dir);
+    return mr_error_set(
+        error, status, "replay %s was to be promoted by this start: %s. Or cancel it: millrace replay cancel --data %s",
+        m->mark.name, why.text, m->data_dir);
 }
 
 static enum mr_status run_mark(struct marked *m, struct mr_error *error) {
@@ -159,8 +159,10 @@ static enum mr_status run_mark(struct marked *m, struct mr_error *error) {
         return explain(m, status, error);
     }
     if (done) {
-        (void)fprintf(stderr, "millrace: replay %s is not promoted by this start: one has been promoted since that was "
-                              "asked for.\n", m->mark.name);
+        (void)fprintf(stderr,
+                      "millrace: replay %s is not promoted by this start: one has been promoted since that was "
+                      "asked for.\n",
+                      m->mark.name);
     }
     return mr_replay_mark_remove(m->disk, m->data_dir, error);
 }

@@ -3,15 +3,15 @@
 /*
  * Replay mark: the file PROMOTE in the data directory: which replay the next start is to promote before it opens.
  *
- * Idea        Promoting needs the data directory for itself, which a server that runs has. So a running one only writes down
- *             what was asked, and the next start does it, if its configuration is the replay's:
+ * Idea        Promoting needs the data directory for itself, which a server that runs has. So a running one only
+ *             writes down what was asked, and the next start does it, if its configuration is the replay's:
  *
  *                 POST …/promote ─▶ PROMOTE ─▶ … SIGTERM … serve ─▶ promoted ─▶ PROMOTE removed ─▶ open
  *                                                              └─▶ another configuration: it ends, and says what to do
  *
  *             A start that cannot do it does not go on without: under changed rules the open windows would be gone.
- * Shape       One line: the replay's name, and what PROMOTED said when the mark was written. If that says something else
- *             by now, it has been done (a crash came between the last two steps), and the mark is only removed.
+ * Shape       One line: the replay's name, and what PROMOTED said when the mark was written. If that says something
+ *             else by now, it has been done (a crash came between the last two steps), and the mark is only removed.
  */
 #include "server/replay_note.h"
 

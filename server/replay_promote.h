@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Replay promote: what a replay has left in dir takes the place of what a node has: by command, and by a start that finds
- * it marked (server/replay_mark.h).
+ * Replay promote: what a replay has left in dir takes the place of what a node has: by command, and by a start that
+ * finds it marked (server/replay_mark.h).
  */
 #include "server/replay_note.h"
 

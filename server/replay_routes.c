@@ -70,8 +70,7 @@ static enum mr_status take_name(struct mr_bytes text, char ret[MR_NAME_MAX + 1],
 }
 
 /* Of the path; a name that cannot be one is not there. false: the answer is given. */
-static bool take_path_name(const struct mr_request *request, struct mr_response *response,
-                           char ret[MR_NAME_MAX + 1]) {
+static bool take_path_name(const struct mr_request *request, struct mr_response *response, char ret[MR_NAME_MAX + 1]) {
     struct mr_error error;
     if (take_name(request->params[0], ret, &error) == MR_OK) {
         return may_replay(request, response);

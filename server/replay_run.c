@@ -87,8 +87,7 @@ static void write_ended(struct mr_replay_run *r, const char *name, int code, boo
         status = mr_replay_file_write(r->disk, dir, "ENDED", MR_FILE_CREATE_NEW, mr_buf_bytes(&text), &failed);
     }
     if (status != MR_OK) { /* it will look like an interrupted one */
-        mr_report(MR_LEVEL_WARN, "replay_not_noted", "reason=%s",
-                  mr_report_value(failed.text, shown, sizeof shown));
+        mr_report(MR_LEVEL_WARN, "replay_not_noted", "reason=%s", mr_report_value(failed.text, shown, sizeof shown));
     }
     mr_buf_finish(&text);
 }
@@ -98,7 +97,7 @@ static enum mr_status start_child(struct mr_replay_run *r, struct mr_child *chil
     char into[MR_REPLAY_PATH_CAP];
     char errors[MR_REPLAY_PATH_CAP];
     char from[32];
-    const char *arguments[MR_CHILD_ARGUMENTS_MAX] = {"replay", "-c",     config,  "--into", into,
+    const char *arguments[MR_CHILD_ARGUMENTS_MAX] = {"replay", "-c",        config,    "--into", into,
                                                      "--data", r->data_dir, "--again", "--json"};
     if (r->from_ms != INT64_MIN) {
         (void)snprintf(from, sizeof from, "%" PRId64, r->from_ms); /* has room for any */
@@ -150,8 +149,7 @@ void mr_replay_run_init(struct mr_replay_run *r, struct mr_disk *disk, const cha
     (void)pthread_cond_init(&r->ended, NULL); /* likewise */
 }
 
-enum mr_status mr_replay_run_start(struct mr_replay_run *r, const char *name, int64_t from_ms,
-                                   struct mr_error *error) {
+enum mr_status mr_replay_run_start(struct mr_replay_run *r, const char *name, int64_t from_ms, struct mr_error *error) {
     enum mr_status status = MR_OK;
     (void)pthread_mutex_lock(&r->lock);
     if (r->closed) {

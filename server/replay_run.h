@@ -6,8 +6,8 @@
  *     start ─▶ thread: child ─▶ progress … ─▶ it ends ─▶ fine, or ENDED says why not
  *                        ▲ killed: by end, or when less than keep_free_bytes of the disk are left
  *
- * Idea        The kernel ends a child with the thread that started it (server/child.h), so a thread waits for it that does
- *             nothing else.
+ * Idea        The kernel ends a child with the thread that started it (server/child.h), so a thread waits for it that
+ *             does nothing else.
  * Owner       init/finish.
  * Threads     Any; start only by one at a time.
  */

@@ -36,8 +36,9 @@ struct mr_replays {
 /* ---- names ---- */
 
 static enum mr_status must_be_there(const struct mr_replays *r, const char *name, struct mr_error *error) {
-    return mr_replay_has(r->dir, name, "") ? MR_OK
-                                 : mr_error_set(error, MR_NOT_FOUND, "no replay `%s`; GET /v1/replays lists them", name);
+    return mr_replay_has(r->dir, name, "")
+               ? MR_OK
+               : mr_error_set(error, MR_NOT_FOUND, "no replay `%s`; GET /v1/replays lists them", name);
 }
 
 static bool is_marked(const struct mr_replays *r, const char *name, struct mr_replay_mark *mark) {
@@ -116,7 +117,7 @@ static enum mr_status ask(struct mr_replays *r, const char *const *arguments, st
 static enum mr_status explain(const struct mr_replays *r, enum mr_status status, int code, struct mr_error *error) {
     char path[MR_REPLAY_PATH_CAP];
     struct mr_buf said;
-    mr_buf_init(&said, MR_REPLAY_MESSAGE_MAX);
+    mr_buf_init(&said, MR_REPLAY_MESSAGE_MAX + 1);
     mr_replay_said(r->disk, r->dir, asked_name, "", &said);
     mr_buf_append_char(&said, '\0');
     const char *text = said.failed ? "" : (const char *)said.ptr;
@@ -228,9 +229,9 @@ enum mr_status mr_replays_list(struct mr_replays *r, char (*ret)[MR_NAME_MAX + 1
 
 static enum mr_replay_state stored_state(const struct mr_replays *r, const char *name) {
     bool finished = mr_replay_has(r->dir, name, "results.db") && mr_replay_has(r->dir, name, "REPLAY");
-    return finished                     ? MR_REPLAY_FINISHED
+    return finished                               ? MR_REPLAY_FINISHED
            : mr_replay_has(r->dir, name, "ENDED") ? MR_REPLAY_FAILED
-                                        : MR_REPLAY_INTERRUPTED;
+                                                  : MR_REPLAY_INTERRUPTED;
 }
 
 enum mr_status mr_replays_look(struct mr_replays *r, const char *name, struct mr_replay_status *ret,
@@ -299,7 +300,8 @@ static enum mr_status may_start(struct mr_replays *r, const struct mr_replay_sta
                : status;
 }
 
-/* The directory, with what was posted; what an earlier one of this name has left there, the replay itself takes away. */
+/* The directory, with what was posted; what an earlier one of this name has left there, the replay itself takes away.
+ * */
 static enum mr_status make_directory(struct mr_replays *r, const char *name, struct mr_error *error) {
     char from[MR_REPLAY_PATH_CAP];
     char to[MR_REPLAY_PATH_CAP];
@@ -335,8 +337,8 @@ enum mr_status mr_replays_start(struct mr_replays *r, const struct mr_replay_sta
     status = may_start(r, start, error);
     if (status == MR_OK) {
         status = mr_disk_mkdir(r->disk, r->dir);
-        status = status == MR_OK ? MR_OK
-                                 : mr_error_set(error, status, "cannot make %s: %s", r->dir, mr_status_text(status));
+        status =
+            status == MR_OK ? MR_OK : mr_error_set(error, status, "cannot make %s: %s", r->dir, mr_status_text(status));
     }
     status = status == MR_OK ? check_config(r, start, error) : status;
     status = status == MR_OK ? make_directory(r, start->name, error) : status;
@@ -350,7 +352,7 @@ enum mr_status mr_replays_compare(struct mr_replays *r, const struct mr_replay_c
     char dir[MR_REPLAY_PATH_CAP];
     char limit[16];
     int code = 0;
-    const char *arguments[MR_CHILD_ARGUMENTS_MAX] = {"replay", "compare", dir,       "--data",
+    const char *arguments[MR_CHILD_ARGUMENTS_MAX] = {"replay",    "compare", dir,       "--data",
                                                      r->data_dir, "--json",  "--limit", limit};
     size_t count = 8;
     if (comparison->rule != NULL) {

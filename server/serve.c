@@ -2,7 +2,8 @@
 /*
  * Serve: the life of a server process.
  *
- *     load → promote what is marked → open data → open results → start pipeline → replay → open the port → … SIGTERM → drain → stop
+ *     load → promote what is marked → open data → open results → start pipeline → replay → open the port
+ *          → … SIGTERM → drain → stop
  *
  * The port opens when replay is over: until then a client's connection is refused, which every client retries.
  */

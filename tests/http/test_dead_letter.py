@@ -3,8 +3,8 @@
 One dead letter by its address, against the real program.
 
 Proves: every entry of the list, of whatever reason, has one address, and under it is that entry and no other, over
-restarts; discarding one discards that one, in the list, in pages and for redrives, until a wider discard takes its place;
-redriving one redrives that one, once; an address of which there is nothing says whether it was discarded, is not kept
+restarts; discarding one discards that one, in the list, in pages and for redrives, until a wider discard takes its
+place; redriving one redrives that one, once; an address of which there is nothing says whether it was discarded, is not kept
 any more, or never was. Who may do it is who may with the list.
 """
 import hashlib
@@ -74,8 +74,8 @@ def test_every_entry_has_an_address():
         lsn, entry = gone.split("-")
         for address in (f"{lsn}-99", f"{int(lsn) + 1000}-0"):
             problem(s.get(f"{D}/{address}"), 404, "no dead letter", "lists them")
-        for address in ("0-0", f"0{lsn}-{entry}", f"{lsn}-0{entry}", lsn, f"{lsn}-", f"-{entry}", f"{lsn}-{entry}x", "x", "redrive",
-                        f"{lsn}-4294967295", "9223372036854775808-0", "99999999999999999999-0", f"{lsn}-%2B1"):
+        for address in ("0-0", f"0{lsn}-{entry}", f"{lsn}-0{entry}", lsn, f"{lsn}-", f"-{entry}", f"{lsn}-{entry}x",
+                        "x", "redrive", f"{lsn}-4294967295", "9223372036854775808-0", "99999999999999999999-0", f"{lsn}-%2B1"):
             problem(s.get(f"{D}/{address}"), 404, "no address")
         problem(s.get(f"{D}/{gone}?x=1"), 400, "x")
         assert s.post(f"{D}/{gone}", b"").status == 405 and s.get(f"{D}/{gone}/redrive").status == 405

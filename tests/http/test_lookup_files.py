@@ -2,8 +2,8 @@
 """
 What lookups' files once held, kept in the data directory, against the real program.
 
-Proves: the content of a lookup that was changed stays as long as the log has a record that was taken under it, so that a
-start from zero gives the rows that there were; it is removed by the first start whose log has none; and one that comes
+Proves: the content of a lookup that was changed stays as long as the log has a record that was taken under it, so that
+a start from zero gives the rows that there were; it is removed by the first start whose log has none; and one that comes
 back into use is not removed for what was noted of it before.
 """
 import contextlib

@@ -3,8 +3,8 @@
 Replays over REST: /v1/replays against the real server.
 
 Proves: a rule that was wrong is put right while the server goes on: what GET …/compare says are the rows that the
-replay has, its promotion is done by the next start, after which the rows are those of `millrace run` over all events and
-every repeat is a duplicate; a start under another configuration refuses and says what to do. A configuration is checked
+replay has, its promotion is done by the next start, after which the rows are those of `millrace run` over all events
+and every repeat is a duplicate; a start under another configuration refuses and says what to do. A configuration is checked
 as `millrace check` checks it. One replay runs at a time; it is ended by DELETE, by a stop and with a kill -9 of the
 server, which finds it as interrupted; nothing is left of one that was removed. Only administrators of all streams may.
 """
@@ -18,7 +18,7 @@ import threading
 
 import test_examples
 from harness import GIVE_UP_S, MILLRACE, ROOT, run, server, until
-from test_replay import BASE, CLICKS, HEAD, VIEWS, config, event, oracle, post, settle, stored, upto
+from test_replay import BASE, CLICKS, HEAD, VIEWS, config, event, millrace, oracle, post, settle, stored, upto
 
 REPLAYS = "/v1/replays"
 
@@ -170,13 +170,12 @@ def test_a_promotion_is_cancelled():
         assert s.rows("views") == [], "nothing was promoted"
         assert s.post(f"{REPLAYS}/b/promote", b"").status == 202
         s.kill()
-        cancel = subprocess.run([MILLRACE, "replay", "cancel", "--data", str(s.directory / "data")], capture_output=True)
-        assert cancel.returncode == 0 and b"promotes nothing" in cancel.stderr, cancel
-        again = subprocess.run([MILLRACE, "replay", "cancel", "--data", str(s.directory / "data")], capture_output=True)
-        assert again.returncode == 1 and b"nothing is to be promoted" in again.stderr, again
+        for code, words in ((0, "promotes nothing"), (1, "nothing is to be promoted")):
+            done = millrace("replay", "cancel", "--data", s.directory / "data")
+            assert done.returncode == code and words in done.err, done.err
         s.start()
         assert s.rows("views") == []
-        # A promotion that a crash has stopped behind its last step is not done twice: the rows before stay where they are.
+        # A promotion that a crash has stopped behind its last step is not done twice: the rows before stay.
         assert s.post(f"{REPLAYS}/b/promote", b"").status == 202
         mark = (s.directory / "data/PROMOTE").read_text()
         assert s.stop() == 0
@@ -338,7 +337,8 @@ def test_a_stop_and_a_kill_interrupt_it():
 
 
 def test_who_may():
-    tokens = {"root": "allow: [admin]", "reader": "allow: [ingest, query]", "bound": "allow: [admin], streams: [clicks]"}
+    tokens = {"root": "allow: [admin]", "reader": "allow: [ingest, query]",
+              "bound": "allow: [admin], streams: [clicks]"}
     lines = "".join(f"    {name}: {{ sha256: {hashlib.sha256(name.encode()).hexdigest()}, {more} }}\n"
                     for name, more in tokens.items())
     text = config() + f"auth:\n  tokens:\n{lines}"
