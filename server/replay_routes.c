@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "config/value.h"
 #include "server/params.h"
+#include "server/replay_promote.h"
 #include "server/replays.h"
 #include "server/reply.h"
 #include "server/routes.h"
@@ -49,13 +50,18 @@ static void refuse(struct mr_response *response, enum mr_status status, const st
     mr_problem(response, code, "%s", error->text);
 }
 
-/* A replay reads all streams. false: 403 is the answer. */
+/* A replay reads all streams; and what is posted names files to read, so that no page in an administrator's browser shall
+ * post it: browsers say where a page is from. false: 403 is the answer. */
 static bool may_replay(const struct mr_request *request, struct mr_response *response) {
-    bool may = request->token == NULL || request->token->all_streams;
-    if (!may) {
+    if (request->token != NULL && !request->token->all_streams) {
         mr_problem(response, 403, "the token is bound to streams, and a replay reads all of them");
+        return false;
     }
-    return may;
+    if (mr_request_header(request, "Origin").len > 0) {
+        mr_problem(response, 403, "a web page may not ask for this (the request has a header Origin)");
+        return false;
+    }
+    return true;
 }
 
 static enum mr_status take_name(struct mr_bytes text, char ret[MR_NAME_MAX + 1], struct mr_error *error) {
@@ -106,8 +112,9 @@ static void write_note(struct mr_json *json, const struct mr_replay_note *note) 
     }
     mr_json_key(json, "trimmed");
     mr_json_bool(json, note->first_ms != INT64_MIN);
+    struct mr_error error;
     mr_json_key(json, "promotable");
-    mr_json_bool(json, note->promotable);
+    mr_json_bool(json, mr_replay_may_promote(note, "it", &error) == MR_OK);
     mr_json_key(json, "rules");
     mr_json_array_begin(json);
     for (uint32_t i = 0; i < note->rule_count; i++) {
