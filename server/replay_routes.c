@@ -50,15 +50,10 @@ static void refuse(struct mr_response *response, enum mr_status status, const st
     mr_problem(response, code, "%s", error->text);
 }
 
-/* A replay reads all streams; and what is posted names files to read, so that no page in an administrator's browser shall
- * post it: browsers say where a page is from. false: 403 is the answer. */
+/* A replay reads all streams. false: 403 is the answer. */
 static bool may_replay(const struct mr_request *request, struct mr_response *response) {
     if (request->token != NULL && !request->token->all_streams) {
         mr_problem(response, 403, "the token is bound to streams, and a replay reads all of them");
-        return false;
-    }
-    if (mr_request_header(request, "Origin").len > 0) {
-        mr_problem(response, 403, "a web page may not ask for this (the request has a header Origin)");
         return false;
     }
     return true;

@@ -350,10 +350,15 @@ def test_who_may():
             assert s.request(method, REPLAYS + path, body=config()).status == 401
             for name, words in (("reader", "lacks the right `admin`"), ("bound", "bound to streams")):
                 problem(s.request(method, REPLAYS + path, body=config(), headers=as_(name)), 403, words)
-        problem(start(s, "x", config(), status=403, headers=dict(as_("root"), Origin="http://localhost")), 403, "web page")
         start(s, "x", config(), headers=as_("root"))
         until("it ends", lambda: s.request("GET", f"{REPLAYS}/x", headers=as_("root")).json["state"] == "finished")
         assert s.request("DELETE", f"{REPLAYS}/x", headers=as_("root")).status == 200
+
+
+def test_no_page_of_another_site_posts_a_replay():
+    with server(config()) as s:
+        problem(start(s, "x", config(), status=403, headers={"Origin": "http://page.example"}), 403, "auth.tokens")
+        assert s.request("GET", REPLAYS).json == {"replays": []}
 
 
 def test_the_document_about_replays():
