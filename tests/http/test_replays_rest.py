@@ -227,7 +227,7 @@ def test_what_is_refused():
         problem(start(s, "x", "{", status=400), 400, "config.yaml:")
         problem(start(s, "x", config() + "\nnode: { data_dir: /nowhere }\nlimits: { memory: 1KiB }", status=400), 400)
         problem(start(s, "x", "", status=400), 400, "no body")
-        assert s.raw(b"POST /v1/replays?name=x HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n").startswith(
+        assert s.raw(b"POST /v1/replays?name=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1048577\r\n\r\n").startswith(
             b"HTTP/1.1 413 ")
         start(s, "long", config() + "#" * ((1 << 20) - len(config())))
         assert ended(s, "long")["state"] == "finished" and s.request("DELETE", f"{REPLAYS}/long").status == 200
