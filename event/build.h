@@ -19,6 +19,8 @@ struct mr_build {
     const uint8_t *line_at; /* lines are counted up to here, only when an error asks for it */
     uint32_t line;
     size_t text_mark; /* length of unescaped at the event's start */
+    const uint8_t *whole; /* the event before, when it was predicted as a whole and is well-formed; else NULL */
+    const uint8_t *whole_end;
     uint8_t id_bit;   /* of walk->ids: the id proper; 0: streams without ids */
     uint8_t need_ids; /* what a well-formed event must have */
     uint8_t need_attributes;

@@ -6,6 +6,7 @@
 #include "event/build.h"
 #include "event/columns.h"
 #include "event/derive.h"
+#include "event/run.h"
 
 enum { SHAPES = 4, ARRAY_EVENT_GUESS = 64, NDJSON_ROOM_FIRST = 1 };
 
@@ -19,6 +20,7 @@ struct mr_decoder {
     struct mr_walk walk;
     struct mr_derive_scratch *derive; /* NULL until a schema has expressions */
     struct mr_shape shapes[SHAPES]; /* one per schema and format seen lately */
+    struct mr_program programs[SHAPES]; /* each of the shape of its number */
 };
 
 static const struct mr_walk_ops *choose(enum mr_decode_path path) {
@@ -74,15 +76,21 @@ static void choose_shape(struct mr_decoder *decoder, uint64_t space) {
     for (uint32_t i = 0; i < SHAPES; i++) {
         if (decoder->shapes[i].print == print) {
             decoder->walk.shape = &decoder->shapes[i];
+            decoder->walk.program = &decoder->programs[i];
             return;
         }
     }
-    struct mr_shape *shape = &decoder->shapes[decoder->shape_next++ % SHAPES];
+    uint32_t next = decoder->shape_next++ % SHAPES;
+    struct mr_shape *shape = &decoder->shapes[next];
     shape->print = print;
     shape->count = 0;
     shape->mark_count = 0;
     shape->more_len = 0;
     decoder->walk.shape = shape;
+    decoder->walk.program = &decoder->programs[next];
+    decoder->walk.program->ready = false;
+    decoder->walk.program->print = 0;
+    decoder->walk.program->pause = 0;
 }
 
 static enum mr_status no_memory(struct mr_build *b) {
@@ -98,6 +106,25 @@ static inline const uint8_t *walk_one(struct mr_build *b, const uint8_t *p) {
     if (end != NULL) {
         mr_walk_object(b->walk, MR_REJECT_NOT_OBJECT, 0, "not an object", p, (size_t)(end - p));
     }
+    return end;
+}
+
+/* The same for one of many in a row, and maybe for others before it: *p is then where the last one begins. */
+static inline const uint8_t *walk_next(struct mr_build *b, const uint8_t **p) {
+    struct mr_walk *walk = b->walk;
+    const struct mr_program *program = walk->program;
+    if (b->ops->run == NULL || !walk->predict || **p != '{') {
+        b->whole = NULL;
+        return walk_one(b, *p);
+    }
+    if (b->whole != NULL && program->pause == 0) {
+        b->ops->learn(walk, b->whole, b->whole_end, *p);
+    }
+    const uint8_t *end = program->ready ? b->ops->run(b, p) : walk_one(b, *p);
+    walk->program->pause -= program->pause > 0;
+    bool good = end != NULL && walk->whole && walk->fault.reject == MR_REJECT_NONE;
+    b->whole = good ? *p : NULL;
+    b->whole_end = end;
     return end;
 }
 
@@ -124,7 +151,7 @@ static enum mr_status decode_lines(struct mr_build *b) {
             return status;
         }
         mr_build_begin_event(b);
-        const uint8_t *stop = walk_one(b, p);
+        const uint8_t *stop = walk_next(b, &p);
         const uint8_t *next = stop == NULL    ? NULL
                               : *stop == '\n' ? stop
                                               : skip_blank(stop, MR_SPACE_LINE);
@@ -137,6 +164,7 @@ static enum mr_status decode_lines(struct mr_build *b) {
             next = memchr(p, '\n', (size_t)(end - p));
             next = next == NULL ? end : next;
             stop = trim(p, next);
+            b->whole = NULL;
         }
         if (b->walk->no_memory || !mr_build_end_event(b, p, stop)) {
             return no_memory(b);
@@ -178,7 +206,7 @@ static enum mr_status decode_array(struct mr_build *b) {
             return status;
         }
         mr_build_begin_event(b);
-        const uint8_t *stop = walk_one(b, p);
+        const uint8_t *stop = walk_next(b, &p);
         if (stop == NULL) {
             return end_broken(b, p);
         }
@@ -278,7 +306,8 @@ static uint32_t guess_events(const struct mr_build *b, enum mr_format format) {
     if (format == MR_FORMAT_ARRAY || (format == MR_FORMAT_AUTO && *p == '[')) {
         guess = len / ARRAY_EVENT_GUESS + 1;
     } else if (format != MR_FORMAT_OBJECT) {
-        guess = b->ops->lines(b->walk->body, len) + NDJSON_ROOM_FIRST;
+        size_t lines = b->ops->lines(b->walk->body, len);
+        guess = (lines < len / 2 ? lines : len / 2) + NDJSON_ROOM_FIRST; /* many may be empty: an event has two bytes */
     }
     uint32_t max = b->schema->options.events_max;
     return guess < max ? (uint32_t)guess : max;

@@ -5,6 +5,7 @@
 #include "event/walk.h"
 
 #include "base/check.h"
+#include "event/run.h"
 #include "event/scan.h"
 #include "event/value.h"
 
@@ -239,6 +240,7 @@ take_step(struct mr_walk *walk, const struct mr_step *step, const uint8_t *p, bo
 static const uint8_t *walk_event(struct mr_walk *walk, const uint8_t *p) {
     const struct mr_step *step = walk->shape->steps;
     const struct mr_step *end = step + (walk->predict ? walk->shape->count : 0);
+    walk->whole = true;
     for (; step < end && head_equal(step, p); step++) {
         if (step->kind == MR_STEP_END) {
             return p + step->gap_len;
@@ -256,6 +258,7 @@ static const uint8_t *walk_event(struct mr_walk *walk, const uint8_t *p) {
         }
         p = next;
     }
+    walk->whole = false;
     return walk_general(walk, p, (uint32_t)(step - walk->shape->steps));
 }
 
@@ -267,22 +270,32 @@ static size_t count_lines(const uint8_t *p, size_t len) {
     size_t count = 0;
     size_t i = 0;
 #ifdef MR_WALK_AVX2
+    enum { BLOCK = 32, ROUND = 255 * BLOCK }; /* a byte counts up to 255 */
     const __m256i feed = _mm256_set1_epi8('\n');
-    for (; i + 32 < len; i += 32) {
-        __m256i here = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i_u *)(p + i)), feed);
-        __m256i next = _mm256_cmpeq_epi8(_mm256_loadu_si256((const __m256i_u *)(p + i + 1)), feed);
-        uint32_t bits = (uint32_t)_mm256_movemask_epi8(_mm256_andnot_si256(next, here));
-        count += (size_t)__builtin_popcount(bits);
+    while (i + BLOCK <= len) {
+        size_t stop = len - i < ROUND ? i + (len - i) / BLOCK * BLOCK : i + ROUND;
+        __m256i counts = _mm256_setzero_si256();
+        for (; i < stop; i += BLOCK) {
+            __m256i bytes = _mm256_loadu_si256((const __m256i_u *)(p + i));
+            counts = _mm256_sub_epi8(counts, _mm256_cmpeq_epi8(bytes, feed));
+        }
+        __m256i sums = _mm256_sad_epu8(counts, _mm256_setzero_si256());
+        count += (size_t)(_mm256_extract_epi64(sums, 0) + _mm256_extract_epi64(sums, 1) +
+                          _mm256_extract_epi64(sums, 2) + _mm256_extract_epi64(sums, 3));
     }
 #endif
     for (; i < len; i++) {
-        count += p[i] == '\n' && p[i + 1] != '\n';
+        count += p[i] == '\n';
     }
     return count;
 }
 
+static const uint8_t *walk_leaf(struct mr_walk *walk, const uint8_t *p, uint32_t node) {
+    return take_value(walk, p, node);
+}
+
 #ifdef MR_WALK_AVX2
-const struct mr_walk_ops mr_walk_avx2 = {walk_event, walk_value, count_lines};
+const struct mr_walk_ops mr_walk_avx2 = {walk_event, walk_value, count_lines, walk_leaf, mr_run_events, mr_run_learn};
 #else
-const struct mr_walk_ops mr_walk_portable = {walk_event, walk_value, count_lines};
+const struct mr_walk_ops mr_walk_portable = {walk_event, walk_value, count_lines, walk_leaf, NULL, NULL};
 #endif

@@ -94,6 +94,8 @@ struct mr_walk {
 
     /* Across events. */
     struct mr_shape *shape;
+    struct mr_program *program; /* made of the shape; event/run.h */
+    bool whole;                 /* the last event was predicted from its first byte to its last */
     uint32_t generation;
     uint32_t
         seen[MR_NODES_MAX]; /* generation in which a node's name was seen by the general walk */
@@ -102,14 +104,20 @@ struct mr_walk {
 #define MR_SPACE_LINE (UINT64_C(1) << ' ' | UINT64_C(1) << '\t' | UINT64_C(1) << '\r')
 #define MR_SPACE_ALL  (MR_SPACE_LINE | UINT64_C(1) << '\n')
 
+struct mr_build;
+
 struct mr_walk_ops {
     /* p at '{'. The byte behind the event, or NULL and fault. */
     const uint8_t *(*event)(struct mr_walk *walk, const uint8_t *p);
     /* Any value, checked and skipped; depth containers are open around it. */
     const uint8_t *(*value)(struct mr_walk *walk, const uint8_t *p, uint32_t depth);
-    /* Line feeds among the bytes that do not follow a line feed. Reads MR_PADDING behind the end.
-     */
+    /* Line feeds. */
     size_t (*lines)(const uint8_t *p, size_t len);
+    /* The value of a wanted leaf, to its uses. */
+    const uint8_t *(*take)(struct mr_walk *walk, const uint8_t *p, uint32_t node);
+    /* Both NULL where there are no programs; event/run.h. */
+    const uint8_t *(*run)(struct mr_build *b, const uint8_t **p);
+    void (*learn)(struct mr_walk *walk, const uint8_t *start, const uint8_t *stop, const uint8_t *next);
 };
 
 extern const struct mr_walk_ops mr_walk_portable;
