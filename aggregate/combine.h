@@ -83,6 +83,11 @@ enum mr_status mr_combine_fire(struct mr_combine *combine, uint32_t budget, stru
 bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *start_ms,
                            struct mr_flush *flush);
 
+/* Of a rule of session windows: mr_sessions_rows_scan. */
+enum mr_status mr_combine_session_rows_scan(struct mr_combine *combine, uint32_t rule,
+                                            void (*visit)(void *ctx, int64_t start_ms, struct mr_bytes key),
+                                            void *ctx) MR_MUST_CHECK;
+
 /* The flusher has made everything up to and including seq durable: FINAL windows whose last pane is
  * not newer may go. Frees at most budget windows, or an eighth of those that are there, if that is more: so that they do
  * not pile up where each bundle ends many; call again while it returns true. While a scan is under way it frees nothing

@@ -238,6 +238,13 @@ bool mr_combine_fire_again(struct mr_combine *combine, uint32_t rule, int64_t *s
     return true;
 }
 
+enum mr_status mr_combine_session_rows_scan(struct mr_combine *combine, uint32_t rule,
+                                            void (*visit)(void *ctx, int64_t start_ms, struct mr_bytes key), void *ctx) {
+    MR_ASSERT(!combine->firing && !combine->merging && rule < combine->rule_count);
+    MR_ASSERT(combine->rules[rule].sessions != NULL);
+    return mr_sessions_rows_scan(combine->rules[rule].sessions, visit, ctx);
+}
+
 /* A group that the bundle changed: in an open window it fires by count, or begins to wait. */
 static enum mr_status fire_dirty(struct mr_combine *combine, struct mr_combine_rule *cr,
                                  const struct mr_combine_dirty *dirty, struct mr_flush *flush) {

@@ -96,6 +96,10 @@ enum mr_status mr_sessions_fire(struct mr_sessions *sessions, uint32_t *budget, 
  * flush->panes has failed. */
 bool mr_sessions_fire_again(struct mr_sessions *sessions, uint32_t budget, struct mr_flush *flush);
 
+/* The place of each row that a session has, OPEN and CLOSED ones. Between bundles. MR_NO_MEMORY. */
+typedef void (*mr_sessions_row)(void *ctx, int64_t start_ms, struct mr_bytes key);
+enum mr_status mr_sessions_rows_scan(struct mr_sessions *sessions, mr_sessions_row visit, void *ctx) MR_MUST_CHECK;
+
 /* As mr_combine_say_left; budget in sessions looked at. */
 enum mr_status mr_sessions_say_left(struct mr_sessions *sessions, uint64_t seq, uint32_t budget,
                                     struct mr_flush *flush, bool *ret_done) MR_MUST_CHECK;

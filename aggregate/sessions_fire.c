@@ -264,6 +264,23 @@ enum mr_status mr_sessions_say_left(struct mr_sessions *s, uint64_t seq, uint32_
     return status;
 }
 
+enum mr_status mr_sessions_rows_scan(struct mr_sessions *s, mr_sessions_row visit, void *ctx) {
+    MR_ASSERT(!s->firing && !s->merging);
+    enum mr_status status = MR_OK;
+    for (const struct mr_session *at = s->live.first; at != NULL && status == MR_OK;
+         at = at->links[MR_SESSION_HOME].next) {
+        uint32_t first = s->discarding || at->said_first == at->index ? at->said_first : at->index - 1;
+        for (uint32_t index = first; index < at->index && status == MR_OK; index++) {
+            struct mr_bytes key;
+            status = mr_session_row_key(s, at, index, &key);
+            if (status == MR_OK) {
+                visit(ctx, at->start_ms, key);
+            }
+        }
+    }
+    return status;
+}
+
 bool mr_sessions_fire_again(struct mr_sessions *s, uint32_t budget, struct mr_flush *flush) {
     MR_ASSERT(!s->firing && !s->merging && budget > 0);
     struct mr_session *session = s->again_under_way ? s->again : s->live.first;

@@ -2,6 +2,7 @@
 #include "aggregate/watermark.h"
 
 #include "base/alloc.h"
+#include "base/bug.h"
 #include "base/check.h"
 #include "base/hash.h"
 
@@ -73,7 +74,7 @@ const struct mr_source *mr_watermark_slowest(const struct mr_watermark *w, const
     const struct mr_source *slowest = NULL;
     for (uint32_t i = 0; i < w->source_count; i++) {
         const struct mr_source *source = &w->sources[i];
-        bool speaks = !is_silent(source->last_event_recorded_ms, o, recorded_ms);
+        bool speaks = MR_BUG(SILENT_SOURCE_HOLDS) || !is_silent(source->last_event_recorded_ms, o, recorded_ms);
         if (speaks && (slowest == NULL || place_of(source, o) < place_of(slowest, o))) {
             slowest = source;
         }

@@ -31,6 +31,9 @@
     X(LATE_AS_DUPLICATE, "calls a late event a duplicate")                                                     \
     X(FUTURE_MOVES_WATERMARK, "lets an event far in the future move the watermark")                            \
     X(WATERMARK_BACK, "lets the watermark go back after a restart")                                            \
+    X(FASTEST_STREAM, "lets the first of several streams move a rule that reads all of them")                  \
+    X(SILENT_SOURCE_HOLDS, "lets a source that is silent hold its stream back")                                \
+    X(ADVANCE_NOT_REPLAYED, "forgets in a replay what producers said of the watermark")                        \
     X(REVISION_NOT_STORED, "stores panes without their revision")                                              \
     X(REVISION_NOT_GUARDED, "lets an old pane overwrite a newer one")                                          \
     X(FLUSH_SKIPS_BUNDLE, "says a bundle is stored whose panes are not")                                       \

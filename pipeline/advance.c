@@ -82,7 +82,7 @@ enum mr_status mr_sequencer_read_advance(struct mr_sequencer *s, const struct mr
     }
     const struct mr_plan *plan = s->pipeline->plan;
     for (uint32_t i = 0; i < plan->stream_count; i++) {
-        if (mr_bytes_equal(plan->streams[i].name, stream)) {
+        if (mr_bytes_equal(plan->streams[i].name, stream) && !MR_BUG(ADVANCE_NOT_REPLAYED)) {
             /* its bundle is sent before the next record is read */
             mr_buf_clear(&s->advance_source);
             mr_buf_append_text(&s->advance_source, "=");

@@ -183,6 +183,11 @@ struct mr_next_config {
     struct mr_buf text;
 };
 
+static bool makes_a_bundle(enum mr_record_type type) {
+    return type == MR_RECORD_EVENTS || type == MR_RECORD_TICK || type == MR_RECORD_REDRIVE ||
+           type == MR_RECORD_VERDICTS || type == MR_RECORD_WATERMARK;
+}
+
 /* Records that say what holds already are passed over, and those that a promotion has made void. */
 static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq, struct mr_bytes now,
                                        struct mr_next_config *ret, struct mr_error *error) {
@@ -198,10 +203,8 @@ static enum mr_status find_next_config(struct mr_data *data, uint64_t behind_seq
         if (status != MR_OK) {
             break;
         }
-        bool counted = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK ||
-                       record.type == MR_RECORD_REDRIVE;
         if (!ret->found) {
-            ret->adjacent = ret->adjacent && !counted;
+            ret->adjacent = ret->adjacent && !makes_a_bundle(record.type);
         }
         bool known = !ret->found && mr_bytes_equal(record.payload, now);
         if (record.type != MR_RECORD_CONFIG || record.seq < data->promoted_seq || known) {

@@ -76,29 +76,42 @@ struct again {
     size_t count;
     size_t cap;
     struct mr_flush *flush;
+    bool failed; /* no memory */
 };
 
-static struct place place_of(uint64_t id, const struct mr_pane *pane) {
-    return (struct place){mr_hash64(pane->key, (uint64_t)pane->window_start_ms), id, pane->retraction};
+static uint64_t hash_of(int64_t start_ms, struct mr_bytes key) {
+    return mr_hash64(key, (uint64_t)start_ms);
 }
 
-static bool list_place(void *ctx, uint64_t id, const struct mr_pane *pane) {
-    struct again *a = ctx;
-    if (pane->retraction && !a->retractions) {
-        return true;
-    }
+static bool add_place(struct again *a, struct place place) {
     if (a->count == a->cap) {
         size_t cap = a->cap == 0 ? 1024 : 2 * a->cap;
         struct place *places = mr_realloc(a->places, cap * sizeof *places);
         if (places == NULL) {
-            a->flush->panes.failed = true;
             return false;
         }
         a->places = places;
         a->cap = cap;
     }
-    a->places[a->count++] = place_of(id, pane);
+    a->places[a->count++] = place;
     return true;
+}
+
+static bool list_place(void *ctx, uint64_t id, const struct mr_pane *pane) {
+    struct again *a = ctx;
+    struct place place = {hash_of(pane->window_start_ms, pane->key), id, pane->retraction};
+    if ((!pane->retraction || a->retractions) && !add_place(a, place)) {
+        a->flush->panes.failed = true;
+        return false;
+    }
+    return true;
+}
+
+/* Behind all that the outbox has of it. */
+static void list_row(void *ctx, int64_t start_ms, struct mr_bytes key) {
+    struct again *a = ctx;
+    struct place place = {hash_of(start_ms, key), UINT64_MAX, false};
+    a->failed = !add_place(a, place) || a->failed;
 }
 
 static int compare_places(const void *left, const void *right) {
@@ -107,13 +120,18 @@ static int compare_places(const void *left, const void *right) {
     return a->hash != b->hash ? (a->hash > b->hash) - (a->hash < b->hash) : (a->id > b->id) - (a->id < b->id);
 }
 
-static void keep_last_of_each(struct again *a) {
+/* rows: of those places only that are a row, by list_row. */
+static void keep_last_of_each(struct again *a, bool rows) {
     size_t kept = 0;
     if (a->count > 0) {
         qsort(a->places, a->count, sizeof *a->places, compare_places);
     }
     for (size_t i = 0; i < a->count; i++) {
-        if (i + 1 == a->count || a->places[i + 1].hash != a->places[i].hash) {
+        bool last = i + 1 == a->count || a->places[i + 1].hash != a->places[i].hash;
+        if (rows) { /* the one before the row */
+            last = !last && a->places[i].id != UINT64_MAX && a->places[i + 1].id == UINT64_MAX;
+        }
+        if (last) {
             a->places[kept++] = a->places[i];
         }
     }
@@ -128,9 +146,9 @@ static int compare_hash(const void *key, const void *item) {
 
 static bool take_last(void *ctx, uint64_t id, const struct mr_pane *pane) {
     struct again *a = ctx;
-    struct place here = place_of(id, pane);
-    const struct place *last = a->count == 0 ? NULL
-                                             : bsearch(&here.hash, a->places, a->count, sizeof here, compare_hash);
+    uint64_t hash = hash_of(pane->window_start_ms, pane->key);
+    const struct place *last =
+        a->count == 0 ? NULL : bsearch(&hash, a->places, a->count, sizeof *last, compare_hash);
     if (last != NULL && last->id == id && !pane->retraction) {
         struct mr_pane copy = *pane;
         copy.rule = a->rule;
@@ -161,26 +179,45 @@ static enum mr_status pass(struct again *a, mr_results_outbox_visit visit, struc
     return status;
 }
 
+/* Of sessions whose panes discard: rows are never replaced, but taken back, by what the log may have lost. Which there are
+ * the sessions know, and what they say the outbox. */
+static enum mr_status keep_rows(struct again *a, const struct mr_pipeline *pipeline) {
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < a->data->plan->shards; i++) {
+        status = mr_combine_session_rows_scan(pipeline->shards[i].combine, a->rule, list_row, a);
+    }
+    keep_last_of_each(a, true);
+    return a->failed ? MR_NO_MEMORY : status;
+}
+
+static enum mr_status put_rule(struct again *a, const struct mr_pipeline *pipeline, struct mr_arena *scratch,
+                               struct mr_error *error) {
+    const struct mr_results_rule *rule = &a->data->results_rules[a->rule];
+    if (rule->discarding && !rule->ends_vary) {
+        return MR_OK; /* rows stay as they are */
+    }
+    a->retractions = rule->ends_vary && !rule->discarding;
+    a->count = 0;
+    enum mr_status status = pass(a, list_place, scratch, error);
+    if (status == MR_OK && rule->discarding) {
+        status = keep_rows(a, pipeline);
+    } else {
+        keep_last_of_each(a, false);
+    }
+    return status == MR_OK ? pass(a, take_last, scratch, error) : status;
+}
+
 /* A row from behind the checkpoint is gone, and with it what it had replaced; but the outbox still says that. Rows that are
  * there refuse it. A retraction is kept with the pane it takes back, whatever made it: of windows, whose rows are replaced
- * and never removed, it was a later pane. (Of discarding panes none replaces another.) */
-static enum mr_status put_replaced(struct mr_data *data, struct mr_error *error) {
+ * and never removed, it was a later pane. */
+static enum mr_status put_replaced(struct mr_data *data, const struct mr_pipeline *pipeline, struct mr_error *error) {
     struct again a = {.data = data};
     struct mr_arena scratch;
     mr_arena_init(&scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
     enum mr_status status = mr_results_reader_open(data->results, &a.reader);
     bool opened = status == MR_OK;
     for (a.rule = 0; status == MR_OK && a.rule < data->plan->rule_count; a.rule++) {
-        a.retractions = data->results_rules[a.rule].ends_vary;
-        a.count = 0;
-        if (data->results_rules[a.rule].discarding) {
-            continue;
-        }
-        status = pass(&a, list_place, &scratch, error);
-        keep_last_of_each(&a);
-        if (status == MR_OK) {
-            status = pass(&a, take_last, &scratch, error);
-        }
+        status = put_rule(&a, pipeline, &scratch, error);
     }
     if (opened) {
         mr_results_reader_close(a.reader);
@@ -241,7 +278,7 @@ enum mr_status mr_data_complete_results(struct mr_data *data, const struct mr_pi
                                        struct mr_error *error) {
     enum mr_status status = mr_results_begin(data->results);
     if (status == MR_OK) {
-        status = put_replaced(data, error);
+        status = put_replaced(data, pipeline, error);
     }
     if (status == MR_OK) {
         status = put_closed(data, pipeline);

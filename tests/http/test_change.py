@@ -793,6 +793,26 @@ def test_results_of_before():
         l.check()
 
 
+def test_what_was_said_of_a_watermark_before_a_change():
+    """Behind the checkpoint there is nothing but that; it is replayed under the configuration it was said to."""
+    with life() as l:
+        checkpoint(l.s)
+        to = l.now + 60000
+        l.s.kill()
+        l.s.start()
+        answer = l.s.request("POST", f"/v1/streams/s/watermark?to={instant(to)}")
+        assert answer.status == 200, answer
+        l.s.kill()
+        l.begin(lateness("5s"))
+        l.s.kill()
+        flip(l.s.directory / "data/checkpoint" / files(l.s, "manifest")[-1], 100)
+        l.s.start()
+        assert l.s.reported("checkpoint_damaged")
+        assert round(l.s.metric("millrace_watermark_timestamp_seconds", stream="s") * 1000) == to
+        assert all(row["final"] for row in l.s.rows("keyed", state="all"))
+        l.known()
+
+
 @both_ways
 def test_what_changes_freely(kill):
     texts = (config(log="segment: 4MiB"), config(limits="event: 256"), config(shards=1),

@@ -513,6 +513,7 @@ static void count_outcomes(const struct sim_model *m) {
     w->probes[SIM_PROBE_DUPLICATE] += sim_model_verdicts(m, 'D');
     w->probes[SIM_PROBE_LATE] += sim_model_verdicts(m, 'L');
     w->probes[SIM_PROBE_REJECTED] += sim_model_verdicts(m, 'R');
+    w->probes[SIM_PROBE_ADVANCED] += m->advances;
     for (uint32_t k = 0; k < m->settings->streams; k++) {
         const struct sim_ids *ids = &m->streams[k].ids;
         w->probes[SIM_PROBE_COUNTED_AGAIN] += ids->counted_again;

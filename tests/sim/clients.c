@@ -21,6 +21,12 @@ struct sim_sent {
 
 /* ---- requests ---- */
 
+/* Now and then all but the first are silent. */
+static uint32_t choose_source(struct sim_world *w) {
+    bool silence = w->settings.silences && w->step / SILENCE_STEPS % 3 == 1;
+    return silence ? 0 : (uint32_t)sim_below(&w->random, SIM_SOURCES);
+}
+
 static struct sim_event make_event(struct sim_world *w, uint32_t stream) {
     struct sim_random *r = &w->random;
     bool again = w->next_id > 0 && sim_one_in(r, 5);
@@ -29,6 +35,7 @@ static struct sim_event make_event(struct sim_world *w, uint32_t stream) {
         .ts_ms = w->clock.wall_ms - (int64_t)sim_below(r, 4000) - (stream == 1 ? w->settings.lag_ms : 0),
         .key = (uint32_t)sim_below(r, w->settings.keys),
         .value = (int32_t)sim_below(r, 2000) - 1000,
+        .source = choose_source(w),
         .broken = sim_one_in(r, 40),
     };
     if (sim_one_in(r, 12)) {
@@ -45,8 +52,9 @@ static void write_body(struct sim_request *request) {
     mr_buf_init(&body, 1 << 16);
     for (uint32_t i = 0; i < request->count; i++) {
         const struct sim_event *e = &request->events[i];
-        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d,\"tag\":\"t%u\"%s\n", e->id,
-                      (long long)e->ts_ms, e->key, e->value, sim_event_tag(e), e->broken ? "" : "}");
+        mr_buf_printf(&body, "{\"id\":\"e%u\",\"ts\":%lld,\"key\":\"k%u\",\"value\":%d,\"tag\":\"t%u\","
+                      "\"src\":\"%s\"%s\n", e->id, (long long)e->ts_ms, e->key, e->value, sim_event_tag(e),
+                      sim_source_names[e->source], e->broken ? "" : "}");
     }
     MR_ASSERT(!body.failed);
     request->body = malloc(body.len);

@@ -3,8 +3,10 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/pack.h"
 #include "tests/sim/clients.h"
 #include "tests/sim/journal.h"
+#include "tests/sim/queries.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -166,7 +168,7 @@ static bool take(struct sim_model *m, uint32_t rule, const struct sim_event *e) 
 
 /* Of what differs between two events of an id. */
 static uint64_t content_of(const struct sim_event *e) {
-    int64_t content[] = {e->ts_ms, e->key, e->value};
+    int64_t content[] = {e->ts_ms, e->key, e->value, e->source};
     return mr_checksum(mr_bytes_of(content, sizeof content)) | 1;
 }
 
@@ -181,7 +183,7 @@ static uint8_t judge(struct sim_model *m, uint32_t stream, const struct sim_even
     if (e->broken) {
         return 'R';
     }
-    sim_watermark_event(&of->time, &s->stream[stream], e->ts_ms, m->recorded_ms);
+    sim_watermark_event(&of->time, &s->stream[stream], e->source, e->ts_ms, m->recorded_ms);
     if (sim_ids_judge(&of->ids, e->id, m->recorded_ms)) {
         if (s->mode != SIM_OBSERVE) {
             *dead = conflicts(s, of, e);
@@ -292,6 +294,30 @@ static void take_record(struct sim_model *m, const struct mr_record *record) {
     r->count = request->count;
 }
 
+static uint32_t find_name(const char (*names)[8], uint32_t count, struct mr_bytes name) {
+    uint32_t i = 0;
+    while (i < count && !mr_bytes_equal(name, mr_bytes_text(names[i]))) {
+        i++;
+    }
+    return i;
+}
+
+/* What a producer said, which must be what one has: queries.c. */
+static void take_advance(struct sim_model *m, const struct mr_record *record) {
+    struct mr_unpack u = {.rest = record->payload};
+    int64_t to_ms = mr_unpack_i64(&u);
+    uint32_t stream = find_name(sim_stream_names, SIM_STREAMS, mr_unpack_bytes(&u));
+    bool of_source = mr_unpack_u32(&u) != 0;
+    uint32_t source = find_name(sim_source_names, SIM_SOURCES, mr_unpack_bytes(&u));
+    bool known = mr_unpack_end(&u) && stream < m->settings->streams && (!of_source || source < SIM_SOURCES);
+    struct sim_advance advance = {.stream = stream, .source = of_source ? source : SIM_SOURCES, .to_ms = to_ms};
+    if (!known || !sim_advance_was_sent(m->world, &advance)) {
+        SIM_FAILS("record %" PRIu64 " holds a watermark that nobody sent", record->lsn);
+    }
+    sim_watermark_advance(&m->streams[stream].time, advance.source, to_ms, m->recorded_ms);
+    m->advances++;
+}
+
 static void begin_rule(struct sim_model *m, uint32_t rule) {
     m->eras[rule]++;
     m->floors_ms[rule] = INT64_MIN;
@@ -336,8 +362,11 @@ static void change(struct sim_model *m, const struct sim_settings *now) {
     for (uint32_t i = 0; i < SIM_STREAMS && now->horizon_ms != before->horizon_ms; i++) {
         sim_ids_change_horizon(&m->streams[i].ids, now->horizon_ms, m->recorded_ms);
     }
-    if (!sim_settings_detects(now)) {
-        for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+    for (uint32_t i = 0; i < SIM_STREAMS; i++) {
+        if (!now->stream[i].by_source) {
+            sim_watermark_forget_sources(&m->streams[i].time);
+        }
+        if (!sim_settings_detects(now)) {
             memset(m->streams[i].contents, 0, sizeof m->streams[i].contents);
         }
     }
@@ -375,7 +404,8 @@ static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_
                 end_bundle(m);
             }
             seq = record.seq;
-            counts = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK;
+            counts = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK ||
+                     record.type == MR_RECORD_WATERMARK;
             begin_bundle(m, &record, counts);
         }
         if (record.type == MR_RECORD_CONFIG) {
@@ -383,6 +413,9 @@ static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_
         }
         if (record.type == MR_RECORD_EVENTS) {
             take_record(m, &record);
+        }
+        if (record.type == MR_RECORD_WATERMARK) {
+            take_advance(m, &record);
         }
     }
     if (counts) {

@@ -72,6 +72,7 @@ struct sim_model {
     struct sim_record *records;
     uint32_t record_count;
     uint32_t record_cap;
+    uint64_t advances; /* WATERMARK records */
     uint32_t eras[SIM_RULES];
     int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */
 };

@@ -70,6 +70,7 @@
     X(COUNTED_AGAIN, "an id came again behind its horizon and was counted")                                \
     X(DUPLICATE, "a duplicate was removed")                                                                \
     X(LATE, "an event was late")                                                                           \
+    X(ADVANCED, "a producer said where a watermark is")                                                    \
     X(REJECTED, "an event was rejected")                                                                   \
     X(RING_FULL, "a full ring held the sequencer back")                                                    \
     X(ASK_REFUSED, "too many questions at once")                                                           \

@@ -12,6 +12,7 @@ enum { COMPARED_MAX = 6 }; /* a seed: each reads the whole log */
 struct sim_query {
     struct mr_ask ask;
     uint32_t id; /* SEEN */
+    struct sim_advance advance; /* ADVANCE */
     bool answered;
     struct sim_query *next;
 };
@@ -38,10 +39,55 @@ static struct mr_fingerprint fingerprint_of(struct sim_world *w, uint32_t stream
     return fp;
 }
 
+bool sim_advance_was_sent(const struct sim_world *w, const struct sim_advance *advance) {
+    for (uint32_t i = 0; i < w->advance_count; i++) {
+        const struct sim_advance *a = &w->advances[i];
+        if (a->stream == advance->stream && a->source == advance->source && a->to_ms == advance->to_ms) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Mostly about where events are, now and then further ahead than may be. */
+static void make_advance(struct sim_world *w, struct sim_query *query) {
+    struct sim_random *r = &w->random;
+    struct sim_advance *a = &w->advances[w->advance_count++];
+    a->stream = (uint32_t)sim_below(r, w->settings.streams);
+    a->source = w->settings.stream[a->stream].by_source ? (uint32_t)sim_below(r, SIM_SOURCES + 1) : SIM_SOURCES;
+    a->to_ms = w->clock.wall_ms - (int64_t)sim_below(r, 20000) + (sim_one_in(r, 8) ? 20000 : 0);
+    query->ask.kind = MR_ASK_ADVANCE;
+    query->ask.stream = a->stream;
+    query->ask.advance_ms = a->to_ms;
+    query->ask.source = a->source == SIM_SOURCES ? mr_bytes_of(NULL, 0) : mr_bytes_text(sim_source_names[a->source]);
+    query->advance = *a;
+}
+
+/* What was answered is in the log, and holds. */
+static void check_advance(struct sim_world *w, const struct sim_query *query) {
+    const struct mr_ask *ask = &query->ask;
+    bool refused = ask->status == MR_LIMIT || ask->status == MR_NO_SPACE || ask->status == MR_IO || ask->status == MR_NO_MEMORY;
+    if (ask->status != MR_OK && !refused) {
+        SIM_FAILS("a watermark was refused: %s", mr_status_text(ask->status));
+    }
+    if (ask->status == MR_OK && query->advance.source == SIM_SOURCES && ask->advance_ms < query->advance.to_ms) {
+        SIM_FAILS("a watermark is at %lld after it was moved to %lld", (long long)ask->advance_ms,
+                  (long long)query->advance.to_ms);
+    }
+    if (ask->status == MR_OK && ask->advance_ms > w->floor.watermark_ms[ask->stream]) {
+        w->floor.watermark_ms[ask->stream] = ask->advance_ms; /* it does not go back, also over a crash */
+    }
+}
+
 static void make_question(struct sim_world *w, struct sim_query *query) {
     struct sim_random *r = &w->random;
     query->ask.done = answered;
     query->ask.ctx = query;
+    bool may_advance = w->settings.advances && w->advance_count < SIM_ADVANCES_MAX && mr_pipeline_live(w->pipeline);
+    if (may_advance && sim_one_in(r, 3)) {
+        make_advance(w, query);
+        return;
+    }
     switch (sim_below(r, 4)) {
     case 0:
         query->ask.kind = MR_ASK_FLUSH;
@@ -126,7 +172,9 @@ void sim_queries_look(struct sim_world *w) {
             continue;
         }
         *link = query->next;
-        if (!query->ask.closed) {
+        if (!query->ask.closed && query->ask.kind == MR_ASK_ADVANCE) {
+            check_advance(w, query);
+        } else if (!query->ask.closed) {
             compare(w, query);
         }
         drop(w, query);

@@ -10,6 +10,8 @@
 
 const char sim_stream_names[SIM_STREAMS][8] = {"s", "second"};
 
+const char sim_source_names[SIM_SOURCES][8] = {"left", "", "right"};
+
 /* ---- choice ---- */
 
 static const int64_t windows_ms[] = {1000, 2000, 10000, 60000};
@@ -66,11 +68,12 @@ static void choose_time(struct sim_random *r, struct sim_settings *s) {
     }
     s->streams = sim_one_in(r, 2) ? 1 : SIM_STREAMS;
     for (uint32_t i = 0; i < SIM_STREAMS; i++) {
-        s->stream[i] = (struct sim_stream){CHOOSE(r, disorders_ms), choose_idle(r), 5000};
+        s->stream[i] = (struct sim_stream){CHOOSE(r, disorders_ms), choose_idle(r), 5000, sim_one_in(r, 3)};
     }
     s->second_one_in = 2 + (uint32_t)sim_below(r, 6);
     s->lag_ms = sim_one_in(r, 2) ? (int64_t)sim_below(r, 20000) : 0;
     s->silences = sim_one_in(r, 2);
+    s->advances = sim_one_in(r, 2);
 }
 
 /* The first rule has room for a few groups only. */
@@ -85,7 +88,7 @@ static void choose_groups(struct sim_random *r, struct sim_settings *s) {
 /* Three ways: ids for all, ids for a few with refusals until some expire, ids for a few and the oldest go early. */
 static void choose_dedup(struct sim_random *r, struct sim_settings *s) {
     static const int64_t short_horizons[] = {1000, 2000, 5000};
-    uint64_t mode = sim_below(r, 8);
+    uint64_t mode = sim_below(r, 6);
     s->mode = mode == 0 ? SIM_BLOOM : mode == 1 ? SIM_OBSERVE : SIM_EXACT;
     s->horizon_ms = CHOOSE(r, horizons_ms);
     s->evict = sim_one_in(r, 4);
@@ -186,6 +189,7 @@ void sim_settings_change(struct sim_settings *settings, struct sim_random *rando
         stream->out_of_orderness_ms = sim_one_in(r, 3) ? CHOOSE(r, disorders_ms) : stream->out_of_orderness_ms;
         stream->idle_timeout_ms = sim_one_in(r, 3) ? choose_idle(r) : stream->idle_timeout_ms;
         stream->max_future_ms = sim_one_in(r, 3) ? 1000 + (int64_t)sim_below(r, 10000) : stream->max_future_ms;
+        stream->by_source = sim_one_in(r, 6) != stream->by_source;
     }
     if (s->horizon_changes && sim_one_in(r, 2)) {
         s->horizon_ms = CHOOSE(r, horizons_ms);
@@ -226,8 +230,8 @@ static void write_stream(const struct sim_settings *s, uint32_t i, struct mr_buf
         mr_buf_printf(text, ", error: %g", SIM_BLOOM_ERROR);
     }
     mr_buf_printf(text,
-                  " }\n    watermark: { out_of_orderness: %lldms, max_future: %lldms, idle_timeout: ",
-                  (long long)stream->out_of_orderness_ms, (long long)stream->max_future_ms);
+                  " }\n    watermark: { %sout_of_orderness: %lldms, max_future: %lldms, idle_timeout: ",
+                  stream->by_source ? "source: src, " : "", (long long)stream->out_of_orderness_ms, (long long)stream->max_future_ms);
     if (stream->idle_timeout_ms == INT64_MAX) {
         mr_buf_append_text(text, "off }\n");
     } else {

@@ -9,6 +9,7 @@
 
 #define SIM_RULES        2
 #define SIM_STREAMS      2
+#define SIM_SOURCES      3
 #define SIM_REQUESTS_MAX 120
 #define SIM_EVENTS_MAX   24
 #define SIM_IDS_MAX      (SIM_REQUESTS_MAX * SIM_EVENTS_MAX)
@@ -23,6 +24,7 @@ struct sim_stream {
     int64_t out_of_orderness_ms;
     int64_t idle_timeout_ms; /* INT64_MAX: off */
     int64_t max_future_ms;
+    bool by_source;
 };
 
 /* What a rule is besides its window_ms (of sessions the gap) and lateness. */
@@ -66,7 +68,8 @@ struct sim_settings {
     uint32_t steps;
     uint32_t second_one_in; /* requests: to the second stream */
     int64_t lag_ms;         /* its events are behind */
-    bool silences;          /* now and then it says nothing */
+    bool silences;          /* now and then it says nothing, and so do sources */
+    bool advances;          /* producers say where a watermark is */
     /* the faults */
     uint32_t fault_one_in; /* steps; 0: never */
     uint32_t weights[SIM_FAULT_COUNT]; /* 0: not in this seed */
@@ -91,6 +94,7 @@ static inline bool sim_settings_takes(const struct sim_settings *s, uint32_t rul
     return (s->rule[rule].from >> stream & 1) != 0 && (!s->rule[rule].where || value >= 0);
 }
 extern const char sim_stream_names[SIM_STREAMS][8];
+extern const char sim_source_names[SIM_SOURCES][8];
 /* Whether the rule goes on with what it has when the one setting becomes the other. */
 bool sim_settings_same_rule(const struct sim_settings *before, const struct sim_settings *now, uint32_t rule);
 /* People edit the configuration: some of what may change does. */

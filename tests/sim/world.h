@@ -22,6 +22,7 @@ struct sim_event {
     int64_t ts_ms;
     uint32_t key;
     int32_t value;
+    uint32_t source;
     bool broken; /* not JSON: will be rejected */
 };
 
@@ -70,6 +71,14 @@ struct sim_row {
     bool final;
 };
 
+/* A producer said that nothing older will come; source SIM_SOURCES: of the whole stream. */
+struct sim_advance {
+    uint32_t stream;
+    uint32_t source;
+    int64_t to_ms;
+};
+
+#define SIM_ADVANCES_MAX 4096
 #define SIM_VERSIONS_MAX 12
 
 /* A configuration there was, by what CONFIG records say of it. */
@@ -109,6 +118,8 @@ struct sim_world {
     uint32_t next_id;
     struct sim_id ids[SIM_STREAMS][SIM_IDS_MAX]; /* known where sim_settings_may_move says no */
     struct sim_query *queries; /* not answered, or not looked at */
+    struct sim_advance advances[SIM_ADVANCES_MAX]; /* sent, whatever came of it */
+    uint32_t advance_count;
     uint32_t compared; /* answers compared with the model so far: it costs */
 
     /* faults under way */
