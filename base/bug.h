@@ -34,6 +34,8 @@
     X(FASTEST_STREAM, "lets the first of several streams move a rule that reads all of them")                  \
     X(SILENT_SOURCE_HOLDS, "lets a source that is silent hold its stream back")                                \
     X(ADVANCE_NOT_REPLAYED, "forgets in a replay what producers said of the watermark")                        \
+    X(REDRIVES_FORGOTTEN, "leaves out of the checkpoint what was redriven")                                    \
+    X(REDRIVEN_IS_ITS_COPY, "takes an event that is redriven for a duplicate of itself")                       \
     X(REVISION_NOT_STORED, "stores panes without their revision")                                              \
     X(REVISION_NOT_GUARDED, "lets an old pane overwrite a newer one")                                          \
     X(FLUSH_SKIPS_BUNDLE, "says a bundle is stored whose panes are not")                                       \

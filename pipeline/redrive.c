@@ -10,6 +10,7 @@ enum { REDRIVE_VERSION = 1, TAIL_BYTES_MAX = 64 << 20 };
 
 struct mr_redrive_source {
     const struct mr_plan *plan;
+    uint64_t last_lsn;
     struct mr_fetch *fetch;
     struct mr_decoder *decoder;
     struct mr_batch *batch; /* of the record read last: its neighbours are asked for next */
@@ -81,12 +82,13 @@ const char *mr_redrive_refusal(enum mr_dead_reason reason) {
 }
 
 enum mr_status mr_redrive_source_open(struct mr_disk *disk, const char *log_dir, const struct mr_plan *plan,
-                                      struct mr_redrive_source **ret) {
+                                      uint64_t last_lsn, struct mr_redrive_source **ret) {
     struct mr_redrive_source *source = mr_alloc_zero(1, sizeof *source);
     if (source == NULL) {
         return MR_NO_MEMORY;
     }
     source->plan = plan;
+    source->last_lsn = last_lsn;
     mr_buf_init(&source->tail, TAIL_BYTES_MAX);
     if (mr_fetch_open(disk, log_dir, plan, &source->fetch) != MR_OK ||
         mr_decoder_open(MR_DECODE_AUTO, &source->decoder) != MR_OK) {
@@ -114,6 +116,9 @@ static enum mr_status fetch(struct mr_redrive_source *source, uint64_t lsn, stru
     }
     mr_batch_close(source->batch);
     source->batch = NULL;
+    if (lsn > source->last_lsn) {
+        return mr_error_set(error, MR_NOT_FOUND, "record %llu was lost with the end of the log", (unsigned long long)lsn);
+    }
     enum mr_status status = mr_fetch_batch(source->fetch, lsn, &source->batch, error);
     /* A stream that is gone: nobody would take it. */
     return status == MR_MISMATCH ? mr_error_set(error, MR_NOT_FOUND, "its stream is not configured any more") : status;

@@ -35,8 +35,10 @@ enum mr_status mr_redrive_decode(struct mr_events_decoder *decoder, const struct
 const char *mr_redrive_refusal(enum mr_dead_reason reason);
 
 struct mr_redrive_source;
+/* last_lsn: the log's last durable record, asked for behind the dead letters': a record that one of them names and that is
+ * behind it was lost with the power. */
 enum mr_status mr_redrive_source_open(struct mr_disk *disk, const char *log_dir, const struct mr_plan *plan,
-                                      struct mr_redrive_source **ret) MR_MUST_CHECK;
+                                      uint64_t last_lsn, struct mr_redrive_source **ret) MR_MUST_CHECK;
 void mr_redrive_source_close(struct mr_redrive_source *source); /* NULL is fine */
 /* A batch to submit, without done and ctx; the dead letter's record is durable. Dead letters asked for in order are
  * read one behind the other. */

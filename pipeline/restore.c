@@ -140,7 +140,7 @@ static enum mr_status load_sequencer(struct loading *l) {
 /* Places in the log, of whatever stream: they hold under any configuration. */
 static enum mr_status load_redrives(struct loading *l) {
     const struct mr_buf *blob = mr_manifest_blob(l->manifest, MR_BLOB_REDRIVES, 0, 0);
-    if (blob == NULL) {
+    if (blob == NULL || MR_BUG(REDRIVES_FORGOTTEN)) {
         return MR_OK;
     }
     enum mr_status status = mr_redrives_load(&l->pipeline->sequencer.redrives, mr_buf_bytes(blob));

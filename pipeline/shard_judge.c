@@ -158,7 +158,7 @@ static bool passes_its_claim(const struct mr_shard *shard, const struct mr_batch
 static enum mr_status judge_redriven(struct mr_shard *shard, const struct mr_bundle *bundle,
                                      const struct mr_batch *batch, const uint32_t *order, uint32_t count) {
     MR_ASSERT(count <= 1 && batch->count == 1);
-    if (count == 1 && passes_its_claim(shard, batch, order[0])) {
+    if (count == 1 && !MR_BUG(REDRIVEN_IS_ITS_COPY) && passes_its_claim(shard, batch, order[0])) {
         shard->duplicate[0] = 0;
         return MR_OK;
     }

@@ -319,13 +319,14 @@ static void work(struct redrive *r, struct mr_response *response) {
     struct mr_error error = {0};
     enum mr_status status = mr_server_ask(r->server, &flush);
     if (status == MR_OK) {
-        status = mr_redrive_source_open(datadir->disk, datadir->log_dir, r->server->plan, &r->source);
+        r->page.last_lsn = r->only.lsn > 0 ? r->only.lsn : mr_pipeline_dead_lsn(r->server->pipeline);
+        uint64_t last_lsn = mr_counter_read(&mr_log_stats(mr_pipeline_log(r->server->pipeline))->last_lsn);
+        status = mr_redrive_source_open(datadir->disk, datadir->log_dir, r->server->plan, last_lsn, &r->source);
     }
     if (status != MR_OK) {
         mr_reply_not_asked(response, status);
         return;
     }
-    r->page.last_lsn = r->only.lsn > 0 ? r->only.lsn : mr_pipeline_dead_lsn(r->server->pipeline);
     status = read_pages(r, &error);
     finish_round(r);
     if (status != MR_OK) {

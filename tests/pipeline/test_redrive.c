@@ -159,13 +159,14 @@ static void on_entry(void *ctx, const struct mr_dead *entry) {
     }
 }
 
-/* The nth dead letter as a batch, or NULL; *ret_count: how many there are. */
-static struct mr_batch *make(struct node *node, uint32_t nth, uint32_t *ret_count) {
+/* The nth dead letter as a batch, or NULL with an error; *ret_count: how many there are. */
+static struct mr_batch *make_from(struct node *node, uint64_t last_lsn, uint32_t nth, uint32_t *ret_count,
+                                  struct mr_error *ret_error) {
     struct mr_ask flush = {.kind = MR_ASK_FLUSH};
     assert_true(node_ask(node, &flush));
     struct mr_disk *disk = virtual_disk_disk(node->disk);
     struct wanted w = {.node = node, .nth = nth};
-    assert_int_equal(mr_redrive_source_open(disk, "data/log", node->data.plan, &w.source), MR_OK);
+    assert_int_equal(mr_redrive_source_open(disk, "data/log", node->data.plan, last_lsn, &w.source), MR_OK);
     struct mr_dead_page page = {.stream = UINT32_MAX,
                                 .reason = -1,
                                 .limit = 100000,
@@ -176,7 +177,13 @@ static struct mr_batch *make(struct node *node, uint32_t nth, uint32_t *ret_coun
     assert_int_equal(mr_dead_letters_read(disk, "data/dead", &page, &error), MR_OK);
     mr_redrive_source_close(w.source);
     *ret_count = w.seen;
+    *ret_error = w.error;
     return w.batch;
+}
+
+static struct mr_batch *make(struct node *node, uint32_t nth, uint32_t *ret_count) {
+    struct mr_error error;
+    return make_from(node, mr_log_last_lsn(node->data.log), nth, ret_count, &error);
 }
 
 /* Redrives the nth dead letter; see the node's answer. */
@@ -316,6 +323,25 @@ static void once_of_two_under_way(void **state) {
     node_close(&node);
 }
 
+/* With log.sync off the dead letters may have outlived the records that they name. */
+static void lost_with_the_end_of_the_log(void **state) {
+    (void)state;
+    struct node node;
+    uint32_t count;
+    struct mr_error error = {.text = ""};
+    open_node(&node, EXACT);
+    start(&node);
+    send(&node, "a", epoch_ms + HOUR_MS);
+    uint64_t last_lsn = mr_log_last_lsn(node.data.log);
+    assert_null(make_from(&node, last_lsn - 1, 0, &count, &error));
+    assert_int_equal(count, 1);
+    assert_int_equal(error.status, MR_NOT_FOUND);
+    assert_non_null(strstr(error.text, "lost with the end of the log"));
+    mr_batch_close(make_from(&node, last_lsn, 0, &count, &error));
+    node_stop(&node);
+    node_close(&node);
+}
+
 /* ---- 4 ---- */
 
 static void only_its_own_claim(void **state) {
@@ -439,6 +465,7 @@ int main(void) {
         cmocka_unit_test(future_counts_when_its_time_has_come),
         cmocka_unit_test(once_whatever_comes_between),
         cmocka_unit_test(once_of_two_under_way),
+        cmocka_unit_test(lost_with_the_end_of_the_log),
         cmocka_unit_test(only_its_own_claim),
         cmocka_unit_test(back_among_the_dead),
         cmocka_unit_test(each_event_counts_once),

@@ -6,6 +6,7 @@
 #include "base/key.h"
 #include "pipeline/dead_letters.h"
 #include "tests/sim/outbox.h"
+#include "tests/sim/redrives.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -514,6 +515,7 @@ static void count_outcomes(const struct sim_model *m) {
     w->probes[SIM_PROBE_LATE] += sim_model_verdicts(m, 'L');
     w->probes[SIM_PROBE_REJECTED] += sim_model_verdicts(m, 'R');
     w->probes[SIM_PROBE_ADVANCED] += m->advances;
+    w->probes[SIM_PROBE_REDRIVEN] += m->redrives;
     for (uint32_t k = 0; k < m->settings->streams; k++) {
         const struct sim_ids *ids = &m->streams[k].ids;
         w->probes[SIM_PROBE_COUNTED_AGAIN] += ids->counted_again;
@@ -537,6 +539,7 @@ void sim_check_all(struct sim_world *w) {
     sim_model_open(w, UINT64_MAX, m);
     sim_check_answers(m);
     check_none_lost(m);
+    sim_redrives_check(m);
     check_ledger(m);
     check_table(m);
     check_dead(m);

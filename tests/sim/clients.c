@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/hash.h"
 #include "tests/sim/journal.h"
+#include "tests/sim/redrives.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,7 +138,7 @@ static void check_ids_full(struct sim_world *w, uint32_t stream) {
     if (pipeline.processed_seq != pipeline.last_seq) {
         return; /* replayed events may be on the way as well */
     }
-    uint64_t coming = 0;
+    uint64_t coming = sim_redrives_under_way(w, stream);
     for (const struct sim_sent *sent = w->sent; sent != NULL; sent = sent->next) {
         coming += sent->batch->stream == stream ? sent->batch->count : 0;
     }

@@ -164,6 +164,16 @@ bool sim_ids_seen(struct sim_ids *ids, uint32_t id, int64_t recorded_ms) {
     return ids->counted_ms[id] != INT64_MIN && ids->generations[id] >= shard->first;
 }
 
+bool sim_ids_passes(struct sim_ids *ids, uint32_t id, int64_t first_ms, int64_t recorded_ms) {
+    if (!ids->bloom) {
+        return sim_ids_seen(ids, id, recorded_ms) && ids->counted_ms[id] <= first_ms;
+    }
+    int64_t times[3];
+    struct sim_ids_shard *shard = shard_of(ids, id);
+    mr_dedup_advance(shard->bloom, recorded_ms);
+    return mr_dedup_seen(shard->bloom, ids->names[id].fp, &times[0], &times[1], &times[2]) && times[0] <= first_ms;
+}
+
 /* What dedup.h promises in words, whatever the generations say. */
 static void check_promise(struct sim_ids *ids, uint32_t id, int64_t recorded_ms, bool duplicate) {
     if (ids->counted_ms[id] == INT64_MIN) {

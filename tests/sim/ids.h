@@ -64,5 +64,7 @@ void sim_ids_finish(struct sim_ids *ids);
 void sim_ids_change_horizon(struct sim_ids *ids, int64_t horizon_ms, int64_t recorded_ms);
 /* Whether the id is a duplicate at this recorded time; it is remembered from now on. */
 bool sim_ids_judge(struct sim_ids *ids, uint32_t id, int64_t recorded_ms);
+/* Whether an event of this id that was judged at first_ms, and is again, passes by what is remembered: it is its own. */
+bool sim_ids_passes(struct sim_ids *ids, uint32_t id, int64_t first_ms, int64_t recorded_ms);
 /* Whether it is remembered at this recorded time. */
 bool sim_ids_seen(struct sim_ids *ids, uint32_t id, int64_t recorded_ms);

@@ -8,6 +8,7 @@
 #include "tests/sim/invariants.h"
 #include "tests/sim/journal.h"
 #include "tests/sim/queries.h"
+#include "tests/sim/redrives.h"
 #include "tests/sim/rot.h"
 #include "tests/sim/spoil.h"
 
@@ -107,6 +108,7 @@ void sim_life_stop(struct sim_world *w) {
     w->pipeline = NULL;
     mr_data_close(&w->data);
     sim_clients_reclaim(w, failed);
+    sim_redrives_reclaim(w, failed);
     sim_queries_reclaim(w, failed);
 }
 
@@ -126,6 +128,7 @@ static void repair(struct sim_world *w, const struct sim_rot *rot, uint64_t need
     }
     sim_invariants_forget_store(w);
     sim_clients_forget_answers(w, rot->lsn);
+    sim_redrives_forget(w);
     sim_invariants_forget_log(w);
     w->log_lost = true;
     w->log_repaired = true;
@@ -283,6 +286,7 @@ void sim_life_crash(struct sim_world *w, const struct sim_crash *crash) {
     w->probes[SIM_PROBE_FAILED_KEPT] += tries == 1 && mr_log_last_lsn(w->data.log) > last_lsn + 1;
     if (may_lose) {
         sim_clients_forget_lost(w);
+        sim_redrives_forget(w);
         sim_invariants_forget_log(w);
         w->log_lost = true;
     }

@@ -176,7 +176,9 @@ static bool conflicts(const struct sim_settings *s, const struct sim_model_strea
     return sim_settings_detects(s) && of->contents[e->id] != 0 && of->contents[e->id] != content_of(e);
 }
 
-static uint8_t judge(struct sim_model *m, uint32_t stream, const struct sim_event *e, bool *dead) {
+/* own: it was judged before, and what is remembered of its id is of itself. */
+static uint8_t judge(struct sim_model *m, uint32_t stream, const struct sim_event *e, bool own, bool *dead,
+                     bool *too_far) {
     const struct sim_settings *s = m->settings;
     struct sim_model_stream *of = &m->streams[stream];
     *dead = true;
@@ -184,17 +186,18 @@ static uint8_t judge(struct sim_model *m, uint32_t stream, const struct sim_even
         return 'R';
     }
     sim_watermark_event(&of->time, &s->stream[stream], e->source, e->ts_ms, m->recorded_ms);
-    if (sim_ids_judge(&of->ids, e->id, m->recorded_ms)) {
+    if (!own && sim_ids_judge(&of->ids, e->id, m->recorded_ms)) {
         if (s->mode != SIM_OBSERVE) {
             *dead = conflicts(s, of, e);
             of->conflicts += *dead;
             return 'D';
         }
         of->observed++;
-    } else {
+    } else if (!own) {
         of->contents[e->id] = sim_settings_detects(s) ? content_of(e) : 0;
     }
     if (e->ts_ms > m->recorded_ms + s->stream[stream].max_future_ms) {
+        *too_far = true;
         return 'L';
     }
     uint32_t late = 0;
@@ -278,20 +281,56 @@ static struct sim_record *add_record(struct sim_model *m, uint64_t lsn) {
     return r;
 }
 
+static void judge_record(struct sim_model *m, struct sim_record *r, bool own) {
+    uint32_t stream = r->request->stream;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct sim_event *e = &r->request->events[r->first + i];
+        r->verdicts[i] = judge(m, stream, e, own, &r->dead[i], &r->future[i]);
+        m->streams[stream].verdicts[r->verdicts[i]]++;
+    }
+}
+
 static void take_record(struct sim_model *m, const struct mr_record *record) {
     struct sim_record *r = add_record(m, record->lsn);
     r->seq = record->seq;
+    r->recorded_ms = record->recorded_ms;
     const uint8_t *at = record->payload.ptr + 16 + record->payload.ptr[3];
     const uint8_t *end = record->payload.ptr + record->payload.len;
-    const struct sim_request *request = sim_clients_find(m->world, mr_bytes_of(at, (size_t)(end - at)));
-    if (request == NULL) {
+    r->request = sim_clients_find(m->world, mr_bytes_of(at, (size_t)(end - at)));
+    if (r->request == NULL) {
         SIM_FAILS("record %" PRIu64 " holds what nobody sent", record->lsn);
     }
-    for (uint32_t i = 0; i < request->count; i++) {
-        r->verdicts[i] = judge(m, request->stream, &request->events[i], &r->dead[i]);
-        m->streams[request->stream].verdicts[r->verdicts[i]]++;
+    r->count = r->request->count;
+    judge_record(m, r, false);
+}
+
+/* An event of a record before, which was future or rejected, and once only. */
+static void take_redrive(struct sim_model *m, const struct mr_record *record) {
+    uint64_t from_lsn;
+    uint32_t index;
+    memcpy(&index, record->payload.ptr + 4, sizeof index);
+    memcpy(&from_lsn, record->payload.ptr + 8, sizeof from_lsn);
+    struct sim_record *r = add_record(m, record->lsn); /* it may move the others */
+    const struct sim_record *found = sim_model_record(m, from_lsn);
+    struct sim_record *from = found == NULL ? NULL : &m->records[found - m->records];
+    bool may = from != NULL && from != r && index < from->count && (from->future[index] || from->verdicts[index] == 'R');
+    if (!may || from->redriven[index]) {
+        SIM_FAILS("record %" PRIu64 ": (%" PRIu64 ", %u) is redriven%s", record->lsn, from_lsn, index,
+                  may ? " again" : ", and must not be");
     }
-    r->count = request->count;
+    from->redriven[index] = true;
+    r->seq = record->seq;
+    r->recorded_ms = record->recorded_ms;
+    r->request = from->request;
+    r->first = from->first + index;
+    r->count = 1;
+    r->from_lsn = from_lsn;
+    r->from_index = index;
+    const struct sim_event *e = &r->request->events[r->first];
+    struct sim_ids *ids = &m->streams[r->request->stream].ids;
+    bool own = from->future[index] && !e->broken && sim_ids_passes(ids, e->id, from->recorded_ms, m->recorded_ms);
+    judge_record(m, r, own);
+    m->redrives += r->verdicts[0] == 'A';
 }
 
 static uint32_t find_name(const char (*names)[8], uint32_t count, struct mr_bytes name) {
@@ -405,7 +444,7 @@ static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_
             }
             seq = record.seq;
             counts = record.type == MR_RECORD_EVENTS || record.type == MR_RECORD_TICK ||
-                     record.type == MR_RECORD_WATERMARK;
+                     record.type == MR_RECORD_WATERMARK || record.type == MR_RECORD_REDRIVE;
             begin_bundle(m, &record, counts);
         }
         if (record.type == MR_RECORD_CONFIG) {
@@ -413,6 +452,9 @@ static void run(struct sim_model *m, struct sim_journal *journal, uint64_t last_
         }
         if (record.type == MR_RECORD_EVENTS) {
             take_record(m, &record);
+        }
+        if (record.type == MR_RECORD_REDRIVE) {
+            take_redrive(m, &record);
         }
         if (record.type == MR_RECORD_WATERMARK) {
             take_advance(m, &record);

@@ -37,11 +37,18 @@ struct sim_cell {
     int64_t seen_sum;
 };
 
-/* One EVENTS record. */
+/* One EVENTS or REDRIVE record. */
 struct sim_record {
     uint64_t lsn;
     uint64_t seq;
+    int64_t recorded_ms;
+    const struct sim_request *request;
+    uint32_t first; /* of the request's events */
     uint32_t count;
+    uint64_t from_lsn; /* REDRIVE: which event it was; 0: it is EVENTS */
+    uint32_t from_index;
+    bool future[SIM_EVENTS_MAX];
+    bool redriven[SIM_EVENTS_MAX];
     uint8_t verdicts[SIM_EVENTS_MAX];
     bool dead[SIM_EVENTS_MAX]; /* must be among the dead letters */
     bool dead_found[SIM_EVENTS_MAX];
@@ -72,6 +79,7 @@ struct sim_model {
     struct sim_record *records;
     uint32_t record_count;
     uint32_t record_cap;
+    uint64_t redrives; /* accepted at last */
     uint64_t advances; /* WATERMARK records */
     uint32_t eras[SIM_RULES];
     int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */

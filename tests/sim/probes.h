@@ -71,6 +71,7 @@
     X(DUPLICATE, "a duplicate was removed")                                                                \
     X(LATE, "an event was late")                                                                           \
     X(ADVANCED, "a producer said where a watermark is")                                                    \
+    X(REDRIVEN, "a dead letter was redriven and counted")                                                  \
     X(REJECTED, "an event was rejected")                                                                   \
     X(RING_FULL, "a full ring held the sequencer back")                                                    \
     X(ASK_REFUSED, "too many questions at once")                                                           \

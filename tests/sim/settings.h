@@ -69,6 +69,7 @@ struct sim_settings {
     uint32_t second_one_in; /* requests: to the second stream */
     int64_t lag_ms;         /* its events are behind */
     bool silences;          /* now and then it says nothing, and so do sources */
+    bool redrives;          /* of dead letters */
     bool advances;          /* producers say where a watermark is */
     /* the faults */
     uint32_t fault_one_in; /* steps; 0: never */

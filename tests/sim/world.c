@@ -11,6 +11,7 @@
 #include "tests/sim/invariants.h"
 #include "tests/sim/life.h"
 #include "tests/sim/queries.h"
+#include "tests/sim/redrives.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ enum {
     HURRY_MS = 200,
     LOOK_STEPS = 64,
     STORE_STEPS = 1024,
+    REDRIVE_STEPS = 60,
 };
 
 static const int64_t epoch_ms = INT64_C(1700000000000);
@@ -225,6 +227,9 @@ void sim_world_step(struct sim_world *w, bool faults) {
     if (sim_one_in(r, 6)) {
         sim_clients_step(w);
     }
+    if (s->redrives && sim_one_in(r, REDRIVE_STEPS) && !sim_world_must_restart(w) && mr_pipeline_live(w->pipeline)) {
+        sim_redrives_step(w);
+    }
     if (sim_one_in(r, 4)) {
         sim_world_pass_time(w, sim_below(r, sim_one_in(r, 50) ? 5000 : 40));
     }
@@ -234,7 +239,7 @@ void sim_world_step(struct sim_world *w, bool faults) {
 
 void sim_world_drain(struct sim_world *w) {
     sim_faults_clear(w);
-    for (uint32_t n = 0; !sim_clients_all_answered(w) || w->queries != NULL ||
+    for (uint32_t n = 0; !sim_clients_all_answered(w) || w->queries != NULL || w->redrives != NULL ||
                          sim_world_must_restart(w) || !mr_pipeline_live(w->pipeline);
          n++) {
         MR_ASSERT(n < DRAIN_STEPS_MAX); /* without faults everything drains */

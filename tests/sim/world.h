@@ -78,7 +78,16 @@ struct sim_advance {
     int64_t to_ms;
 };
 
+/* An answer to a redrive. */
+struct sim_redriven {
+    uint64_t lsn; /* of the REDRIVE record */
+    uint64_t from_lsn;
+    uint32_t from_index;
+    uint8_t verdict;
+};
+
 #define SIM_ADVANCES_MAX 4096
+#define SIM_REDRIVEN_MAX 4096
 #define SIM_VERSIONS_MAX 12
 
 /* A configuration there was, by what CONFIG records say of it. */
@@ -120,6 +129,9 @@ struct sim_world {
     struct sim_query *queries; /* not answered, or not looked at */
     struct sim_advance advances[SIM_ADVANCES_MAX]; /* sent, whatever came of it */
     uint32_t advance_count;
+    struct sim_redrive *redrives; /* under way */
+    struct sim_redriven redriven[SIM_REDRIVEN_MAX];
+    uint32_t redriven_count;
     uint32_t compared; /* answers compared with the model so far: it costs */
 
     /* faults under way */
