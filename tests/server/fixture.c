@@ -389,7 +389,7 @@ const char *client_post(const struct fixture *f, const char *path, const char *h
     int fd = client_open(f);
     MR_ASSERT(fd >= 0);
     (void)snprintf(head, sizeof head,
-                   "POST %s HTTP/1.1\r\nHost: h\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+                   "POST %s HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
                    len);
     client_text(fd, head);
     client_send(fd, body, len);

@@ -211,7 +211,7 @@ static void send_chunked(int fd, size_t total) {
     static char piece[4096];
     memset(piece, ' ', sizeof piece);
     client_text(fd,
-                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\n" ND "Transfer-Encoding: chunked\r\n\r\n");
+                "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\n" ND "Transfer-Encoding: chunked\r\n\r\n");
     while (total > 0) {
         char head[32];
         size_t len = total < sizeof piece ? total : sizeof piece;
@@ -227,7 +227,7 @@ static void send_chunked(int fd, size_t total) {
 static void test_chunked(void **state) {
     (void)state;
     int fd = client_open(&fixture);
-    client_text(fd, "POST " CLICKS "?return=results HTTP/1.1\r\nHost: h\r\n" ND
+    client_text(fd, "POST " CLICKS "?return=results HTTP/1.1\r\nHost: localhost\r\n" ND
                     "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"id\"\r\n");
     client_text(fd, "9;x=y\r\n:\"dup1\"}\n\r\n0\r\nTrailer: x\r\n\r\n");
     expect(client_response(fd, false), "200", "\"results\":\"D\"");
@@ -245,12 +245,12 @@ static void test_chunked(void **state) {
 static void test_expect_continue(void **state) {
     (void)state;
     int fd = client_open(&fixture);
-    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                     "Content-Length: 10\r\n\r\n");
     assert_int_equal(strncmp(client_response(fd, true), "HTTP/1.1 100 ", 13), 0);
     client_text(fd, "{\"id\":\"a\"}");
     expect(client_response(fd, false), "200", "\"accepted\":1,");
-    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                     "Content-Length: 70000\r\n\r\n");
     expect(client_response(fd, false), "413", "\"limit\":65536}"); /* before the body */
     assert_true(client_closed(fd));
@@ -260,8 +260,8 @@ static void test_expect_continue(void **state) {
 static void test_keep_alive(void **state) {
     (void)state;
     int fd = client_open(&fixture);
-    static const char get[] = "GET /v1/streams/s%20t HTTP/1.1\r\nHost: h\r\n\r\n";
-    static const char post[] = "POST /v1/events HTTP/1.1\r\nHost: h\r\nX-Request-Id: mine-%d\r\n"
+    static const char get[] = "GET /v1/streams/s%20t HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    static const char post[] = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine-%d\r\n"
                                "Content-Length: 10\r\n\r\n{\"id\":\"a\"}";
     for (int round = 0; round < 50; round++) {
         char text[512];
@@ -275,8 +275,8 @@ static void test_keep_alive(void **state) {
     /* Pipelined: both in one write; a query on a worker, and a HEAD, in between. */
     char text[1024];
     (void)snprintf(text, sizeof text,
-                   "%sGET /v1/rules/r/windows?x HTTP/1.1\r\nHost: h\r\n\r\n"
-                   "HEAD /livez HTTP/1.1\r\nHost: h\r\n\r\n%s",
+                   "%sGET /v1/rules/r/windows?x HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                   "HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n%s",
                    get, get);
     client_text(fd, text);
     expect(client_response(fd, false), "200", "\"handler\":\"mr_route_stream\"");
@@ -285,10 +285,10 @@ static void test_keep_alive(void **state) {
     expect(client_response(fd, true), "200", "Content-Length: ");
     expect(client_response(fd, false), "200", "\"param\":\"s t\"");
     (void)close(fd);
-    assert_non_null(strstr(client_once(&fixture, "HEAD /nowhere HTTP/1.1\r\nHost: h\r\n\r\n"),
+    assert_non_null(strstr(client_once(&fixture, "HEAD /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"),
                            "HTTP/1.1 404 "));
-    expect(client_once(&fixture, "BREW / HTTP/1.1\r\nHost: h\r\n\r\n"), "501", "unknown method");
-    expect(client_once(&fixture, "PUT /v1/events HTTP/1.1\r\nHost: h\r\n\r\n"), "405",
+    expect(client_once(&fixture, "BREW / HTTP/1.1\r\nHost: localhost\r\n\r\n"), "501", "unknown method");
+    expect(client_once(&fixture, "PUT /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"), "405",
            "Allow: POST");
 }
 
@@ -297,25 +297,25 @@ static void test_keep_alive(void **state) {
 static void test_smuggling(void **state) {
     (void)state;
     static const char *const samples[] = {
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: "
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: "
         "chunked\r\n\r\n"
-        "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n"
-        "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"
-        "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
-        "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /v1/events HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: +0\r\n\r\n"
-        "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /livez HTTP/1.1\r\nHost: h\r\nHost: i\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /livez HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /v1/%2e%2e/livez HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET http://h/livez HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /livez\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
-        "GET /liv ez HTTP/1.1\r\nHost: h\r\n\r\nGET /livez HTTP/1.1\r\nHost: h\r\n\r\n",
+        "0\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nContent-Length: 44\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /v1/events HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: +0\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nHost: i\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /livez HTTP/1.1\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /v1/%2e%2e/livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET http://h/livez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /livez\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "GET /liv ez HTTP/1.1\r\nHost: localhost\r\n\r\nGET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
     };
     for (size_t i = 0; i < sizeof samples / sizeof samples[0]; i++) {
         int fd = client_open(&fixture);
@@ -354,9 +354,9 @@ static void test_auth(void **state) {
     expect(client_post(&f, "/v1/checkpoint", "Authorization: Bearer abc\r\n", event, len), "403",
            "`admin`");
     expect(
-        client_once(&f, "GET /v1/rules HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer abc\r\n\r\n"),
+        client_once(&f, "GET /v1/rules HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer abc\r\n\r\n"),
         "403", "`query`");
-    expect(client_once(&f, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n"), "200", "mr_route_livez");
+    expect(client_once(&f, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"), "200", "mr_route_livez");
     fixture_close(&f);
 }
 

@@ -54,7 +54,7 @@ static void *post_many(void *arg) {
             strcat(body, "{\"id\":\"some-id\"}\n");
         }
         (void)snprintf(text, sizeof text,
-                       "POST /v1/events HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s",
+                       "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n%s",
                        strlen(body), body);
         client_text(fd, text);
         const char *response = client_response(fd, false);
@@ -99,7 +99,7 @@ static int post_and_hold(uint32_t held) {
     int fd = client_open(&fixture);
     assert_true(fd >= 0);
     client_text(fd,
-                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
+                "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
     fixture_wait_held(held);
     return fd;
 }
@@ -128,7 +128,7 @@ static void test_in_flight(void **state) {
     memset(body, ' ', sizeof body);
     memcpy(body, "{\"id\":\"a\"}\n", 11);
     (void)snprintf(head, sizeof head,
-                   "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+                   "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n",
                    sizeof body);
     /* 1 MiB holds some of them; which are refused is told to a client that sends all of it. */
     while (mr_counter_read(&fixture.server->in_flight_bytes) + sizeof body + 100000 < 1 << 20) {
@@ -141,14 +141,14 @@ static void test_in_flight(void **state) {
     assert_true(held >= 3);
     int fd = client_open(&fixture);
     for (int i = 0; i < 2; i++) {
-        client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 262144\r\n\r\n");
+        client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 262144\r\n\r\n");
         client_send(fd, body, sizeof body);
         client_send(fd, body, 262144 - sizeof body);
         const char *response = client_response(fd, false);
         assert_true(has(response, "HTTP/1.1 503 ") && has(response, "Retry-After: 1\r\n") &&
                     has(response, "limits.in_flight"));
     }
-    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n"
+    client_text(fd, "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
                     "Content-Length: 262144\r\n\r\n");
     assert_true(has(client_response(fd, false), "HTTP/1.1 503 "));
     (void)close(fd);
@@ -172,7 +172,7 @@ static void test_drain(void **state) {
     pthread_t thread;
     fixture_open(&fixture, "", LIMITS);
     int idle = client_open(&fixture);
-    client_text(idle, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_text(idle, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_true(has(client_response(idle, false), "HTTP/1.1 200 "));
     fixture_judge(JUDGE_HOLD);
     int fd = post_and_hold(1);
@@ -183,7 +183,7 @@ static void test_drain(void **state) {
     }
     /* One that is open still gets answers, but no work. */
     client_text(idle,
-                "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
+                "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{\"id\":\"a\"}");
     const char *response = client_response(idle, false);
     assert_true(has(response, "HTTP/1.1 503 ") && has(response, "Retry-After: ") &&
                 has(response, "Connection: close"));
@@ -200,7 +200,7 @@ static void *come_and_go(void *arg) {
     _Atomic uint32_t *answered = arg;
     int fd;
     while ((fd = client_open(&fixture)) >= 0) { /* until they are refused */
-        client_text(fd, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+        client_text(fd, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
         atomic_fetch_add(answered, client_response(fd, false)[0] != '\0');
         (void)close(fd);
     }
@@ -233,7 +233,7 @@ enum { UNDECIDED = 3 };
 static int ask_and_hold(uint32_t held) {
     int fd = client_open(&fixture);
     assert_true(fd >= 0);
-    client_text(fd, "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_text(fd, "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: localhost\r\n\r\n");
     fixture_wait_held(held);
     return fd;
 }
@@ -270,7 +270,7 @@ static void test_close_undecided(void **state) {
 
 static void test_ask(void **state) {
     (void)state;
-    static const char get[] = "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: h\r\n\r\n";
+    static const char get[] = "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
     fixture_open(&fixture, "", LIMITS);
     assert_true(has(client_once(&fixture, get), "{\"seen\":true}"));
     fixture_judge(JUDGE_FULL);
@@ -286,8 +286,8 @@ static void test_deadlines(void **state) {
     assert_true(client_closed(fd));
     (void)close(fd);
     static const char *const slow[] = {
-        "GET /livez HTTP/1.1\r\nHost: h\r\nX-Slow: ",
-        "POST " CLICKS " HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n",
+        "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
+        "POST " CLICKS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n",
     };
     for (int i = 0; i < 2; i++) {
         fd = client_open(&fixture);
@@ -300,7 +300,7 @@ static void test_deadlines(void **state) {
         (void)close(fd);
     }
     fd = client_open(&fixture); /* idle behind an answer */
-    client_text(fd, "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_text(fd, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
     (void)client_response(fd, false);
     assert_true(client_closed(fd));
     (void)close(fd);
@@ -322,7 +322,7 @@ static void test_open_fails(void **state) {
     int a = client_open(&fixture);
     int b = client_open(&fixture);
     int c = client_open(&fixture);
-    static const char get[] = "GET /livez HTTP/1.1\r\nHost: h\r\n\r\n";
+    static const char get[] = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client_text(a, get);
     assert_true(has(client_response(a, false), "HTTP/1.1 200 "));
     client_text(b, get);
