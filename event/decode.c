@@ -8,7 +8,7 @@
 #include "event/derive.h"
 #include "event/run.h"
 
-enum { SHAPES = 4, ARRAY_EVENT_GUESS = 64, NDJSON_ROOM_FIRST = 1 };
+enum { SHAPES = 4, ARRAY_EVENT_GUESS = 64, NDJSON_ROOM_FIRST = 1, LINES_SAMPLE = 8192, LINES_SLACK = 32 };
 
 #define BODY_MAX (UINT32_C(1) << 30)
 
@@ -21,6 +21,7 @@ struct mr_decoder {
     struct mr_derive_scratch *derive; /* NULL until a schema has expressions */
     struct mr_shape shapes[SHAPES]; /* one per schema and format seen lately */
     struct mr_program programs[SHAPES]; /* each of the shape of its number */
+    struct mr_marks marks;
 };
 
 static const struct mr_walk_ops *choose(enum mr_decode_path path) {
@@ -45,6 +46,7 @@ enum mr_status mr_decoder_open(enum mr_decode_path path, struct mr_decoder **ret
     memset(decoder, 0, sizeof *decoder);
     decoder->ops = ops;
     decoder->walk.predict = true;
+    decoder->walk.marks = &decoder->marks;
     /* strtod reads the decimal point of the process's locale unless told otherwise. */
     decoder->walk.c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (decoder->walk.c_locale == (locale_t)0) {
@@ -66,6 +68,10 @@ void mr_decoder_close(struct mr_decoder *decoder) {
 
 void mr_decoder_predict(struct mr_decoder *decoder, bool on) {
     decoder->walk.predict = on;
+}
+
+uint64_t mr_decoder_taken(const struct mr_decoder *decoder) {
+    return decoder->walk.taken;
 }
 
 /* Which white space is allowed is part of a shape: a gap with a line feed must not match in NDJSON.
@@ -298,7 +304,18 @@ static enum mr_status decode_format(struct mr_decoder *decoder, struct mr_build 
     }
 }
 
-/* How many events the body may hold: for lines a bound, for arrays a guess. */
+/* Lines of the body, if all of it is like its beginning: counting them all would cost as much as a tenth of decoding. */
+static size_t guess_lines(const struct mr_build *b, size_t len) {
+    size_t sample = len < LINES_SAMPLE ? len : LINES_SAMPLE;
+    size_t lines = b->ops->lines(b->walk->body, sample);
+    if (sample < len) {
+        lines = (lines + 1) * (len / 1024 + 1) / (LINES_SAMPLE / 1024);
+        lines += lines / LINES_SLACK;
+    }
+    return (lines < len / 2 ? lines : len / 2) + NDJSON_ROOM_FIRST; /* many may be empty: an event has two bytes */
+}
+
+/* How many events the body may hold, about: there can be more. */
 static uint32_t guess_events(const struct mr_build *b, enum mr_format format) {
     size_t len = (size_t)(b->walk->end - b->walk->body);
     const uint8_t *p = skip_blank(b->walk->body, MR_SPACE_ALL);
@@ -306,8 +323,7 @@ static uint32_t guess_events(const struct mr_build *b, enum mr_format format) {
     if (format == MR_FORMAT_ARRAY || (format == MR_FORMAT_AUTO && *p == '[')) {
         guess = len / ARRAY_EVENT_GUESS + 1;
     } else if (format != MR_FORMAT_OBJECT) {
-        size_t lines = b->ops->lines(b->walk->body, len);
-        guess = (lines < len / 2 ? lines : len / 2) + NDJSON_ROOM_FIRST; /* many may be empty: an event has two bytes */
+        guess = guess_lines(b, len);
     }
     uint32_t max = b->schema->options.events_max;
     return guess < max ? (uint32_t)guess : max;
@@ -366,6 +382,7 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
     walk->end = walk->body + body->len;
     walk->unescaped = &unescaped;
     walk->no_memory = false;
+    decoder->marks.base = NULL;
     struct mr_build b = {.ops = decoder->ops,
                          .walk = walk,
                          .schema = schema,

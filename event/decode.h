@@ -59,6 +59,9 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
  * the same. */
 void mr_decoder_predict(struct mr_decoder *decoder, bool on);
 
+/* Tests: how many events were taken in runs of alike ones so far (event/run.h); 0 without AVX2. */
+uint64_t mr_decoder_taken(const struct mr_decoder *decoder);
+
 /* MR_OK: the bytes are exactly one JSON value, with white space around it at most. MR_INVALID and a text,
  * MR_NO_MEMORY. Needs no padding. Depth counts from the value. */
 enum mr_status mr_json_value_check(struct mr_bytes bytes, struct mr_error *error) MR_MUST_CHECK;

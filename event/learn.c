@@ -133,8 +133,8 @@ static bool is_time_of_digits(const struct mr_walk *walk, const uint8_t *p, size
 }
 
 /* A string of this kind, whose length is assumed where it is not too long for that. */
-static uint8_t string_kind(uint8_t varying, uint8_t fixed, uint8_t fixed_long, size_t len) {
-    return len < 32 ? fixed : len <= MR_RUN_FIXED_MAX ? fixed_long : varying;
+static uint8_t string_kind(uint8_t varying, uint8_t fixed, size_t len) {
+    return len <= MR_RUN_FIXED_MAX ? fixed : varying;
 }
 
 static uint8_t time_kind(const struct mr_node *node, bool digits) {
@@ -156,7 +156,7 @@ static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, 
         bool part = walk->schema->options.id_parts > 1;
         step->kind = !string ? (uint8_t)MR_RUN_ID_ANY
                      : part  ? (uint8_t)MR_RUN_PART
-                             : string_kind(MR_RUN_ID, MR_RUN_ID_FIXED, MR_RUN_ID_LONG, len);
+                             : string_kind(MR_RUN_ID, MR_RUN_ID_FIXED, len);
         return true;
     }
     if (uses->kind == MR_USE_TIME) {
@@ -172,10 +172,14 @@ static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, 
         step->kind = string ? MR_RUN_TEXT_OUTS : MR_RUN_NUMBER_OUTS;
         return put_columns(program, more, uses, node->use_count, string);
     }
-    step->kind = string                         ? string_kind(MR_RUN_TEXT, MR_RUN_TEXT_FIXED, MR_RUN_TEXT_LONG, len)
+    step->kind = string                         ? string_kind(MR_RUN_TEXT, MR_RUN_TEXT_FIXED, len)
                  : uses->kind == MR_USE_KEY ? (uint8_t)MR_RUN_DIGITS
                                             : (uint8_t)MR_RUN_NUMBER;
     return true;
+}
+
+static bool is_plain(uint8_t c) {
+    return c >= ' ' && c < 0x80 && c != '"' && c != '\\';
 }
 
 /* The step of value i. */
@@ -191,10 +195,13 @@ static bool put_value(struct mr_program *program, const struct example *e, uint3
     size_t len = (size_t)(e->end[i] - e->value[i]) - 2u * step->quote;
     step->fixed = len <= MR_RUN_FIXED_MAX ? (uint8_t)len : 0;
     step->plain = step->fixed < 32 ? (UINT32_C(1) << step->fixed) - 1 : UINT32_MAX;
+    while (step->mark < MR_RUN_FIXED_MAX && is_plain(e->end[i][step->mark])) {
+        step->mark++;
+    }
     if (more->child != 0) {
         return choose_leaf(program, e->walk, i, content, len);
     }
-    step->kind = class == CLASS_STRING   ? string_kind(MR_RUN_SKIP_STRING, MR_RUN_SKIP_FIXED, MR_RUN_SKIP_LONG, len)
+    step->kind = class == CLASS_STRING   ? string_kind(MR_RUN_SKIP_STRING, MR_RUN_SKIP_FIXED, len)
                  : class == CLASS_NUMBER ? (uint8_t)MR_RUN_SKIP_NUMBER
                                          : (uint8_t)MR_RUN_ANY;
     return true;
@@ -231,7 +238,7 @@ static bool has_all(struct mr_program *program, const struct mr_schema_options *
     bool time = false;
     for (uint32_t i = 0; i < program->count; i++) {
         uint8_t kind = program->steps[i].kind == MR_RUN_REST ? program->mores[i].kind : program->steps[i].kind;
-        id = id || (kind >= MR_RUN_ID && kind <= MR_RUN_ID_LONG) || kind == MR_RUN_ID_ANY;
+        id = id || (kind >= MR_RUN_ID && kind <= MR_RUN_ID_FIXED) || kind == MR_RUN_ID_ANY;
         time = time || kind == MR_RUN_TIME || kind == MR_RUN_TIME_OUTS || kind == MR_RUN_TIME_ANY;
     }
     program->has_id = id && options->id_parts == 1;

@@ -19,6 +19,7 @@ struct run {
     struct mr_walk *walk;
     struct mr_batch *batch;
     struct mr_program *program;
+    struct mr_marks *marks;
     struct mr_fingerprint *fps; /* the batch's */
     int64_t *times_ms;
     struct mr_span *spans;
@@ -85,7 +86,7 @@ static void clear_columns(const struct run *run, const struct mr_run_step *step)
 static __attribute__((noinline)) const uint8_t *take_value(struct run *run, const struct mr_run_step *step, uint8_t kind,
                                                            const uint8_t *p) {
     struct mr_walk *walk = run->walk;
-    bool id = (kind >= MR_RUN_ID && kind <= MR_RUN_ID_LONG) || kind == MR_RUN_PART || kind == MR_RUN_ID_ANY;
+    bool id = (kind >= MR_RUN_ID && kind <= MR_RUN_ID_FIXED) || kind == MR_RUN_PART || kind == MR_RUN_ID_ANY;
     bool time = kind == MR_RUN_TIME || kind == MR_RUN_TIME_OUTS || kind == MR_RUN_TIME_ANY;
     if (run->row_text != run->row) { /* only what comes now makes texts */
         run->row_text = run->row;
@@ -128,9 +129,9 @@ static const uint8_t *event_end(const struct mr_program *program, const uint8_t 
 static __attribute__((noinline)) const uint8_t *mend(struct run *run, const struct mr_run_step *step, const uint8_t *p,
                                                      const uint8_t *q) {
     static const uint8_t varying[] = {
-        [MR_RUN_SKIP_FIXED] = MR_RUN_SKIP_STRING, [MR_RUN_SKIP_LONG] = MR_RUN_SKIP_STRING,
-        [MR_RUN_ID_FIXED] = MR_RUN_ID,            [MR_RUN_ID_LONG] = MR_RUN_ID,
-        [MR_RUN_TEXT_FIXED] = MR_RUN_TEXT,        [MR_RUN_TEXT_LONG] = MR_RUN_TEXT,
+        [MR_RUN_SKIP_FIXED] = MR_RUN_SKIP_STRING,
+        [MR_RUN_ID_FIXED] = MR_RUN_ID,
+        [MR_RUN_TEXT_FIXED] = MR_RUN_TEXT,
         [MR_RUN_TIME_ANY] = 0,
     };
     struct mr_program *program = run->program;
@@ -172,89 +173,71 @@ static void put_outs(const struct run *run, const struct mr_run_step *step, stru
 /* The text [p, end) to the row's column. */
 static inline const uint8_t *put_text(const struct mr_run_step *step, uint32_t row, const uint8_t *body, const uint8_t *p,
                                       const uint8_t *end) {
-    step->values[row].text = text_of(body, p, end); /* its kind: finish_columns */
+    step->values[row].text = text_of(body, p, end);
+    step->kinds[row] = MR_VALUE_STRING;
     return end;
 }
 
-static inline const uint8_t *run_text(const struct mr_run_step *step, uint32_t row, const uint8_t *body,
-                                      const uint8_t *p) {
-    const uint8_t *end = put_text(step, row, body, p, string_end(p));
+static inline const uint8_t *run_text(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+                                      const uint8_t *body, const uint8_t *p) {
+    const uint8_t *end = put_text(step, row, body, p, string_end(marks, p));
     return LIKELY(end - p <= MR_KEY_TEXT_MAX) ? end : MR_NOWHERE;
 }
 
 static __attribute__((noinline)) const uint8_t *run_text_outs(const struct run *run, const struct mr_run_step *step,
                                                               const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+    const uint8_t *end = string_end(run->marks, p);
     put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_STRING, (union mr_value){.i = 0}, MR_VALUE_MISSING);
     return end - p <= MR_KEY_TEXT_MAX ? end : MR_NOWHERE;
 }
 
-/* A number that was found and not read yet: its kind says so, its value is where its digits are. */
-enum { KIND_PENDING = 0x80, KIND_NEGATIVE = 0x40, KIND_FRACTION = 0x0F };
-
-static_assert((int)MR_VALUE_OTHER < (int)KIND_PENDING, "a bit of its own");
-
-/* Reading it takes fifty cycles, and nothing waits for it but the instructions behind it, which cannot retire: so it is
- * only found here, and read in finish_rows with those of the other rows. */
-static inline const uint8_t *put_number(const struct mr_run_step *step, uint32_t row, const uint8_t *body,
-                                        const uint8_t *p, uint32_t sign) {
+static inline const uint8_t *put_number(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+                                        const uint8_t *p) {
     struct plain_number number;
-    if (!scan_plain(p, &number)) {
+    if (!scan_plain(marks, step, p, &number)) {
         return MR_NOWHERE;
     }
-    step->values[row].text = (struct mr_text){(uint32_t)(p - body), number.len};
-    step->kinds[row] = (uint8_t)(KIND_PENDING | sign | number.fraction);
+    step->kinds[row] = plain_value(&number, &step->values[row]);
     return p + number.len;
 }
 
 /* Apart, so that the others need not wait to know whether there is a minus. */
-static __attribute__((noinline)) const uint8_t *put_negative(const struct mr_run_step *step, uint32_t row,
-                                                             const uint8_t *body, const uint8_t *p) {
-    return put_number(step, row, body, p + 1, KIND_NEGATIVE);
+static __attribute__((noinline)) const uint8_t *put_negative(const struct mr_marks *marks,
+                                                             const struct mr_run_step *step, uint32_t row,
+                                                             const uint8_t *p) {
+    const uint8_t *end = put_number(marks, step, row, p + 1);
+    union mr_value *value = &step->values[row];
+    value->i = step->kinds[row] == MR_VALUE_INT ? -value->i : (int64_t)((uint64_t)value->i ^ UINT64_C(1) << 63);
+    return end;
 }
 
-static inline const uint8_t *run_number(const struct mr_run_step *step, uint32_t row, const uint8_t *body,
+static inline const uint8_t *run_number(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *p) {
-    return UNLIKELY(*p == '-') ? put_negative(step, row, body, p) : put_number(step, row, body, p, 0);
-}
-
-static inline void read_number(union mr_value *value, uint8_t *kind, const uint8_t *body) {
-    uint8_t pending = *kind;
-    struct plain_number number = {
-        .values = _mm_sub_epi8(load16(body + value->text.off), load16(mr_run_tables.zeros)),
-        .len = value->text.len,
-        .fraction = pending & KIND_FRACTION,
-    };
-    *kind = plain_value(&number, value);
-    if (UNLIKELY((pending & KIND_NEGATIVE) != 0)) {
-        value->i = *kind == MR_VALUE_INT ? -value->i : (int64_t)((uint64_t)value->i ^ UINT64_C(1) << 63);
-    }
+    return UNLIKELY(*p == '-') ? put_negative(marks, step, row, p) : put_number(marks, step, row, p);
 }
 
 /* The byte behind a number, or MR_NOWHERE. */
-static inline const uint8_t *number_end(const uint8_t *p) {
+static inline const uint8_t *number_end(const struct mr_marks *marks, const struct mr_run_step *step, const uint8_t *p) {
     struct plain_number number;
     p += *p == '-';
-    return scan_plain(p, &number) ? p + number.len : MR_NOWHERE;
+    return scan_plain(marks, step, p, &number) ? p + number.len : MR_NOWHERE;
 }
 
-static inline const uint8_t *run_digits(const struct mr_run_step *step, uint32_t row, const uint8_t *body,
-                                        const uint8_t *p) {
-    const uint8_t *end = number_end(p);
+static inline const uint8_t *run_digits(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+                                        const uint8_t *body, const uint8_t *p) {
+    const uint8_t *end = number_end(marks, step, p);
     step->values[row].text = text_of(body, p, end);
     step->kinds[row] = MR_VALUE_DIGITS;
     return end;
 }
 
 static const uint8_t *run_number_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
-    union mr_value value;
-    uint8_t kind;
-    const struct mr_run_step local = {.values = &value, .kinds = &kind};
-    const uint8_t *body = run->walk->body;
-    const uint8_t *end = run_number(&local, 0, body, p);
+    union mr_value value = {.i = 0};
+    uint8_t kind = MR_VALUE_MISSING;
+    const struct mr_run_step local = {.values = &value, .kinds = &kind, .mark = step->mark};
+    const uint8_t *end = run_number(run->marks, &local, 0, p);
     if (end != MR_NOWHERE) {
-        read_number(&value, &kind, body);
-        put_outs(run, step, text_of(body, p, end), MR_VALUE_DIGITS, value, kind);
+        put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_DIGITS, value, kind);
     }
     return end;
 }
@@ -264,15 +247,16 @@ static inline void put_id(const struct run *run, uint32_t row, const uint8_t *bo
     run->fps[row].lo = (uint64_t)(p - body) | len << 32;
 }
 
-static inline const uint8_t *run_id(const struct run *run, uint32_t row, const uint8_t *body, const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+static inline const uint8_t *run_id(const struct run *run, const struct mr_marks *marks, uint32_t row,
+                                    const uint8_t *body, const uint8_t *p) {
+    const uint8_t *end = string_end(marks, p);
     size_t len = (size_t)(end - p);
     put_id(run, row, body, p, len);
     return LIKELY(len - 1 < MR_ID_LEN_MAX) ? end : MR_NOWHERE; /* nor an empty one */
 }
 
 static const uint8_t *run_part(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+    const uint8_t *end = string_end(run->marks, p);
     run->walk->id[step->index] = text_of(run->walk->body, p, end);
     run->walk->ids |= (uint8_t)(1u << step->index);
     return (size_t)(end - p) - 1 < MR_ID_LEN_MAX ? end : MR_NOWHERE;
@@ -304,23 +288,6 @@ static __attribute__((noinline)) const uint8_t *run_time_outs(const struct run *
     return end;
 }
 
-/* The rows [first, end), all of whose values were found. */
-static void finish_columns(const struct run *run, uint32_t first, uint32_t end) {
-    const struct mr_program *program = run->program;
-    for (uint32_t k = 0; k < program->count; k++) {
-        const struct mr_run_step *step = &program->steps[k];
-        uint8_t kind = step->kind == MR_RUN_REST ? program->mores[k].kind : step->kind;
-        if (kind == MR_RUN_TEXT || kind == MR_RUN_TEXT_FIXED || kind == MR_RUN_TEXT_LONG) {
-            memset(step->kinds + first, MR_VALUE_STRING, end - first);
-        }
-        for (uint32_t i = first; kind == MR_RUN_NUMBER && i < end; i++) {
-            if (LIKELY((step->kinds[i] & KIND_PENDING) != 0)) {
-                read_number(&step->values[i], &step->kinds[i], run->walk->body);
-            }
-        }
-    }
-}
-
 /* Does for the rows before run->row what is done for many at once. */
 static void finish_rows(struct run *run) {
     struct mr_batch *batch = run->batch;
@@ -331,14 +298,12 @@ static void finish_rows(struct run *run) {
         time_max_ms = batch->times_ms[i] > time_max_ms ? batch->times_ms[i] : time_max_ms;
     }
     batch->time_max_ms = time_max_ms;
-    finish_columns(run, run->row_pending, run->row);
     run->row_pending = run->row;
 }
 
 /* Leaves the walk as it is at the end of the event of this row. */
 static void set_walk(const struct run *run, uint32_t row) {
     struct mr_walk *walk = run->walk;
-    finish_columns(run, row, row + 1);
     walk->has_time = run->program->has_time;
     walk->time_ms = run->times_ms[row];
     if (run->program->has_id) {
@@ -391,6 +356,7 @@ static void run_on(struct run *run) {
     struct mr_program *program = run->program;
     const struct mr_run_step *step = program->steps;
     const uint8_t *body = run->walk->body;
+    struct mr_marks *marks = run->marks;
     const uint8_t *start = run->start;
     const uint8_t *q = start;
     const uint8_t *p = NULL;
@@ -420,6 +386,9 @@ static void run_on(struct run *run) {
             }
             start = p - program->start_len;
             run->start = start;
+            if (UNLIKELY(start >= marks->next)) {
+                marks_fill(marks, start, run->walk->end);
+            }
             step = program->steps;
             kind = program->first_kind;
             goto again;
@@ -434,42 +403,32 @@ static void run_on(struct run *run) {
             goto again;
         }
         case MR_RUN_SKIP_STRING:
-            q = string_end(p);
+            q = string_end(marks, p);
             continue;
         case MR_RUN_SKIP_FIXED:
-            q = string_end_fixed(step, p);
-            continue;
-        case MR_RUN_SKIP_LONG:
-            q = string_end_long(step, p);
+            q = string_end_fixed(marks, step, p);
             continue;
         case MR_RUN_SKIP_NUMBER:
-            q = number_end(p);
+            q = number_end(marks, step, p);
             continue;
         case MR_RUN_ID:
-            q = run_id(run, row, body, p);
+            q = run_id(run, marks, row, body, p);
             continue;
         case MR_RUN_ID_FIXED:
             put_id(run, row, body, p, step->fixed);
-            q = string_end_fixed(step, p);
-            continue;
-        case MR_RUN_ID_LONG:
-            put_id(run, row, body, p, step->fixed);
-            q = string_end_long(step, p);
+            q = string_end_fixed(marks, step, p);
             continue;
         case MR_RUN_TEXT:
-            q = run_text(step, row, body, p);
+            q = run_text(marks, step, row, body, p);
             continue;
         case MR_RUN_TEXT_FIXED:
-            q = put_text(step, row, body, p, string_end_fixed(step, p));
-            continue;
-        case MR_RUN_TEXT_LONG:
-            q = put_text(step, row, body, p, string_end_long(step, p));
+            q = put_text(step, row, body, p, string_end_fixed(marks, step, p));
             continue;
         case MR_RUN_NUMBER:
-            q = run_number(step, row, body, p);
+            q = run_number(marks, step, row, p);
             continue;
         case MR_RUN_DIGITS:
-            q = run_digits(step, row, body, p);
+            q = run_digits(marks, step, row, body, p);
             continue;
         case MR_RUN_TIME: {
             int64_t unused;
@@ -523,6 +482,7 @@ static void end_run(struct run *run) {
     }
     MR_ASSERT(batch->count == run->row && run->row < batch->capacity);
     run->walk->row = run->row;
+    run->walk->taken += run->row - run->row_first + (run->end != NULL);
 }
 
 /* Judges the event from its beginning. */
@@ -554,6 +514,7 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
                       .walk = walk,
                       .batch = batch,
                       .program = program,
+                      .marks = walk->marks,
                       .fps = batch->fps,
                       .times_ms = batch->times_ms,
                       .spans = batch->spans,
@@ -567,6 +528,9 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
                       .careful = program->careful};
     MR_ASSERT(program->ready && **p == '{' && batch->count < batch->capacity);
     bind(program, batch);
+    if (walk->marks->base == NULL || *p >= walk->marks->next) {
+        marks_fill(walk->marks, *p, walk->end);
+    }
     run_on(&run);
     *p = run.start;
     end_run(&run);

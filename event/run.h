@@ -43,25 +43,22 @@ struct mr_run_tables {
 
 extern const struct mr_run_tables mr_run_tables;
 
-#define MR_RUN_FIXED_MAX 63  /* longest length that is assumed */
+#define MR_RUN_FIXED_MAX 56 /* longest length that is assumed: so many marks are seen at once */
 #define MR_RUN_OUTS_MAX  128 /* columns of values that go to several, or besides */
 #define MR_RUN_MISSES_MAX 8  /* events in a row of another shape, and the program is given up… */
 #define MR_RUN_PAUSE      64 /* …and a new one made after so many events at the earliest */
 
-/* Of each kind of string: FIXED and LONG assume its length, below 32 and up to MR_RUN_FIXED_MAX; OUTS has several columns. */
+/* Of each kind of string: FIXED assumes its length; OUTS goes to several columns. */
 enum mr_run_kind {
     MR_RUN_WRAP, /* the event's end and the next one's begin */
     MR_RUN_REST, /* the gap is over MR_GAP_HEAD; the kind is in rests */
     MR_RUN_SKIP_STRING,
     MR_RUN_SKIP_FIXED,
-    MR_RUN_SKIP_LONG,
     MR_RUN_SKIP_NUMBER,
     MR_RUN_ID,
     MR_RUN_ID_FIXED,
-    MR_RUN_ID_LONG,
     MR_RUN_TEXT, /* a string to a column */
     MR_RUN_TEXT_FIXED,
-    MR_RUN_TEXT_LONG,
     MR_RUN_TEXT_OUTS,
     MR_RUN_NUMBER, /* to a column */
     MR_RUN_DIGITS, /* a number to a column, as text */
@@ -86,8 +83,9 @@ struct mr_run_step {
     union mr_value *values;   /* of the column, bound to a batch; NULL: of none, or of several */
     uint8_t *kinds;
     uint32_t ignored; /* a bit for each byte that is not the gap's */
-    uint32_t plain;   /* a bit for each byte of a value whose length is assumed, as far as they go */
-    uint8_t fixed;    /* that length, without quotes */
+    uint32_t plain;   /* times: a bit for each digit */
+    uint8_t fixed;    /* the length that is assumed, without quotes */
+    uint8_t mark;     /* where in the next gap the first mark is: so far behind a number's end */
     uint8_t kind;     /* enum mr_run_kind */
     uint8_t gap_len;  /* of the head */
     uint8_t quote;    /* 1: the value is a string, the gaps hold its quotes */
@@ -106,6 +104,17 @@ struct mr_run_more {
     uint8_t class; /* of the value: learn.c */
     uint8_t out_first;
     uint8_t outs; /* of a value that goes to several columns */
+};
+
+#define MR_MARKS_WINDOW 16384
+
+/* Of a piece of the body: a bit for each byte at which a string's plain bytes end. Made from left to right without waiting
+ * for anything, so that looking for the end of a value is one load and one count. */
+struct mr_marks {
+    const uint8_t *base; /* NULL: none yet of this body */
+    size_t safe;         /* offsets below see at least 57 marks */
+    const uint8_t *next; /* an event from here on needs the next piece */
+    uint64_t bits[MR_MARKS_WINDOW / 64];
 };
 
 struct mr_program {

@@ -36,31 +36,53 @@ static inline __m256i stops_at(const uint8_t *p) {
     return _mm256_or_si256(_mm256_cmpeq_epi8(bytes, name), low);
 }
 
-/* A bit for each of these. */
+/* A bit for each of these, of 32 and of 64 bytes. */
 static inline uint32_t stops_of(const uint8_t *p) {
     return (uint32_t)_mm256_movemask_epi8(stops_at(p));
 }
 
-/* The first stop from p on: the string's quote, most of the time. */
-static inline const uint8_t *string_end(const uint8_t *p) {
-    uint32_t stops = stops_of(p);
-    while (__builtin_expect(stops == 0, 0)) { /* the NUL behind the body stops */
-        p += 32;
-        stops = stops_of(p);
+static inline uint64_t stops_of64(const uint8_t *p) {
+    return stops_of(p) | (uint64_t)stops_of(p + 32) << 32;
+}
+
+/* Marks from the event at start on; the body ends at end. */
+static inline void marks_fill(struct mr_marks *marks, const uint8_t *start, const uint8_t *end) {
+    size_t blocks = (size_t)(end - start) / 64 + 1; /* with the NUL at the end */
+    bool all = blocks <= MR_MARKS_WINDOW / 64;
+    blocks = all ? blocks : MR_MARKS_WINDOW / 64;
+    for (size_t i = 0; i < blocks; i++) {
+        marks->bits[i] = stops_of64(start + 64 * i);
     }
-    return p + __builtin_ctz(stops);
+    marks->base = start;
+    marks->safe = 64 * blocks - MR_RUN_FIXED_MAX;
+    marks->next = all ? end + 1 : start + 64 * blocks - 1024;
 }
 
-/* The same where the length is assumed: if no byte of it stops. What is behind it, the next gap says; and as that need
+/* The marks from p on, 57 of them or more. */
+static inline uint64_t marks_from(const struct mr_marks *marks, const uint8_t *p) {
+    size_t off = (size_t)(p - marks->base);
+    if (__builtin_expect(off >= marks->safe, 0)) {
+        return stops_of64(p);
+    }
+    return mr_load64((const uint8_t *)marks->bits + off / 8) >> off % 8;
+}
+
+/* The first mark from p on: the string's quote, most of the time. */
+static inline const uint8_t *string_end(const struct mr_marks *marks, const uint8_t *p) {
+    uint64_t bits = marks_from(marks, p);
+    while (__builtin_expect(bits == 0, 0)) { /* the NUL behind the body stops */
+        p += MR_RUN_FIXED_MAX;
+        bits = marks_from(marks, p);
+    }
+    return p + __builtin_ctzll(bits);
+}
+
+/* The same where the length is assumed: if there is no mark in it. What is behind it, the next gap says; and as that need
  * not wait for this to be known, nor does anything else. */
-static inline const uint8_t *string_end_fixed(const struct mr_run_step *step, const uint8_t *p) {
-    return __builtin_expect((stops_of(p) & step->plain) == 0, 1) ? p + step->fixed : MR_NOWHERE;
-}
-
-static inline const uint8_t *string_end_long(const struct mr_run_step *step, const uint8_t *p) {
-    const uint8_t *end = p + step->fixed;
-    __m256i stops = _mm256_or_si256(stops_at(p), stops_at(end - 32));
-    return __builtin_expect(_mm256_movemask_epi8(stops) == 0, 1) ? end : MR_NOWHERE;
+static inline const uint8_t *string_end_fixed(const struct mr_marks *marks, const struct mr_run_step *step,
+                                              const uint8_t *p) {
+    uint32_t fixed = step->fixed;
+    return __builtin_expect(_bzhi_u64(marks_from(marks, p), fixed) == 0, 1) ? p + fixed : MR_NOWHERE;
 }
 
 struct digits {
@@ -98,25 +120,27 @@ struct plain_number {
     uint32_t fraction; /* digits behind the point; 0: whole */
 };
 
-/* False: no such number, as far as can be seen without the byte behind it. */
-static inline bool scan_plain(const uint8_t *p, struct plain_number *ret) {
-    uint8_t first = (uint8_t)(*p - '0');
-    if (__builtin_expect((uint8_t)(first - 1) > 8, 0) && (first != 0 || (uint8_t)(p[1] - '0') <= 9)) {
-        return false; /* not a digit, or a zero in front of one */
-    }
+/* The number at p, if it is one up to where its step's next gap should begin; that it does, the gap says. */
+static inline bool scan_plain(const struct mr_marks *marks, const struct mr_run_step *step, const uint8_t *p,
+                              struct plain_number *ret) {
+    uint64_t bits = marks_from(marks, p);
+    uint32_t len = (uint32_t)_tzcnt_u64(bits) - step->mark;
     struct digits digits = digits_of(p);
-    uint32_t whole = (uint32_t)__builtin_ctz(digits.others);
+    uint32_t others = _bzhi_u32(digits.others, len); /* but for a point, none */
     ret->values = digits.values;
-    ret->len = whole;
+    ret->len = len;
     ret->fraction = 0;
-    if (p[whole] == '.') {
-        ret->len = (uint32_t)__builtin_ctz(digits.others & (digits.others - 1));
-        ret->fraction = ret->len - whole - 1;
-        if (__builtin_expect(ret->fraction == 0, 0)) {
-            return false;
-        }
+    uint8_t first = (uint8_t)(*p - '0');
+    if (__builtin_expect(len - 1 > 14, 0) ||
+        (__builtin_expect((uint8_t)(first - 1) > 8, 0) && (first != 0 || (len > 1 && (others & 2) == 0)))) {
+        return false; /* too long; not a digit, or a zero in front of one */
     }
-    return __builtin_expect(ret->len <= 15, 1);
+    if (others != 0) {
+        uint32_t whole = (uint32_t)__builtin_ctz(others);
+        ret->fraction = len - whole - 1;
+        return __builtin_expect(p[whole] == '.' && (others & (others - 1)) == 0 && ret->fraction != 0, 1);
+    }
+    return true;
 }
 
 /* MR_VALUE_INT or MR_VALUE_DOUBLE. Exact, as mr_decimal_double is: below 2^53, a power of ten up to 22. */
