@@ -48,7 +48,8 @@ void mr_hash_key_derive(struct mr_bytes name, struct mr_bytes secret, struct mr_
     static_assert(2 * sizeof(XXH128_canonical_t) == MR_HASH_KEY_LEN, "two halves");
 }
 
-static inline __attribute__((always_inline)) struct mr_fingerprint fingerprint(const struct mr_secret *secret, struct mr_bytes id) {
+static inline __attribute__((always_inline)) struct mr_fingerprint
+fingerprint(const struct mr_secret *secret, struct mr_bytes id) {
     XXH128_hash_t hash = XXH3_128bits_withSecret(id.ptr, id.len, secret->bytes, MR_SECRET_LEN);
     return (struct mr_fingerprint){.lo = hash.low64, .hi = hash.high64 & (UINT64_MAX >> 8)};
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Measures the decoder: bench_decode [events] [portable|avx2|auto] [nopredict|where].
+ * Measures the decoder: bench_decode [events] [portable|avx2|auto] [nopredict|where|yahoo|bids|shuffled].
  *
  * Bodies of 1,000 events such as
  *     {"id":"<32 hex>","ts":1700000000123,"key":"/page/17","country":"DE","value":12.345,…}
  * with id, ts, key and value wanted, hashing included; `where` adds the condition
- * country == "DE" && value > 0, its two fields included. Prints nanoseconds of this thread's CPU per event
- * and a hash of the decoded columns, which must not depend on path and prediction.
+ * country == "DE" && value > 0, its two fields included. `yahoo` and `bids` are events as of millrace-bench,
+ * with the fields of config/examples/yahoo.yaml and nexmark.yaml; `shuffled` has the members of the first in
+ * random order. Prints nanoseconds of this thread's CPU per event and a hash of the decoded columns, which must
+ * not depend on path and prediction.
  */
 #include "bench/measure.h"
 #include "event/decode.h"
@@ -15,41 +17,123 @@
 
 enum { BODY_EVENTS = 1000, ROUNDS = 7 };
 
-static void fill_body(struct mr_buf *body, uint64_t *random) {
-    static const char *const countries[] = {"DE", "FR", "US", "BR"};
+struct kind {
+    const char *name;
+    void (*put)(struct mr_buf *body, uint64_t a, uint64_t b);
+    const char *id;
+    const char *time;
+    struct mr_field fields[8];
+    uint32_t field_count;
+};
+
+#define FIELD(path, use) {{(const uint8_t *)(path), sizeof(path) - 1}, MR_FIELD_##use}
+
+static const char *const countries[] = {"DE", "FR", "US", "BR"};
+
+static void put_pages(struct mr_buf *body, uint64_t a, uint64_t b) {
+    mr_buf_printf(body,
+                  "{\"id\":\"%016llx%016llx\",\"ts\":%llu,\"key\":\"/page/%u\",\"country\":\"%s\","
+                  "\"value\":%u.%03u,\"user\":\"u%u\"}\n",
+                  (unsigned long long)a, (unsigned long long)b,
+                  1700000000000ull + (unsigned long long)(a % 100000000), (unsigned)(b % 1000),
+                  countries[a % 4], (unsigned)(b % 100), (unsigned)(a % 1000), (unsigned)(b % 5000));
+}
+
+static void put_uuid(struct mr_buf *body, const char *name, uint64_t a, uint64_t b) {
+    mr_buf_printf(body, ",\"%s\":\"%08x-%04x-4%03x-8%03x-%012llx\"", name, (unsigned)a, (unsigned)(b & 0xFFFF),
+                  (unsigned)(b >> 16 & 0xFFF), (unsigned)(b >> 28 & 0xFFF), (unsigned long long)(a >> 16));
+}
+
+static void put_yahoo(struct mr_buf *body, uint64_t a, uint64_t b) {
+    static const char *const ads[] = {"banner", "modal", "sponsored-search", "mail", "mobile"};
+    static const char *const events[] = {"view", "click", "purchase"};
+    mr_buf_printf(body, "{\"event_id\":\"%016llx%016llx\"", (unsigned long long)a, (unsigned long long)b);
+    put_uuid(body, "user_id", a * 3, b);
+    put_uuid(body, "page_id", a * 5, b);
+    put_uuid(body, "ad_id", a * 7, b);
+    mr_buf_printf(body,
+                  ",\"ad_type\":\"%s\",\"event_type\":\"%s\",\"event_time\":\"%llu\","
+                  "\"ip_address\":\"1.2.3.4\"}\n",
+                  ads[a % 5], events[b % 3], 1700000000000ull + (unsigned long long)(a % 100000000));
+}
+
+static void put_bid(struct mr_buf *body, uint64_t a, uint64_t b) {
+    static const char *const channels[] = {"Google", "Facebook", "Baidu", "Apple"};
+    mr_buf_printf(body,
+                  "{\"id\":\"%016llx%016llx\",\"auction\":%u,\"bidder\":%u,\"price\":%u,\"channel\":\"%s\","
+                  "\"url\":\"https://www.nexmark.com/item.htm?query=1&channel_id=%u\",\"dateTime\":%llu}\n",
+                  (unsigned long long)a, (unsigned long long)b, (unsigned)(a % 100000), (unsigned)(b % 50000),
+                  (unsigned)(a >> 40), channels[b % 4], (unsigned)(b % 1000),
+                  1700000000000ull + (unsigned long long)(a % 100000000));
+}
+
+/* Each of 720 orders of the members. */
+static void put_shuffled(struct mr_buf *body, uint64_t a, uint64_t b) {
+    char members[6][64];
+    uint32_t left[6] = {0, 1, 2, 3, 4, 5};
+    (void)snprintf(members[0], 64, "\"id\":\"%016llx%016llx\"", (unsigned long long)a, (unsigned long long)b);
+    (void)snprintf(members[1], 64, "\"ts\":%llu", 1700000000000ull + (unsigned long long)(a % 100000000));
+    (void)snprintf(members[2], 64, "\"key\":\"/page/%u\"", (unsigned)(b % 1000));
+    (void)snprintf(members[3], 64, "\"country\":\"%s\"", countries[a % 4]);
+    (void)snprintf(members[4], 64, "\"value\":%u.%03u", (unsigned)(b % 100), (unsigned)(a % 1000));
+    (void)snprintf(members[5], 64, "\"user\":\"u%u\"", (unsigned)(b % 5000));
+    uint64_t order = a >> 20;
+    for (uint32_t n = 6; n > 0; n--) {
+        uint32_t k = (uint32_t)(order % n);
+        order /= n;
+        mr_buf_printf(body, "%c%s", n == 6 ? '{' : ',', members[left[k]]);
+        left[k] = left[n - 1];
+    }
+    mr_buf_append_text(body, "}\n");
+}
+
+/* The first is the one of `where` and `nopredict`, too. */
+static const struct kind kinds[] = {
+    {"pages", put_pages, "id", "ts", {FIELD("key", KEY), FIELD("value", NUMBER)}, 2},
+    {"yahoo", put_yahoo, "event_id", "event_time", {FIELD("ad_id", ANY), FIELD("event_type", ANY)}, 2},
+    {"bids",
+     put_bid,
+     "id",
+     "dateTime",
+     {FIELD("bidder", KEY), FIELD("auction", KEY), FIELD("auction", ANY), FIELD("price", NUMBER), FIELD("price", ANY),
+      FIELD("bidder", ANY), FIELD("channel", ANY), FIELD("dateTime", ANY)},
+     8},
+    {"shuffled", put_shuffled, "id", "ts", {FIELD("key", KEY), FIELD("value", NUMBER)}, 2},
+};
+
+static const struct kind *find_kind(const char *name) {
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strcmp(kinds[i].name, name) == 0) {
+            return &kinds[i];
+        }
+    }
+    return NULL;
+}
+
+static void fill_body(const struct kind *kind, struct mr_buf *body, uint64_t *random) {
     for (int i = 0; i < BODY_EVENTS; i++) {
         uint64_t a = bench_random(random);
         uint64_t b = bench_random(random);
-        mr_buf_printf(
-            body,
-            "{\"id\":\"%016llx%016llx\",\"ts\":%llu,\"key\":\"/page/%u\",\"country\":\"%s\","
-            "\"value\":%u.%03u,\"user\":\"u%u\"}\n",
-            (unsigned long long)a, (unsigned long long)b,
-            1700000000000ull + (unsigned long long)(a % 100000000), (unsigned)(b % 1000),
-            countries[a % 4], (unsigned)(b % 100), (unsigned)(a % 1000), (unsigned)(b % 5000));
+        kind->put(body, a, b);
     }
     (void)mr_buf_reserve(body, MR_PADDING); /* its failure shows in body->failed */
     MR_ASSERT(!body->failed);
 }
 
-static struct mr_schema *open_schema(bool where) {
+static struct mr_schema *open_schema(const struct kind *kind, bool where) {
     static const struct mr_schema_expr exprs[] = {
         {{(const uint8_t *)"where", 5},
          {(const uint8_t *)"country == \"DE\" && value > 0", 28},
          MR_EXPR_WHERE},
     };
-    static const struct mr_field fields[] = {
-        {{(const uint8_t *)"key", 3}, MR_FIELD_KEY},
-        {{(const uint8_t *)"value", 5}, MR_FIELD_NUMBER},
-    };
     struct mr_schema_options options = {
         .stream = MR_BYTES("bench"),
-        .id = {MR_BYTES("id")},
+        .id = {mr_bytes_text(kind->id)},
         .id_parts = 1,
-        .time = MR_BYTES("ts"),
+        .time = mr_bytes_text(kind->time),
         .time_format = MR_TIME_MS,
-        .fields = fields,
-        .field_count = 2,
+        .fields = kind->fields,
+        .field_count = kind->field_count,
         .event_bytes_max = 1 << 20,
         .events_max = 100000,
         .shards = 2,
@@ -113,13 +197,15 @@ int main(int argc, char **argv) {
         return 77; /* meson: skipped */
     }
     bool where = argc > 3 && strcmp(argv[3], "where") == 0;
-    bool predict = argc <= 3 || where;
+    const struct kind *kind = argc > 3 ? find_kind(argv[3]) : NULL;
+    bool predict = argc <= 3 || where || kind != NULL;
+    kind = kind == NULL ? &kinds[0] : kind;
     mr_decoder_predict(decoder, predict);
-    struct mr_schema *schema = open_schema(where);
+    struct mr_schema *schema = open_schema(kind, where);
     struct mr_buf body;
     uint64_t random = 1;
     mr_buf_init(&body, 1 << 20);
-    fill_body(&body, &random);
+    fill_body(kind, &body, &random);
     struct bench_runs runs = {.ns = NULL};
     uint64_t hash = 0;
     for (int i = 0; i < ROUNDS; i++) {
@@ -129,8 +215,8 @@ int main(int argc, char **argv) {
     }
     char parameters[64];
     char note[64];
-    (void)snprintf(parameters, sizeof parameters, "%s, %s%s", name,
-                   predict ? "predicted" : "not predicted", where ? ", where" : "");
+    (void)snprintf(parameters, sizeof parameters, "%s, %s%s, %s", name,
+                   predict ? "predicted" : "not predicted", where ? ", where" : "", kind->name);
     (void)snprintf(note, sizeof note, "%.1f bytes/event", (double)body.len / BODY_EVENTS);
     bench_line("decode", parameters, &runs, "event", note, hash);
     mr_buf_finish(&body);

@@ -13,8 +13,8 @@
  *             That is 37 B an event, 1 B more where ids may be missing, and 9 B for each column
  *             (fields, expressions, and the hidden fields that those use: event/schema.h). The
  *             smallest event has two body bytes (a broken line; how many there are is guessed, and
- *             columns grow by doubling, so there may be room for twice as many), so a hostile body of b bytes makes a batch
- *             of at most b + b + min(b, events_max) * (38 + 9 * columns) + 24 KiB: with 10 columns 130 B
+ *             columns grow by doubling, so there may be room for twice as many): a hostile body of b
+ *             bytes makes a batch of at most b + b + min(b, events_max) * (38 + 9 * columns) + 24 KiB: with 10 columns 130 B
  *             for each body byte, until events_max is reached; growing holds half as much again. Texts
  *             that expressions make for KEY and ANY add at most MR_MADE_FACTOR * b + MR_MADE_EXTRA.
  *

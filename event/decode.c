@@ -304,7 +304,8 @@ static enum mr_status decode_format(struct mr_decoder *decoder, struct mr_build 
     }
 }
 
-/* Lines of the body, if all of it is like its beginning: counting them all would cost as much as a tenth of decoding. */
+/* Lines of the body, if all of it is like its beginning: counting them all would cost as much as a tenth of
+ * decoding. */
 static size_t guess_lines(const struct mr_build *b, size_t len) {
     size_t sample = len < LINES_SAMPLE ? len : LINES_SAMPLE;
     size_t lines = b->ops->lines(b->walk->body, sample);

@@ -8,12 +8,13 @@
 
 #define TIMES8(x)  x, x, x, x, x, x, x, x
 #define TIMES16(x) TIMES8(x), TIMES8(x)
-#define COUNT16(x)                                                                                                     \
-    (x) + 0, (x) + 1, (x) + 2, (x) + 3, (x) + 4, (x) + 5, (x) + 6, (x) + 7, (x) + 8, (x) + 9, (x) + 10, (x) + 11,      \
-        (x) + 12, (x) + 13, (x) + 14, (x) + 15
+#define COUNT16(x)                                                                                 \
+    (x) + 0, (x) + 1, (x) + 2, (x) + 3, (x) + 4, (x) + 5, (x) + 6, (x) + 7, (x) + 8, (x) + 9,      \
+        (x) + 10, (x) + 11, (x) + 12, (x) + 13, (x) + 14, (x) + 15
 /* Bytes that end in 2 are compared with the quote, 0x22, those that end in 12 with the backslash, 0x5C; 0xFF is what
  * nothing is compared with: a byte 0xFF itself gets a 0. */
-#define STOPS16 0xFF, 0xFF, '"', 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, '\\', 0xFF, 0xFF, 0xFF
+#define STOPS16                                                                                    \
+    0xFF, 0xFF, '"', 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, '\\', 0xFF, 0xFF, 0xFF
 
 const struct mr_run_tables mr_run_tables = {
     .stop_by_nibble = {STOPS16, STOPS16},
@@ -46,8 +47,8 @@ static bool is_digit(uint8_t c) {
 
 /* A number as run_value.h reads them. */
 static bool is_plain_number(const uint8_t *p, const uint8_t *end) {
-    return (*p == '-' || is_digit(*p)) && end - p <= 15 && memchr(p, 'e', (size_t)(end - p)) == NULL &&
-           memchr(p, 'E', (size_t)(end - p)) == NULL;
+    return (*p == '-' || is_digit(*p)) && end - p <= 15 &&
+           memchr(p, 'e', (size_t)(end - p)) == NULL && memchr(p, 'E', (size_t)(end - p)) == NULL;
 }
 
 /* False: the shape is not that of the event, or one that programs are not made for. */
@@ -56,7 +57,8 @@ static bool find_values(struct example *e, const uint8_t *start, const uint8_t *
     for (uint32_t i = 0; i < e->shape->count; i++) {
         const struct mr_step *step = &e->shape->steps[i];
         uint8_t kind = step->kind & (uint8_t)~MR_STEP_LONG;
-        uint64_t parts[4] = {e->print, mr_checksum(mr_bytes_of(p, step->gap_len)), step->node, step->child};
+        uint64_t parts[4] = {e->print, mr_checksum(mr_bytes_of(p, step->gap_len)), step->node,
+                             step->child};
         e->print = mr_checksum(mr_bytes_of(parts, sizeof parts));
         p += step->gap_len;
         if (kind == MR_STEP_END) {
@@ -76,7 +78,8 @@ static bool find_values(struct example *e, const uint8_t *start, const uint8_t *
     return false;
 }
 
-static bool put_gap(struct mr_program *program, uint32_t i, const uint8_t *from, const uint8_t *to) {
+static bool put_gap(struct mr_program *program, uint32_t i, const uint8_t *from,
+                    const uint8_t *to) {
     struct mr_run_step *step = &program->steps[i];
     size_t len = (size_t)(to - from);
     size_t head = len < MR_GAP_HEAD ? len : MR_GAP_HEAD;
@@ -99,14 +102,14 @@ static bool put_gap(struct mr_program *program, uint32_t i, const uint8_t *from,
 }
 
 /* A value of a column, or of several. */
-static bool put_columns(struct mr_program *program, struct mr_run_more *more, const struct mr_use *uses, uint32_t count,
-                        bool string) {
+static bool put_columns(struct mr_program *program, struct mr_run_more *more,
+                        const struct mr_use *uses, uint32_t count, bool string) {
     for (uint32_t i = 0; i < count; i++) {
         if (program->out_count == MR_RUN_OUTS_MAX) {
             return false;
         }
-        program->outs[program->out_count++] =
-            (struct mr_run_out){.column = uses[i].index, .text = string || uses[i].kind == MR_USE_KEY};
+        program->outs[program->out_count++] = (struct mr_run_out){
+            .column = uses[i].index, .text = string || uses[i].kind == MR_USE_KEY};
     }
     more->outs = (uint8_t)count;
     more->out_first = (uint8_t)(program->out_count - count);
@@ -142,8 +145,8 @@ static uint8_t time_kind(const struct mr_node *node, bool digits) {
 }
 
 /* Chooses how a wanted value is taken; false: outs is full. */
-static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, uint32_t i, const uint8_t *content,
-                        size_t len) {
+static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, uint32_t i,
+                        const uint8_t *content, size_t len) {
     struct mr_run_step *step = &program->steps[i];
     struct mr_run_more *more = &program->mores[i];
     uint8_t class = more->class;
@@ -172,7 +175,7 @@ static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, 
         step->kind = string ? MR_RUN_TEXT_OUTS : MR_RUN_NUMBER_OUTS;
         return put_columns(program, more, uses, node->use_count, string);
     }
-    step->kind = string                         ? string_kind(MR_RUN_TEXT, MR_RUN_TEXT_FIXED, len)
+    step->kind = string                     ? string_kind(MR_RUN_TEXT, MR_RUN_TEXT_FIXED, len)
                  : uses->kind == MR_USE_KEY ? (uint8_t)MR_RUN_DIGITS
                                             : (uint8_t)MR_RUN_NUMBER;
     return true;
@@ -223,13 +226,16 @@ static void set_times(struct mr_program *program, const struct example *e) {
     program->factor = schema->options.time_format == MR_TIME_S ? 1000 : 1;
     program->time_first = MR_TIME_MIN_MS;
     for (uint32_t i = 0; i < e->count; i++) {
-        size_t len = (size_t)(e->end[i] - e->value[i]) - (program->mores[i].class == CLASS_STRING ? 2u : 0u);
-        if (schema->time_node != 0 && e->shape->steps[i].child == schema->time_node && len >= 8 && len <= 15) {
+        size_t len =
+            (size_t)(e->end[i] - e->value[i]) - (program->mores[i].class == CLASS_STRING ? 2u : 0u);
+        if (schema->time_node != 0 && e->shape->steps[i].child == schema->time_node && len >= 8 &&
+            len <= 15) {
             int64_t first = (int64_t)mr_pow10[len - 1] * program->factor;
             program->time_first = first > MR_TIME_MIN_MS ? first : MR_TIME_MIN_MS;
         }
     }
-    program->time_span = program->time_first < MR_TIME_MAX_MS ? (uint64_t)(MR_TIME_MAX_MS - program->time_first) : 0;
+    program->time_span =
+        program->time_first < MR_TIME_MAX_MS ? (uint64_t)(MR_TIME_MAX_MS - program->time_first) : 0;
 }
 
 /* Whether id and time are taken by steps of their own, so that an event that fits has all that it needs. */
@@ -237,7 +243,8 @@ static bool has_all(struct mr_program *program, const struct mr_schema_options *
     bool id = false;
     bool time = false;
     for (uint32_t i = 0; i < program->count; i++) {
-        uint8_t kind = program->steps[i].kind == MR_RUN_REST ? program->mores[i].kind : program->steps[i].kind;
+        uint8_t kind =
+            program->steps[i].kind == MR_RUN_REST ? program->mores[i].kind : program->steps[i].kind;
         id = id || (kind >= MR_RUN_ID && kind <= MR_RUN_ID_FIXED) || kind == MR_RUN_ID_ANY;
         time = time || kind == MR_RUN_TIME || kind == MR_RUN_TIME_OUTS || kind == MR_RUN_TIME_ANY;
     }
@@ -246,8 +253,8 @@ static bool has_all(struct mr_program *program, const struct mr_schema_options *
     return program->has_id && time && !options->cloudevents;
 }
 
-static bool put_steps(struct mr_program *program, const struct example *e, const uint8_t *start, const uint8_t *stop,
-                      const uint8_t *next) {
+static bool put_steps(struct mr_program *program, const struct example *e, const uint8_t *start,
+                      const uint8_t *stop, const uint8_t *next) {
     const uint8_t *from = start;
     for (uint32_t i = 0; i < e->count; i++) {
         if (!put_value(program, e, i)) {
@@ -284,10 +291,12 @@ static bool is_separator(const struct mr_walk *walk, const uint8_t *p, const uin
     return found == 1 || (found > 1 && must == '\n');
 }
 
-void mr_run_learn(struct mr_walk *walk, const uint8_t *start, const uint8_t *stop, const uint8_t *next) {
+void mr_run_learn(struct mr_walk *walk, const uint8_t *start, const uint8_t *stop,
+                  const uint8_t *next) {
     struct mr_program *program = walk->program;
     struct example e = {.walk = walk, .shape = walk->shape};
-    bool known = find_values(&e, start, stop) && next - stop <= MR_GAP_HEAD && is_separator(walk, stop, next);
+    bool known = find_values(&e, start, stop) && next - stop <= MR_GAP_HEAD &&
+                 is_separator(walk, stop, next);
     if (program->ready && program->print != e.print) {
         known = false; /* events of two shapes: the walk predicts the other */
     } else {
@@ -305,7 +314,8 @@ void mr_run_learn(struct mr_walk *walk, const uint8_t *start, const uint8_t *sto
     program->misses = 0;
     set_times(program, &e);
     if (put_steps(program, &e, start, stop, next)) {
-        program->first_kind = program->steps[0].kind == MR_RUN_REST ? program->mores[0].kind : program->steps[0].kind;
+        program->first_kind =
+            program->steps[0].kind == MR_RUN_REST ? program->mores[0].kind : program->steps[0].kind;
         program->careful = !has_all(program, &walk->schema->options);
         program->ready = true;
     }

@@ -13,7 +13,8 @@
  * enough to stay in the cache. */
 enum { ROWS_PENDING = 64 };
 
-/* What the events of one run have in common. In the rows from first_pending on, fps has where the id is: its text in lo. */
+/* What the events of one run have in common. In the rows from first_pending on, fps has where the id is: its text in
+ * lo. */
 struct run {
     struct mr_build *b;
     struct mr_walk *walk;
@@ -28,8 +29,8 @@ struct run {
     uint32_t row;
     uint32_t row_first;
     uint32_t row_pending;
-    uint32_t row_stop;    /* before this one begins, something is to be done */
-    uint32_t row_text;    /* whose beginning b->text_mark is of */
+    uint32_t row_stop; /* before this one begins, something is to be done */
+    uint32_t row_text; /* whose beginning b->text_mark is of */
     uint32_t event_bytes_max;
     bool careful;
 };
@@ -45,7 +46,8 @@ static bool rest_equal(const struct run *run, const struct mr_run_more *more, co
            memcmp(p, run->program->rest_bytes + more->rest_off, more->rest_len) == 0;
 }
 
-static inline const struct mr_run_more *more_of(const struct run *run, const struct mr_run_step *step) {
+static inline const struct mr_run_more *more_of(const struct run *run,
+                                                const struct mr_run_step *step) {
     return &run->program->mores[step - run->program->steps];
 }
 
@@ -59,11 +61,12 @@ static inline struct mr_text word_text(uint64_t word) {
 }
 
 /* Any value at p, by the walk; the byte behind it, or NULL, also when the walk has something against it. */
-static const uint8_t *take_any(const struct run *run, const struct mr_run_more *more, const uint8_t *p) {
+static const uint8_t *take_any(const struct run *run, const struct mr_run_more *more,
+                               const uint8_t *p) {
     struct mr_walk *walk = run->walk;
-    const uint8_t *end = more->child != 0
-                             ? mr_walk_avx2.take(walk, p, more->child)
-                             : mr_walk_avx2.value(walk, p, walk->schema->nodes[more->node].depth + 1u);
+    const uint8_t *end =
+        more->child != 0 ? mr_walk_avx2.take(walk, p, more->child)
+                         : mr_walk_avx2.value(walk, p, walk->schema->nodes[more->node].depth + 1u);
     return walk->fault.reject == MR_REJECT_NONE ? end : NULL;
 }
 
@@ -83,10 +86,11 @@ static void clear_columns(const struct run *run, const struct mr_run_step *step)
 }
 
 /* The value of a step by the walk; p is behind the opening quote, if it is a string. */
-static __attribute__((noinline)) const uint8_t *take_value(struct run *run, const struct mr_run_step *step, uint8_t kind,
-                                                           const uint8_t *p) {
+static __attribute__((noinline)) const uint8_t *
+take_value(struct run *run, const struct mr_run_step *step, uint8_t kind, const uint8_t *p) {
     struct mr_walk *walk = run->walk;
-    bool id = (kind >= MR_RUN_ID && kind <= MR_RUN_ID_FIXED) || kind == MR_RUN_PART || kind == MR_RUN_ID_ANY;
+    bool id = (kind >= MR_RUN_ID && kind <= MR_RUN_ID_FIXED) || kind == MR_RUN_PART ||
+              kind == MR_RUN_ID_ANY;
     bool time = kind == MR_RUN_TIME || kind == MR_RUN_TIME_OUTS || kind == MR_RUN_TIME_ANY;
     if (run->row_text != run->row) { /* only what comes now makes texts */
         run->row_text = run->row;
@@ -95,12 +99,13 @@ static __attribute__((noinline)) const uint8_t *take_value(struct run *run, cons
     walk->row = run->row;
     walk->has_time = walk->has_time && !time;
     if (id) {
-        walk->ids &= (uint8_t)~(1u << step->index);
+        walk->ids &= (uint8_t) ~(1u << step->index);
     }
     clear_columns(run, step);
     const uint8_t *end = take_any(run, more_of(run, step), p - step->quote);
     bool needs_id = id && run->program->has_id;
-    if (end == NULL || (needs_id && (walk->ids & run->b->id_bit) == 0) || (time && !walk->has_time)) {
+    if (end == NULL || (needs_id && (walk->ids & run->b->id_bit) == 0) ||
+        (time && !walk->has_time)) {
         return NULL; /* null may be allowed, or not */
     }
     if (needs_id) {
@@ -117,7 +122,8 @@ static const uint8_t *event_end(const struct mr_program *program, const uint8_t 
     const struct mr_run_step *wrap = &program->steps[program->count];
     const uint8_t *rest = program->rest_bytes + program->mores[program->count].rest_off;
     for (uint32_t i = 0; i < program->end_len; i++) {
-        if (q[i] != (i < MR_GAP_HEAD ? wrap->gap[i] : rest[i - MR_GAP_HEAD])) { /* I1: not behind the body */
+        if (q[i] != (i < MR_GAP_HEAD ? wrap->gap[i]
+                                     : rest[i - MR_GAP_HEAD])) { /* I1: not behind the body */
             return NULL;
         }
     }
@@ -126,8 +132,8 @@ static const uint8_t *event_end(const struct mr_program *program, const uint8_t 
 
 /* At q there is not the gap that step expects. Maybe the value before it, at p, is only not as plain as expected: then
  * where the gap is. NULL: the run ends here. */
-static __attribute__((noinline)) const uint8_t *mend(struct run *run, const struct mr_run_step *step, const uint8_t *p,
-                                                     const uint8_t *q) {
+static __attribute__((noinline)) const uint8_t *
+mend(struct run *run, const struct mr_run_step *step, const uint8_t *p, const uint8_t *q) {
     static const uint8_t varying[] = {
         [MR_RUN_SKIP_FIXED] = MR_RUN_SKIP_STRING,
         [MR_RUN_ID_FIXED] = MR_RUN_ID,
@@ -140,7 +146,8 @@ static __attribute__((noinline)) const uint8_t *mend(struct run *run, const stru
     }
     run->end = step == &program->steps[program->count] ? event_end(program, q) : NULL;
     struct mr_run_step *before = &program->steps[step - program->steps - 1];
-    uint8_t *kind_at = before->kind == MR_RUN_REST ? &program->mores[before - program->steps].kind : &before->kind;
+    uint8_t *kind_at =
+        before->kind == MR_RUN_REST ? &program->mores[before - program->steps].kind : &before->kind;
     uint8_t kind = *kind_at;
     if (run->end != NULL || kind >= MR_RUN_ANY) {
         return NULL;
@@ -159,8 +166,8 @@ static inline struct mr_text text_of(const uint8_t *body, const uint8_t *p, cons
 }
 
 /* A value that goes to several columns. */
-static void put_outs(const struct run *run, const struct mr_run_step *step, struct mr_text text, uint8_t text_kind,
-                     union mr_value number, uint8_t number_kind) {
+static void put_outs(const struct run *run, const struct mr_run_step *step, struct mr_text text,
+                     uint8_t text_kind, union mr_value number, uint8_t number_kind) {
     const struct mr_run_more *more = more_of(run, step);
     for (uint32_t i = 0; i < more->outs; i++) {
         struct mr_run_out out = run->program->outs[more->out_first + i];
@@ -171,27 +178,29 @@ static void put_outs(const struct run *run, const struct mr_run_step *step, stru
 }
 
 /* The text [p, end) to the row's column. */
-static inline const uint8_t *put_text(const struct mr_run_step *step, uint32_t row, const uint8_t *body, const uint8_t *p,
-                                      const uint8_t *end) {
+static inline const uint8_t *put_text(const struct mr_run_step *step, uint32_t row,
+                                      const uint8_t *body, const uint8_t *p, const uint8_t *end) {
     step->values[row].text = text_of(body, p, end);
     step->kinds[row] = MR_VALUE_STRING;
     return end;
 }
 
-static inline const uint8_t *run_text(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
-                                      const uint8_t *body, const uint8_t *p) {
+static inline const uint8_t *run_text(const struct mr_marks *marks, const struct mr_run_step *step,
+                                      uint32_t row, const uint8_t *body, const uint8_t *p) {
     const uint8_t *end = put_text(step, row, body, p, string_end(marks, p));
     return LIKELY(end - p <= MR_KEY_TEXT_MAX) ? end : MR_NOWHERE;
 }
 
-static __attribute__((noinline)) const uint8_t *run_text_outs(const struct run *run, const struct mr_run_step *step,
-                                                              const uint8_t *p) {
+static __attribute__((noinline)) const uint8_t *
+run_text_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
     const uint8_t *end = string_end(run->marks, p);
-    put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_STRING, (union mr_value){.i = 0}, MR_VALUE_MISSING);
+    put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_STRING, (union mr_value){.i = 0},
+             MR_VALUE_MISSING);
     return end - p <= MR_KEY_TEXT_MAX ? end : MR_NOWHERE;
 }
 
-static inline const uint8_t *put_number(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *put_number(const struct mr_marks *marks,
+                                        const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *p) {
     struct plain_number number;
     if (!scan_plain(marks, step, p, &number)) {
@@ -203,27 +212,32 @@ static inline const uint8_t *put_number(const struct mr_marks *marks, const stru
 
 /* Apart, so that the others need not wait to know whether there is a minus. */
 static __attribute__((noinline)) const uint8_t *put_negative(const struct mr_marks *marks,
-                                                             const struct mr_run_step *step, uint32_t row,
-                                                             const uint8_t *p) {
+                                                             const struct mr_run_step *step,
+                                                             uint32_t row, const uint8_t *p) {
     const uint8_t *end = put_number(marks, step, row, p + 1);
     union mr_value *value = &step->values[row];
-    value->i = step->kinds[row] == MR_VALUE_INT ? -value->i : (int64_t)((uint64_t)value->i ^ UINT64_C(1) << 63);
+    value->i = step->kinds[row] == MR_VALUE_INT ? -value->i
+                                                : (int64_t)((uint64_t)value->i ^ UINT64_C(1) << 63);
     return end;
 }
 
-static inline const uint8_t *run_number(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *run_number(const struct mr_marks *marks,
+                                        const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *p) {
-    return UNLIKELY(*p == '-') ? put_negative(marks, step, row, p) : put_number(marks, step, row, p);
+    return UNLIKELY(*p == '-') ? put_negative(marks, step, row, p)
+                               : put_number(marks, step, row, p);
 }
 
 /* The byte behind a number, or MR_NOWHERE. */
-static inline const uint8_t *number_end(const struct mr_marks *marks, const struct mr_run_step *step, const uint8_t *p) {
+static inline const uint8_t *number_end(const struct mr_marks *marks,
+                                        const struct mr_run_step *step, const uint8_t *p) {
     struct plain_number number;
     p += *p == '-';
     return scan_plain(marks, step, p, &number) ? p + number.len : MR_NOWHERE;
 }
 
-static inline const uint8_t *run_digits(const struct mr_marks *marks, const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *run_digits(const struct mr_marks *marks,
+                                        const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *body, const uint8_t *p) {
     const uint8_t *end = number_end(marks, step, p);
     step->values[row].text = text_of(body, p, end);
@@ -231,7 +245,8 @@ static inline const uint8_t *run_digits(const struct mr_marks *marks, const stru
     return end;
 }
 
-static const uint8_t *run_number_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
+static const uint8_t *run_number_outs(const struct run *run, const struct mr_run_step *step,
+                                      const uint8_t *p) {
     union mr_value value = {.i = 0};
     uint8_t kind = MR_VALUE_MISSING;
     const struct mr_run_step local = {.values = &value, .kinds = &kind, .mark = step->mark};
@@ -243,19 +258,21 @@ static const uint8_t *run_number_outs(const struct run *run, const struct mr_run
 }
 
 /* The id of len bytes at p, whose bytes are not checked yet. */
-static inline void put_id(const struct run *run, uint32_t row, const uint8_t *body, const uint8_t *p, size_t len) {
+static inline void put_id(const struct run *run, uint32_t row, const uint8_t *body,
+                          const uint8_t *p, size_t len) {
     run->fps[row].lo = (uint64_t)(p - body) | len << 32;
 }
 
-static inline const uint8_t *run_id(const struct run *run, const struct mr_marks *marks, uint32_t row,
-                                    const uint8_t *body, const uint8_t *p) {
+static inline const uint8_t *run_id(const struct run *run, const struct mr_marks *marks,
+                                    uint32_t row, const uint8_t *body, const uint8_t *p) {
     const uint8_t *end = string_end(marks, p);
     size_t len = (size_t)(end - p);
     put_id(run, row, body, p, len);
     return LIKELY(len - 1 < MR_ID_LEN_MAX) ? end : MR_NOWHERE; /* nor an empty one */
 }
 
-static const uint8_t *run_part(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
+static const uint8_t *run_part(const struct run *run, const struct mr_run_step *step,
+                               const uint8_t *p) {
     const uint8_t *end = string_end(run->marks, p);
     run->walk->id[step->index] = text_of(run->walk->body, p, end);
     run->walk->ids |= (uint8_t)(1u << step->index);
@@ -263,26 +280,30 @@ static const uint8_t *run_part(const struct run *run, const struct mr_run_step *
 }
 
 /* As many digits as before. */
-static inline const uint8_t *run_time(const struct run *run, const struct mr_run_step *step, uint32_t row,
-                                      const uint8_t *p, int64_t *ret_number) {
+static inline const uint8_t *run_time(const struct run *run, const struct mr_run_step *step,
+                                      uint32_t row, const uint8_t *p, int64_t *ret_number) {
     struct digits digits = digits_of(p);
     const struct mr_program *program = run->program;
     int64_t number = (int64_t)digits_whole(digits.values, step->fixed);
     int64_t ms = number * program->factor;
-    *ret_number = number;
+    if (ret_number != NULL) {
+        *ret_number = number;
+    }
     run->times_ms[row] = ms;
-    if (UNLIKELY((digits.others & step->plain) != 0 || (uint64_t)(ms - program->time_first) >= program->time_span)) {
+    if (UNLIKELY((digits.others & step->plain) != 0 ||
+                 (uint64_t)(ms - program->time_first) >= program->time_span)) {
         return MR_NOWHERE;
     }
     return p + step->fixed;
 }
 
-static __attribute__((noinline)) const uint8_t *run_time_outs(const struct run *run, const struct mr_run_step *step,
-                                                              const uint8_t *p) {
+static __attribute__((noinline)) const uint8_t *
+run_time_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
     int64_t number;
     const uint8_t *end = run_time(run, step, run->row, p, &number);
     if (end != MR_NOWHERE) {
-        put_outs(run, step, text_of(run->walk->body, p, end), step->quote != 0 ? MR_VALUE_STRING : MR_VALUE_DIGITS,
+        put_outs(run, step, text_of(run->walk->body, p, end),
+                 step->quote != 0 ? MR_VALUE_STRING : MR_VALUE_DIGITS,
                  (union mr_value){.i = number}, MR_VALUE_INT);
     }
     return end;
@@ -294,7 +315,8 @@ static void finish_rows(struct run *run) {
     const struct mr_secret *secret = &run->walk->schema->options.secret;
     int64_t time_max_ms = batch->time_max_ms;
     for (uint32_t i = run->row_pending; i < run->row; i++) {
-        batch->fps[i] = mr_fingerprint_of(secret, mr_walk_text(run->walk, word_text(batch->fps[i].lo)));
+        batch->fps[i] =
+            mr_fingerprint_of(secret, mr_walk_text(run->walk, word_text(batch->fps[i].lo)));
         time_max_ms = batch->times_ms[i] > time_max_ms ? batch->times_ms[i] : time_max_ms;
     }
     batch->time_max_ms = time_max_ms;
@@ -335,8 +357,8 @@ static __attribute__((noinline)) bool stop_at_row(struct run *run, const uint8_t
 }
 
 /* Kinds that are not worth a place in the loop. */
-static __attribute__((noinline)) const uint8_t *run_rare(struct run *run, const struct mr_run_step *step, uint8_t kind,
-                                                         const uint8_t *p) {
+static __attribute__((noinline)) const uint8_t *
+run_rare(struct run *run, const struct mr_run_step *step, uint8_t kind, const uint8_t *p) {
     switch (kind) {
     case MR_RUN_TEXT_OUTS:
         return run_text_outs(run, step, p);
@@ -351,17 +373,75 @@ static __attribute__((noinline)) const uint8_t *run_rare(struct run *run, const 
     }
 }
 
+/* The value of a step at p, of any kind but WRAP and REST: where the next gap should be; NULL: the run ends here. */
+static inline const uint8_t *run_value(struct run *run, const struct mr_marks *marks,
+                                       const struct mr_run_step *step, uint8_t kind, uint32_t row,
+                                       const uint8_t *body, const uint8_t *p) {
+    switch (kind) {
+    case MR_RUN_SKIP_STRING:
+        return string_end(marks, p);
+    case MR_RUN_SKIP_FIXED:
+        return string_end_fixed(marks, step, p);
+    case MR_RUN_SKIP_NUMBER:
+        return number_end(marks, step, p);
+    case MR_RUN_ID:
+        return run_id(run, marks, row, body, p);
+    case MR_RUN_ID_FIXED:
+        put_id(run, row, body, p, step->fixed);
+        return string_end_fixed(marks, step, p);
+    case MR_RUN_TEXT:
+        return run_text(marks, step, row, body, p);
+    case MR_RUN_TEXT_FIXED:
+        return put_text(step, row, body, p, string_end_fixed(marks, step, p));
+    case MR_RUN_NUMBER:
+        return run_number(marks, step, row, p);
+    case MR_RUN_DIGITS:
+        return run_digits(marks, step, row, body, p);
+    case MR_RUN_TIME:
+        return run_time(run, step, row, p, NULL);
+    case MR_RUN_TEXT_OUTS:
+    case MR_RUN_NUMBER_OUTS:
+    case MR_RUN_TIME_OUTS:
+    case MR_RUN_PART:
+    case MR_RUN_ANY:
+    case MR_RUN_ID_ANY:
+    case MR_RUN_TIME_ANY:
+        return run_rare(run, step, kind, p);
+    default:
+        __builtin_unreachable(); /* learn.c makes no others; an assertion here costs each value two instructions */
+    }
+}
+
+/* The event ended at `end` and the next one begins; false: the run is over. */
+static inline bool next_row(struct run *run, const uint8_t *end, const uint8_t *next) {
+    const uint8_t *start = run->start;
+    size_t len = (size_t)(end - start);
+    if (UNLIKELY(len > run->event_bytes_max)) {
+        return false;
+    }
+    run->spans[run->row] = (struct mr_span){(uint32_t)(start - run->walk->body), (uint32_t)len};
+    run->row++;
+    if (UNLIKELY(run->row == run->row_stop) && !stop_at_row(run, end)) {
+        run->end = run->walk->no_memory ? NULL : end;
+        return false;
+    }
+    run->start = next;
+    if (UNLIKELY(next >= run->marks->next)) {
+        marks_fill(run->marks, next, run->walk->end);
+    }
+    return true;
+}
+
 /* Takes events while the program fits; sets run->end when it fits up to the end of the one begun last. */
 static void run_on(struct run *run) {
     struct mr_program *program = run->program;
     const struct mr_run_step *step = program->steps;
+    const struct mr_marks *marks = run->marks;
     const uint8_t *body = run->walk->body;
-    struct mr_marks *marks = run->marks;
-    const uint8_t *start = run->start;
-    const uint8_t *q = start;
+    const uint8_t *q = run->start;
     const uint8_t *p = NULL;
     uint32_t row = run->row;
-    for (;; step++) {
+    for (; q != NULL; step++) {
         if (UNLIKELY(!head_equal(step, q))) {
             q = mend(run, step, p, q);
             if (q == NULL) {
@@ -370,86 +450,23 @@ static void run_on(struct run *run) {
         }
         p = q + step->gap_len;
         uint8_t kind = step->kind;
-    again:
-        switch (kind) {
-        case MR_RUN_WRAP: {
-            const uint8_t *end = p - program->next_len;
-            size_t len = (size_t)(end - start);
-            if (UNLIKELY(len > run->event_bytes_max)) {
-                return;
-            }
-            run->spans[row] = (struct mr_span){(uint32_t)(start - body), (uint32_t)len};
-            run->row = ++row;
-            if (UNLIKELY(row == run->row_stop) && !stop_at_row(run, end)) {
-                run->end = run->walk->no_memory ? NULL : end;
-                return;
-            }
-            start = p - program->start_len;
-            run->start = start;
-            if (UNLIKELY(start >= marks->next)) {
-                marks_fill(marks, start, run->walk->end);
-            }
-            step = program->steps;
-            kind = program->first_kind;
-            goto again;
-        }
-        case MR_RUN_REST: {
+        if (kind == MR_RUN_REST) {
             const struct mr_run_more *more = more_of(run, step);
             if (!rest_equal(run, more, p)) {
                 return;
             }
             p += more->rest_len;
             kind = more->kind;
-            goto again;
         }
-        case MR_RUN_SKIP_STRING:
-            q = string_end(marks, p);
-            continue;
-        case MR_RUN_SKIP_FIXED:
-            q = string_end_fixed(marks, step, p);
-            continue;
-        case MR_RUN_SKIP_NUMBER:
-            q = number_end(marks, step, p);
-            continue;
-        case MR_RUN_ID:
-            q = run_id(run, marks, row, body, p);
-            continue;
-        case MR_RUN_ID_FIXED:
-            put_id(run, row, body, p, step->fixed);
-            q = string_end_fixed(marks, step, p);
-            continue;
-        case MR_RUN_TEXT:
-            q = run_text(marks, step, row, body, p);
-            continue;
-        case MR_RUN_TEXT_FIXED:
-            q = put_text(step, row, body, p, string_end_fixed(marks, step, p));
-            continue;
-        case MR_RUN_NUMBER:
-            q = run_number(marks, step, row, p);
-            continue;
-        case MR_RUN_DIGITS:
-            q = run_digits(marks, step, row, body, p);
-            continue;
-        case MR_RUN_TIME: {
-            int64_t unused;
-            q = run_time(run, step, row, p, &unused);
-            continue;
-        }
-        case MR_RUN_TEXT_OUTS:
-        case MR_RUN_NUMBER_OUTS:
-        case MR_RUN_TIME_OUTS:
-        case MR_RUN_PART:
-        case MR_RUN_ANY:
-        case MR_RUN_ID_ANY:
-        case MR_RUN_TIME_ANY:
-            q = run_rare(run, step, kind, p);
-            if (UNLIKELY(q == NULL)) {
+        if (kind == MR_RUN_WRAP) {
+            if (!next_row(run, p - program->next_len, p - program->start_len)) {
                 return;
             }
-            continue;
-        default:
-            __builtin_unreachable(); /* learn.c makes no others; an assertion here costs each value two instructions */
+            step = program->steps;
+            kind = program->first_kind;
+            row++;
         }
+        q = run_value(run, marks, step, kind, row, body, p);
     }
 }
 
@@ -474,7 +491,8 @@ static void end_run(struct run *run) {
     struct mr_batch *batch = run->batch;
     if (!run->careful) {
         finish_rows(run);
-        run->b->text_mark = run->row_text == run->row ? run->b->text_mark : run->walk->unescaped->len;
+        run->b->text_mark =
+            run->row_text == run->row ? run->b->text_mark : run->walk->unescaped->len;
         if (batch->has_id != NULL) {
             memset(batch->has_id + run->row_first, true, run->row - run->row_first);
         }

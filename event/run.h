@@ -3,25 +3,27 @@
 /*
  * Run: many events in a row that are alike, straight into the columns, inside event/ only. AVX2 only.
  *
- * Idea        The walk remembers a shape: what stands between the values. A program is made of a shape and of one event that
- *             had it, and knows of each value also whether it is a string. So the quotes of strings belong to what is
- *             compared, and nothing looks at them twice; and the end of an event, the line feed and the beginning of
+ * Idea        The walk remembers a shape: what stands between the values. A program is made of a shape and of one event
+ *             that had it, and knows of each value also whether it is a string. So the quotes of strings belong to what
+ *             is compared, and nothing looks at them twice; and the end of an event, the line feed and the beginning of
  *             the next are one comparison:
  *
  *                 {"id":"4f…","ts":1700000000123,"value":12.345}\n{"id":"50…","ts":…
- *                 ^^^^^^^   ^^^^^^^             ^^^^^^^^^      ^^^^^^^^^^             gaps; the last one is that of `wrap`
+ *                 ^^^^^^^   ^^^^^^^             ^^^^^^^^^      ^^^^^^^^^^        gaps; the last is that of WRAP
  *
- *             A value is only read as far as its kind goes (12.345, behind the last digit); that it ends there is what the
- *             next gap says. Lengths that are always the same (ids, times) are assumed and checked, instead of found: the
- *             processor need not wait for one value's end to look at the next.
+ *             Where a value ends, a mark says, made before for a piece of the body at once; whether all before it is
+ *             plain, nothing waits for; and that it ends there indeed, the next gap says. Lengths that are always the
+ *             same (ids, times) are assumed and checked, instead of found.
  *
- *             Where anything differs, the event is walked again from its first byte by the walk (walk.h), which decides
- *             all and tells all; a program only ever takes events that the walk would take, and makes the same rows.
+ *             Where one value is odd, the walk takes it; where anything else differs, the event is walked again from
+ *             its first byte (walk.h): that decides all and tells all. A program only ever takes events that the walk
+ *             would take, and makes the same rows.
  * Shape       A step is one cache line, without the gap's bytes over MR_GAP_HEAD.
+ * Owner       Programs and marks are the decoder's; a program outlives batches, its columns are bound to one at a time.
  * Errors      None: what a program does not take, the walk judges.
  * Invariants  I1 gaps hold no NUL: where one is equal, its bytes lie in the body.
- *             I2 names in the gaps were checked to differ when the shape was recorded, and separators were accepted
- *             by the decoder of the format: white space with the commas of an array, or the line feeds of NDJSON.
+ *             I2 names in the gaps were checked to differ when the shape was recorded, and between two events stands
+ *             what the format allows: white space, and an array's one comma or the line feeds of NDJSON.
  */
 #include "event/walk.h"
 
@@ -29,24 +31,25 @@ struct mr_build;
 
 /* Constants that are loaded, for the compiler would build them anew for each value. */
 struct mr_run_tables {
-    _Alignas(32) uint8_t stop_by_nibble[32]; /* the quote and the backslash by their low four bits, else 0xFF */
+    _Alignas(32) uint8_t
+        stop_by_nibble[32]; /* the quote and the backslash by their low four bits, else 0xFF */
     uint8_t blanks[32];
     uint8_t zeros[16]; /* '0' */
     uint8_t nines[16];
     int8_t tens[16]; /* weights of digits, pairs and fours */
     int16_t hundreds[8];
     int16_t thousands[8];
-    int8_t align[32]; /* -16 … 15: from [n] on the shuffle that puts n bytes at the end */
-    int8_t point[32]; /* from [n] on: one less for all but the last n */
+    int8_t align[32];    /* -16 … 15: from [n] on the shuffle that puts n bytes at the end */
+    int8_t point[32];    /* from [n] on: one less for all but the last n */
     uint8_t nowhere[32]; /* where no gap is */
 };
 
 extern const struct mr_run_tables mr_run_tables;
 
-#define MR_RUN_FIXED_MAX 56 /* longest length that is assumed: so many marks are seen at once */
-#define MR_RUN_OUTS_MAX  128 /* columns of values that go to several, or besides */
-#define MR_RUN_MISSES_MAX 8  /* events in a row of another shape, and the program is given up… */
-#define MR_RUN_PAUSE      64 /* …and a new one made after so many events at the earliest */
+#define MR_RUN_FIXED_MAX  56  /* longest length that is assumed: so many marks are seen at once */
+#define MR_RUN_OUTS_MAX   128 /* columns of values that go to several, or besides */
+#define MR_RUN_MISSES_MAX 8   /* events in a row of another shape, and the program is given up… */
+#define MR_RUN_PAUSE      64  /* …and a new one made after so many events at the earliest */
 
 /* Of each kind of string: FIXED assumes its length; OUTS goes to several columns. */
 enum mr_run_kind {
@@ -100,7 +103,7 @@ struct mr_run_more {
     uint16_t rest_len;
     uint16_t child; /* as in struct mr_step */
     uint16_t node;
-    uint8_t kind; /* what REST stands for */
+    uint8_t kind;  /* what REST stands for */
     uint8_t class; /* of the value: learn.c */
     uint8_t out_first;
     uint8_t outs; /* of a value that goes to several columns */
@@ -108,7 +111,8 @@ struct mr_run_more {
 
 #define MR_MARKS_WINDOW 16384
 
-/* Of a piece of the body: a bit for each byte at which a string's plain bytes end. Made from left to right without waiting
+/* Of a piece of the body: a bit for each byte at which a string's plain bytes end. Made from left to right without
+ * waiting
  * for anything, so that looking for the end of a value is one load and one count. */
 struct mr_marks {
     const uint8_t *base; /* NULL: none yet of this body */
@@ -119,10 +123,11 @@ struct mr_marks {
 
 struct mr_program {
     bool ready;
-    bool careful;  /* what is missing, and the fingerprint, are found when the event has ended, by build.c */
-    bool has_id;   /* one of the steps takes the id, of one part */
-    bool has_time; /* and one the time */
-    uint16_t count; /* values; the step behind them is WRAP */
+    bool
+        careful; /* what is missing, and the fingerprint, are found when the event has ended, by build.c */
+    bool has_id;        /* one of the steps takes the id, of one part */
+    bool has_time;      /* and one the time */
+    uint16_t count;     /* values; the step behind them is WRAP */
     uint16_t end_len;   /* of WRAP's gap: what belongs to the event that ends, */
     uint16_t next_len;  /* what is behind that, and */
     uint16_t start_len; /* of this, what belongs to the event that begins */
@@ -132,10 +137,10 @@ struct mr_program {
     int64_t factor;     /* of times: to milliseconds */
     int64_t time_first; /* times from here on, */
     uint64_t time_span; /* so many, are taken: they have no zero in front */
-    uint32_t misses; /* in a row */
-    uint32_t pause;  /* events until another may be made */
-    uint64_t print;  /* of what is between the values, quotes left out */
-    const void *bound; /* the batch's block, and */
+    uint32_t misses;    /* in a row */
+    uint32_t pause;     /* events until another may be made */
+    uint64_t print;     /* of what is between the values, quotes left out */
+    const void *bound;  /* the batch's block, and */
     uint32_t bound_capacity;
     _Alignas(64) struct mr_run_step steps[MR_STEPS_MAX];
     struct mr_run_more mores[MR_STEPS_MAX];
@@ -145,7 +150,8 @@ struct mr_program {
 
 /* Makes the program of the walk's shape from the event [start, stop), which the walk has just gone over as predicted;
  * the next event begins at next. Leaves the program not ready when it cannot be. */
-void mr_run_learn(struct mr_walk *walk, const uint8_t *start, const uint8_t *stop, const uint8_t *next);
+void mr_run_learn(struct mr_walk *walk, const uint8_t *start, const uint8_t *stop,
+                  const uint8_t *next);
 
 /* Takes events from *p on into the batch while the program fits, then one more as walk->event does: *p is that event's
  * first byte, its end is returned, or NULL and a fault. There is room for that one. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Run values: where a value ends, and what digits say, with vectors. Part of run.c, in a file of its own for its length.
+ * Run values: where a value ends, and what digits say, with vectors. Part of run.c, in a file of its own for its
+ * length.
  *
  * Idea        All 16 bytes of a number are looked at at once. Two tables, read from the middle, make the shuffle that
  *             puts its digits right-aligned and closes the gap of the point:
@@ -77,12 +78,14 @@ static inline const uint8_t *string_end(const struct mr_marks *marks, const uint
     return p + __builtin_ctzll(bits);
 }
 
-/* The same where the length is assumed: if there is no mark in it. What is behind it, the next gap says; and as that need
+/* The same where the length is assumed: if there is no mark in it. What is behind it, the next gap says; and as that
+ * need
  * not wait for this to be known, nor does anything else. */
-static inline const uint8_t *string_end_fixed(const struct mr_marks *marks, const struct mr_run_step *step,
-                                              const uint8_t *p) {
+static inline const uint8_t *string_end_fixed(const struct mr_marks *marks,
+                                              const struct mr_run_step *step, const uint8_t *p) {
     uint32_t fixed = step->fixed;
-    return __builtin_expect(_bzhi_u64(marks_from(marks, p), fixed) == 0, 1) ? p + fixed : MR_NOWHERE;
+    return __builtin_expect(_bzhi_u64(marks_from(marks, p), fixed) == 0, 1) ? p + fixed
+                                                                            : MR_NOWHERE;
 }
 
 struct digits {
@@ -121,8 +124,8 @@ struct plain_number {
 };
 
 /* The number at p, if it is one up to where its step's next gap should begin; that it does, the gap says. */
-static inline bool scan_plain(const struct mr_marks *marks, const struct mr_run_step *step, const uint8_t *p,
-                              struct plain_number *ret) {
+static inline bool scan_plain(const struct mr_marks *marks, const struct mr_run_step *step,
+                              const uint8_t *p, struct plain_number *ret) {
     uint64_t bits = marks_from(marks, p);
     uint32_t len = (uint32_t)_tzcnt_u64(bits) - step->mark;
     struct digits digits = digits_of(p);
@@ -131,14 +134,15 @@ static inline bool scan_plain(const struct mr_marks *marks, const struct mr_run_
     ret->len = len;
     ret->fraction = 0;
     uint8_t first = (uint8_t)(*p - '0');
-    if (__builtin_expect(len - 1 > 14, 0) ||
-        (__builtin_expect((uint8_t)(first - 1) > 8, 0) && (first != 0 || (len > 1 && (others & 2) == 0)))) {
+    if (__builtin_expect(len - 1 > 14, 0) || (__builtin_expect((uint8_t)(first - 1) > 8, 0) &&
+                                              (first != 0 || (len > 1 && (others & 2) == 0)))) {
         return false; /* too long; not a digit, or a zero in front of one */
     }
     if (others != 0) {
         uint32_t whole = (uint32_t)__builtin_ctz(others);
         ret->fraction = len - whole - 1;
-        return __builtin_expect(p[whole] == '.' && (others & (others - 1)) == 0 && ret->fraction != 0, 1);
+        return __builtin_expect(
+            p[whole] == '.' && (others & (others - 1)) == 0 && ret->fraction != 0, 1);
     }
     return true;
 }
@@ -148,7 +152,8 @@ static inline uint8_t plain_value(const struct plain_number *n, union mr_value *
     const int8_t *align = mr_run_tables.align + n->len;
     const int8_t *point = mr_run_tables.point + n->fraction;
     if (__builtin_expect(n->len > 8, 0)) {
-        __m128i order = _mm_add_epi8(load16(align), n->fraction > 0 ? load16(point) : _mm_setzero_si128());
+        __m128i order =
+            _mm_add_epi8(load16(align), n->fraction > 0 ? load16(point) : _mm_setzero_si128());
         uint64_t sum = digits_sum(_mm_shuffle_epi8(n->values, order));
         if (n->fraction == 0) {
             ret->i = (int64_t)sum;

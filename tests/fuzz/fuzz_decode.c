@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fuzzes the decoder: the first byte chooses format and schema, the rest is the body, twice over:
- * once fresh and once on a decoder that has just seen it, so that all of it is predicted. Portable
+ * once fresh and once on a decoder that has just seen it, so that all of it is predicted, and what is
+ * alike is taken in runs (event/run.h; AVX2 only). Portable
  * and AVX2, predicting and not, must give the same batch, which must pass mr_batch_check; what is
  * accepted as an object must be one JSON value. Half of the schemas have expressions.
  */
