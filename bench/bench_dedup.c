@@ -2,12 +2,12 @@
 /*
  * Measures judge in batches of 4,096 ids, as a shard calls it.
  *
- *     bench_dedup [IDS_MAX [exact|bloom [ERROR]]]       default 200,000 exact
+ *     bench_dedup [IDS_MAX [exact|contents|bloom [ERROR]]]       default 200,000 exact
  *
  * fill: IDS_MAX new ids in 1.1 horizons. seen: the same ids again. steady: as many new ids at the
  * same rate, so that as many expire and the sweep works. burst: as many at one moment, so that the
  * oldest are evicted. Prints ns an id (over the batches, and their mean), bytes an id of IDS_MAX,
- * duplicates, and the state hash after each part.
+ * duplicates, and the state hash after each part. contents: exact, with hashes of contents that are the same again.
  */
 #include "bench/measure.h"
 #include "dedup/dedup.h"
@@ -29,6 +29,7 @@ struct bench {
     uint64_t ids_max;
     double bytes_an_id;
     const char *mode;
+    bool contents;
 };
 
 static void print_part(const struct bench *bench, const char *name, struct bench_runs *runs,
@@ -50,6 +51,7 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
                 bool moves) {
     static struct mr_fingerprint fps[BATCH];
     static uint32_t order[BATCH];
+    static uint64_t contents[BATCH];
     static uint8_t duplicate[BATCH];
     struct bench_runs runs = {.ns = NULL};
     uint64_t duplicates = 0;
@@ -57,6 +59,7 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
         uint64_t base = (from + b) * BATCH;
         for (uint32_t i = 0; i < BATCH; i++) {
             fps[i] = fp_of(base + i);
+            contents[i] = base + i + 1;
             order[i] = i;
         }
         double now_ms = (double)base / (double)bench->ids_max * HORIZON_MS * 1.1;
@@ -64,7 +67,11 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
         if (moves) {
             mr_dedup_advance(bench->dedup, (int64_t)now_ms);
         }
-        mr_dedup_judge(bench->dedup, fps, order, BATCH, duplicate);
+        if (bench->contents) {
+            mr_dedup_judge_contents(bench->dedup, fps, contents, order, BATCH, duplicate);
+        } else {
+            mr_dedup_judge(bench->dedup, fps, order, BATCH, duplicate);
+        }
         bench_add(&runs, bench_wall_ns() - start_ns, BATCH);
         for (uint32_t i = 0; i < BATCH; i++) {
             duplicates += duplicate[i];
@@ -76,6 +83,7 @@ static void run(const struct bench *bench, const char *name, uint64_t from, uint
 int main(int argc, char **argv) {
     uint64_t ids = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
     bool bloom = argc > 2 && strcmp(argv[2], "bloom") == 0;
+    bool contents = argc > 2 && strcmp(argv[2], "contents") == 0;
     ids = (ids + BATCH - 1) / BATCH * BATCH;
     struct mr_dedup_options options = {
         .mode = bloom ? MR_DEDUP_BLOOM : MR_DEDUP_EXACT,
@@ -83,11 +91,13 @@ int main(int argc, char **argv) {
         .horizon_ms = HORIZON_MS,
         .ids_max = ids,
         .error = argc > 3 ? strtod(argv[3], NULL) : 1e-4,
+        .contents = contents,
     };
     struct bench bench = {
         .ids_max = ids,
         .bytes_an_id = (double)mr_dedup_bytes_planned(&options) / (double)ids,
-        .mode = bloom ? "bloom ids" : "exact",
+        .mode = bloom ? "bloom ids" : contents ? "contents" : "exact",
+        .contents = contents,
     };
     struct mr_error error;
     if (mr_dedup_open(&options, &bench.dedup, &error) != MR_OK) {

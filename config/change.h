@@ -12,7 +12,7 @@
  *                          live: time, missing_time, missing_id, watermark, dedup.ids, when_full, outage (to or from local:
  *                                what this node has counted is not remembered, or is forgotten),
  *                                horizon (dedup/dedup.h says how a shorter one readmits nothing), exact <-> observe,
- *                                conflicts (ids remembered before it are not compared), derive (but see rule)
+ *                                conflicts (ids remembered while it was off are not compared), derive (but see rule)
  *                          from or to none: what was remembered is not there, or is forgotten, with a warning
  *                          dedup.store, layout: the claims made so far are elsewhere, and no longer looked at
  *                          refused: id (its parts make the fingerprints; with none on either side it may change),

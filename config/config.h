@@ -148,7 +148,7 @@ struct mr_config_stream {
         uint32_t store; /* redis: index into mr_config.stores */
         enum mr_config_layout layout;
         enum mr_config_outage outage;
-        bool conflicts; /* exact: the same id with another payload is a dead letter */
+        bool conflicts; /* exact: the same id with another content is a dead letter */
     } dedup;
     struct {
         int64_t out_of_orderness_ms;

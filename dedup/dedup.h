@@ -181,8 +181,8 @@ void mr_dedup_save(const struct mr_dedup *dedup, struct mr_buf *ret);
  * generations stay in force until every generation begun under it has been forgotten; then the new
  * one begins. when_full may change. exact and bloom cannot become each other (MR_MISMATCH with a
  * text that says how to go on); none can become either and the reverse: nothing is remembered from
- * before. Contents may be kept from now on, or no more. Generations from before stay as large as they were: until they are forgotten,
- * evict_oldest forgets as many ids at once.
+ * before. Contents may be kept from now on, or no more. Generations from before stay as large as they
+ * were: until they are forgotten, evict_oldest forgets as many ids at once.
  *
  * Another number of shards: `saved` are the blobs of all old shards. The ids that the caller passes
  * are those of this new shard, tagged with old shard and generation; generations of equal [from,

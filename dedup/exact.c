@@ -7,6 +7,11 @@
 
 #define FP_HI_MASK (UINT64_MAX >> 8)
 
+/* A body that is compiled once for each kind of table, where kind is constant: the usual one does not ask which it is.
+ * Each stands alone, so that the compiler decides about it as if there were no other. */
+#define OF_EACH_KIND __attribute__((always_inline)) static inline
+#define NOINLINE     __attribute__((noinline))
+
 enum {
     LOAD_NUM = 17, /* ids_max / slots = 17/24 = 0.71 */
     LOAD_DEN = 24,
@@ -117,9 +122,9 @@ static inline uint64_t probe(const struct mr_exact *exact, struct mr_fingerprint
 }
 
 /* Puts a new entry where probe said, and moves those from there on up by one, to the first slot
- * that is empty or dead. kind is known where this is compiled. */
-static inline void put(struct mr_exact *exact, uint64_t slot, struct mr_fingerprint fp, uint8_t tag,
-                       uint64_t content, enum mr_exact_kind kind) {
+ * that is empty or dead. */
+OF_EACH_KIND void put(struct mr_exact *exact, uint64_t slot, struct mr_fingerprint fp, uint8_t tag, uint64_t content,
+                      enum mr_exact_kind kind) {
     struct mr_exact_entry carried = {.lo = fp.lo, .hi = (uint64_t)tag << 56 | fp.hi};
     struct mr_exact_entry *entries = exact->entries;
     for (;;) {
@@ -164,7 +169,7 @@ static inline uint64_t skip_to_dead(const struct mr_exact *exact, uint64_t at, u
  *          |a4 |b4 |    |c6 |    |d9 |         b moves by the one slot that is free, c is at home
  *
  * Ends where nothing behind has to move: returns that slot. */
-static inline uint64_t compact(struct mr_exact *exact, uint64_t first, enum mr_exact_kind kind) {
+OF_EACH_KIND uint64_t compact(struct mr_exact *exact, uint64_t first, enum mr_exact_kind kind) {
     struct mr_exact_entry *entries = exact->entries;
     uint64_t slots = exact->slots;
     uint64_t removed = 0;
@@ -212,7 +217,7 @@ static inline void prefetch_sweep(const struct mr_exact *exact) {
     }
 }
 
-bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
+OF_EACH_KIND bool sweep(struct mr_exact *exact, uint64_t slots, enum mr_exact_kind kind) {
     uint64_t at = exact->sweep_at;
     MR_ASSERT(at < exact->slots);
     for (uint64_t visited = 0; visited < slots && exact->dead > 0;) {
@@ -222,7 +227,7 @@ bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
         visited += dead - at;
         at = dead < exact->slots ? dead : 0;
         if (dead < end) {
-            at = exact->contents == NULL ? compact(exact, dead, MR_EXACT_IDS) : compact(exact, dead, MR_EXACT_CONTENTS);
+            at = compact(exact, dead, kind);
             visited += distance(dead, at, exact->slots);
         }
     }
@@ -230,6 +235,18 @@ bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
     bool paid = exact->dead == 0 || slots >= exact->sweep_debt;
     exact->sweep_debt = paid ? 0 : exact->sweep_debt - slots;
     return exact->dead > 0;
+}
+
+NOINLINE static bool sweep_ids(struct mr_exact *exact, uint64_t slots) {
+    return sweep(exact, slots, MR_EXACT_IDS);
+}
+
+NOINLINE static bool sweep_contents(struct mr_exact *exact, uint64_t slots) {
+    return sweep(exact, slots, MR_EXACT_CONTENTS);
+}
+
+bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
+    return exact->contents == NULL ? sweep_ids(exact, slots) : sweep_contents(exact, slots);
 }
 
 /* ---- tags ---- */
@@ -255,7 +272,7 @@ void mr_exact_tag_kill(struct mr_exact *exact, uint8_t tag) {
 /* ---- judging ---- */
 
 /* The home's line, and that of its content. */
-static inline void prefetch(const struct mr_exact *exact, struct mr_fingerprint fp, enum mr_exact_kind kind) {
+OF_EACH_KIND void prefetch(const struct mr_exact *exact, struct mr_fingerprint fp, enum mr_exact_kind kind) {
     uint64_t home = home_of(fp.lo, fp.hi, exact->slots);
     __builtin_prefetch(&exact->entries[home]);
     if (kind == MR_EXACT_CONTENTS) {
@@ -274,14 +291,15 @@ static inline void prefetch_next_lines(const struct mr_exact *exact, struct mr_f
 
 /* The share of the sweep that one new id brings with it, in chunks: a chunk reads memory in a
  * row. */
-static inline void sweep_share(struct mr_exact *exact) {
+OF_EACH_KIND void sweep_share(struct mr_exact *exact, enum mr_exact_kind kind) {
     if (++exact->sweep_wait < exact->sweep_every) {
         return;
     }
     exact->sweep_wait = 0;
     if (exact->dead > 0) {
         uint64_t pace = exact->used > crowded(exact) ? MR_EXACT_SWEEP_PACE : 1;
-        (void)mr_exact_sweep(exact, exact->sweep_every * pace);
+        (void)(kind == MR_EXACT_IDS ? sweep_ids(exact, exact->sweep_every * pace)
+                                    : sweep_contents(exact, exact->sweep_every * pace));
         prefetch_sweep(exact);
     }
     MR_ASSERT(exact->used <= exact->slots - exact->slots / 32);
@@ -291,10 +309,8 @@ static inline uint8_t compare(uint64_t first, uint64_t content) {
     return first != 0 && content != 0 && first != content ? MR_DEDUP_CONFLICT : MR_DEDUP_DUPLICATE;
 }
 
-/* One loop of each kind, so that the usual one does not ask which it is. */
-__attribute__((always_inline)) static inline uint32_t judge(struct mr_exact *exact, const struct mr_dedup_batch *batch,
-                                                            uint32_t from, uint8_t tag, uint64_t new_max,
-                                                            uint64_t *ret_new, enum mr_exact_kind kind) {
+OF_EACH_KIND uint32_t judge(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from, uint8_t tag,
+                            uint64_t new_max, uint64_t *ret_new, enum mr_exact_kind kind) {
     const struct mr_fingerprint *fps = batch->fps;
     const uint32_t *order = batch->order;
     uint64_t count = batch->count;
@@ -322,7 +338,7 @@ __attribute__((always_inline)) static inline uint32_t judge(struct mr_exact *exa
             }
             put(exact, slot, fp, tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
             new_ids++;
-            sweep_share(exact);
+            sweep_share(exact, kind);
         }
         if (kind == MR_EXACT_CONTENTS && found) {
             batch->duplicate[k] = compare(exact->contents[slot], batch->contents[k]);
@@ -334,11 +350,21 @@ __attribute__((always_inline)) static inline uint32_t judge(struct mr_exact *exa
     return (uint32_t)k;
 }
 
+NOINLINE static uint32_t judge_ids(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from,
+                                   uint8_t tag, uint64_t new_max, uint64_t *ret_new) {
+    return judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_IDS);
+}
+
+NOINLINE static uint32_t judge_contents(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from,
+                                        uint8_t tag, uint64_t new_max, uint64_t *ret_new) {
+    return judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_CONTENTS);
+}
+
 uint32_t mr_exact_judge(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from,
                         uint8_t tag, uint64_t new_max, uint64_t *ret_new) {
     MR_ASSERT((batch->contents != NULL) == (exact->contents != NULL));
-    return exact->contents == NULL ? judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_IDS)
-                                   : judge(exact, batch, from, tag, new_max, ret_new, MR_EXACT_CONTENTS);
+    return exact->contents == NULL ? judge_ids(exact, batch, from, tag, new_max, ret_new)
+                                   : judge_contents(exact, batch, from, tag, new_max, ret_new);
 }
 
 uint8_t mr_exact_find(const struct mr_exact *exact, struct mr_fingerprint fp) {

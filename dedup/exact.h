@@ -14,9 +14,9 @@
  *             entry with a later home (2 to 3 slots on average; 7 to 12 in any order, before an
  *             empty slot comes), and the sweep only has to move entries down, in one pass, without
  *             searching.
- * Contents    A table with contents has a second array, of the same slots: a hash of what came with the id first, 0 where
- *             that is not known. It moves with the entries. One without is searched by a loop of its own, which knows
- *             nothing of it.
+ * Contents    A table with contents has a second array, of the same slots: a hash of what came with the id
+ *             first, 0 where that is not known. It moves with the entries. One without is searched by a
+ *             loop of its own, which knows nothing of it.
  * Shape       slots = ids_max / 0.71; an entry is 120 bits of fingerprint and a tag of 8 bits in
  *             the top of hi; tag 0 (and then the whole entry is 0) is an empty slot. The home slot
  *             comes from hi, because the high bits of lo chose the shard. No resizing.
@@ -25,10 +25,10 @@
  * Owner       The caller's struct; the table is owned by it from open to close.
  * Threads     One owner.
  * Errors      open: MR_NO_MEMORY. Too many ids is a broken invariant: the caller counts them.
- * Cost        One cache miss or two an id, prefetched; 16/0.71 = 22.6 bytes an id. With contents one miss more, and
- *             24/0.71 = 33.9 bytes. Dead entries are
- *             no burden (new ones are put in their place) until the table is crowded: then each new
- *             id pays for 16 slots of sweep, else for 1.
+ * Cost        One cache miss or two an id, prefetched; 16/0.71 = 22.6 bytes an id. With contents one
+ *             miss more, and 24/0.71 = 33.9 bytes. Dead entries are no burden (new ones are put in
+ *             their place) until the table is crowded: then each new id pays for 16 slots of sweep,
+ *             else for 1.
  * Invariants  I1 from an entry's home to the entry no slot is empty, and no entry has a later home.
  *             I2 a fingerprint has at most one live entry (and perhaps dead ones).
  *             I3 used <= 61/64 slots, so that every search ends.

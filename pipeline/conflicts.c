@@ -2,46 +2,33 @@
 /*
  * Conflicts: the same id with another content (dedup.conflicts: detect).
  *
- * Idea        Content is the event's text as it was received: the bytes of its JSON object, without the white space around
- *             it. A hash of it is kept with the id (dedup/dedup.h), so a producer that uses an id twice is told from one
- *             that sends an event twice. Nothing is parsed for it: the same values in another order are another content.
- *             (A canonical form would cost more than all else a shard does, and no producer's retry needs one.)
+ * Idea        Content is the event's text as it was received: the bytes of its JSON object, without what is around
+ *             it. A hash of it is kept with the id (dedup/dedup.h), so a producer that uses an id twice is told from
+ *             one that sends an event twice. Nothing is parsed for it: the same values in another order are another
+ *             content. (A canonical form would cost more than all else a shard does, and no retry needs one.)
  *
  *                 {"id":"a","v":1}    new: counts
  *                 {"id":"a","v":1}    a copy: a duplicate
  *                 {"id":"a","v":2}    a conflict: a duplicate, and a dead letter
  *
- * Order       What comes first in the order of the log, also within one request, is what others are compared with, whatever
- *             became of it: also what was late, or too far ahead, is remembered.
+ * Order       What comes first in the order of the log, also within one request, is what others are compared with,
+ *             whatever became of it: also what was late, or too far ahead, is remembered.
  */
 #include "aggregate/dead_letter.h"
 #include "base/check.h"
 #include "base/json.h"
 #include "pipeline/stations.h"
 
-static bool is_space(uint8_t byte) {
-    return byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n';
-}
-
-static struct mr_bytes trim(struct mr_bytes text) {
-    while (text.len > 0 && is_space(text.ptr[0])) {
-        text = mr_bytes_of(text.ptr + 1, text.len - 1);
-    }
-    while (text.len > 0 && is_space(text.ptr[text.len - 1])) {
-        text.len--;
-    }
-    return text;
-}
-
 void mr_conflicts_hash(struct mr_shard *shard, const struct mr_batch *batch, const uint32_t *order, uint32_t count) {
     const struct mr_secret *secret = &shard->pipeline->plan->streams[batch->stream].contents;
     MR_ASSERT(count <= shard->scratch_cap);
     for (uint32_t k = 0; k < count; k++) {
-        shard->contents[k] = mr_content_hash(secret, trim(mr_batch_event(batch, order[k])));
+        shard->contents[k] = mr_content_hash(secret, mr_batch_event(batch, order[k]));
     }
 }
 
-static void write_letter(const struct mr_shard *shard, const struct mr_batch *batch, uint32_t event, struct mr_buf *buf) {
+static void write_letter(const struct mr_shard *shard, const struct mr_batch *batch, uint32_t event,
+                         struct mr_buf *buf) {
     size_t at = mr_dead_begin(buf, batch->stream, MR_DEAD_CONFLICT);
     struct mr_json json;
     mr_json_init(&json, buf);

@@ -73,8 +73,8 @@ const char *mr_redrive_refusal(enum mr_dead_reason reason) {
     case MR_DEAD_GROUPS:
         return "dropped groups are not redriven: they are counts, and no events; raise groups.max";
     case MR_DEAD_CONFLICT:
-        return "conflicts are not redriven, for another event of their id was counted: send what is to count as well with an "
-               "id of its own";
+        return "conflicts are not redriven, for another event of their id was counted: send what is to count as well "
+               "with an id of its own";
     case MR_DEAD_REASON_COUNT:
         break;
     }

@@ -254,9 +254,9 @@ static enum mr_status load_block(void *ctx, uint64_t tag, struct mr_bytes payloa
     return status == MR_OK ? write_ids(l, false) : status;
 }
 
-/* Which contents count that the parts of the stream hold: those since dedup.conflicts is on without a break. When it was off,
- * none; from now on the parts that begin now have them. Part numbers may be given again once their parts are gone: not below
- * that. */
+/* Which contents count that the parts of the stream hold: those since dedup.conflicts is on without a break. When it
+ * was off, none, and from now on those of parts that begin now. (No number below is given to a part again: a checkpoint
+ * that says so names parts of groups that began behind it.) */
 static enum mr_status load_contents_from(struct loading *l, uint32_t old_stream, uint64_t *ret) {
     struct mr_checkpointer *c = &l->pipeline->checkpointer;
     const struct mr_buf *blob = mr_manifest_blob(l->manifest, MR_BLOB_CONTENTS, 0, old_stream);
@@ -270,11 +270,10 @@ static enum mr_status load_contents_from(struct loading *l, uint32_t old_stream,
     }
     struct mr_unpack u = {.rest = mr_buf_bytes(blob)};
     *ret = mr_unpack_u64(&u);
-    if (!mr_unpack_end(&u)) {
-        return unreadable(l, "a stream's part");
+    if (!mr_unpack_end(&u) || *ret > c->next_part) {
+        return unreadable(l, "since when contents are kept");
     }
     c->contents_from[l->stream] = *ret;
-    c->next_part = c->next_part < *ret ? *ret : c->next_part;
     return MR_OK;
 }
 

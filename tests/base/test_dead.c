@@ -109,7 +109,7 @@ static void wrong_headers_are_refused(void **state) {
     } must_refuse[] = {
         {"", 0},
         {"\0\0\0\0\0\0\0", 7},
-        {"\0\0\0\0\0\0\4\0", 8}, /* no such reason */
+        {"\0\0\0\0\0\0\5\0", 8}, /* no such reason */
         {"\0\0\0\0\0\0\xff\0", 8},
         {"\2\0\0\0\0\0\0\0x", 9}, /* longer than what is there */
         {"\xff\xff\xff\xff\0\0\0\0x", 9},

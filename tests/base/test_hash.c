@@ -3,7 +3,7 @@
  * Proves what the data format and the shards rely on:
  *   1. the values of a few inputs, written down: a change of them would make every data directory
  * unreadable;
- *   2. key, stream, id and each bit of them change the fingerprint; its upper 8 bits are free;
+ *   2. key, stream, id and each bit of them change the fingerprint; its upper 8 bits are free; the same of contents;
  *   3. reduce stays in its range, is monotonic, and shards get even parts of sequential ids.
  */
 #include "base/hash.h"
@@ -36,6 +36,7 @@ static void values_for_ever(void **state) {
     assert_true(mr_hash_seed(&key, MR_BYTES("rule")) == UINT64_C(0x79bcad7cbb3ae055));
     assert_true(fp.lo == UINT64_C(0x07201d18cd2ee002));
     assert_true(fp.hi == UINT64_C(0x00bd81f43764acdc));
+    assert_true(mr_content_hash(&secret, MR_BYTES("{\"id\":1}")) == UINT64_C(0x90c0bd42d2bb92e3));
 }
 
 static void every_bit_counts(void **state) {
@@ -76,6 +77,27 @@ static void every_bit_counts(void **state) {
     assert_false(mr_fingerprint_equal(mr_fingerprint_of(&secret, MR_BYTES("e-1")),
                                       mr_fingerprint_of(&views, MR_BYTES("e-1"))));
     assert_true(mr_hash_seed(&key, MR_BYTES("a")) != mr_hash_seed(&key, MR_BYTES("b")));
+}
+
+static void contents_differ(void **state) {
+    (void)state;
+    struct mr_hash_key key = counting_key();
+    struct mr_secret a;
+    struct mr_secret b;
+    uint8_t text[300];
+    mr_secret_derive(&key, MR_BYTES("clicks/content"), &a);
+    mr_secret_derive(&key, MR_BYTES("views/content"), &b);
+    memset(text, 'x', sizeof text);
+    for (size_t len = 0; len <= sizeof text; len++) {
+        struct mr_bytes content = mr_bytes_of(text, len);
+        uint64_t whole = mr_content_hash(&a, content);
+        assert_true(whole != 0 && whole != mr_content_hash(&b, content));
+        for (size_t bit = 0; bit < len * 8; bit += 7) {
+            text[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            assert_true(mr_content_hash(&a, content) != whole);
+            text[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+    }
 }
 
 static void reduce_is_a_division_of_the_range(void **state) {
@@ -126,6 +148,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_for_ever),
         cmocka_unit_test(every_bit_counts),
+        cmocka_unit_test(contents_differ),
         cmocka_unit_test(reduce_is_a_division_of_the_range),
         cmocka_unit_test(shards_get_even_parts),
         cmocka_unit_test(random_bytes_differ),

@@ -496,6 +496,9 @@ static void spends_at_most_24_bytes_an_id(void **state) {
         struct mr_dedup_options options = {
             .mode = MR_DEDUP_EXACT, .horizon_ms = 1000, .ids_max = ids};
         assert_true(mr_dedup_bytes_planned(&options) <= 24 * ids);
+        options.contents = true;
+        assert_true(mr_dedup_bytes_planned(&options) <= 36 * ids);
+        options.contents = false;
     }
 }
 

@@ -3,7 +3,7 @@
  * Proves that the table is a map from live fingerprints to tags, whatever the sweep has done:
  *   1. random judging, opening and killing of tags and sweeping against an array indexed by id,
  *      with check after each step; ids spread, all with one home slot, and all around the end of
- *      the slots;
+ *      the slots; with contents, which tell copies from conflicts, and without;
  *   2. a table filled, killed and filled again at once never runs out of slots (I3);
  *   3. the sweep ends, and leaves nothing dead; tags come around many times.
  */
@@ -22,6 +22,7 @@ enum { POOL = 400, BATCH_MAX = 40 };
 
 struct model {
     uint8_t tag[POOL]; /* 0: not live */
+    uint64_t content[POOL]; /* of the live ones; 0: not known */
     uint64_t live;
     uint64_t oldest; /* ordinals [oldest, next) are live */
     uint64_t next;
@@ -42,8 +43,17 @@ static void kill_oldest(struct mr_exact *exact, struct model *model) {
     }
 }
 
+static uint8_t found(const struct model *model, uint32_t id, uint64_t content) {
+    uint64_t first = model->content[id];
+    if (model->tag[id] == 0) {
+        return MR_DEDUP_NEW;
+    }
+    return first != 0 && content != 0 && first != content ? MR_DEDUP_CONFLICT : MR_DEDUP_DUPLICATE;
+}
+
 static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, enum fp_kind kind) {
     struct mr_fingerprint fps[BATCH_MAX];
+    uint64_t contents[BATCH_MAX] = {0};
     uint32_t ids[BATCH_MAX];
     uint32_t order[BATCH_MAX];
     uint8_t duplicate[BATCH_MAX];
@@ -52,19 +62,21 @@ static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, 
         ids[i] = (uint32_t)rng_below(rng, POOL);
         fps[i] = fp_of(ids[i], kind);
         order[i] = count - 1 - i;
+        contents[i] = exact->contents == NULL ? 0 : rng_below(rng, 4);
     }
     uint64_t room = exact->ids_max - model->live;
     uint64_t new_max = rng_below(rng, 3) == 0 ? rng_below(rng, room + 1) : room;
-    struct mr_dedup_batch batch = {fps, order, count, duplicate, NULL};
+    struct mr_dedup_batch batch = {fps, order, count, duplicate, exact->contents == NULL ? NULL : contents};
     uint64_t new_ids = UINT64_MAX;
     uint8_t tag = tag_of(model->next - 1);
     uint32_t next = mr_exact_judge(exact, &batch, 0, tag, new_max, &new_ids);
     uint64_t expected = 0;
     for (uint32_t k = 0; k < next; k++) {
         uint32_t id = ids[order[k]];
-        assert_int_equal(duplicate[k], model->tag[id] != 0);
+        assert_int_equal(duplicate[k], found(model, id, contents[k]));
         if (model->tag[id] == 0) {
             model->tag[id] = tag;
+            model->content[id] = contents[k];
             model->live++;
             expected++;
         }
@@ -73,10 +85,10 @@ static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, 
     assert_true(next == count || (expected == new_max && model->tag[ids[order[next]]] == 0));
 }
 
-static void run(uint64_t seed, uint64_t ids_max, enum fp_kind kind) {
+static void run(uint64_t seed, uint64_t ids_max, enum fp_kind kind, enum mr_exact_kind table) {
     struct rng rng = {seed};
     struct mr_exact exact;
-    assert_int_equal(mr_exact_open(&exact, ids_max, MR_EXACT_IDS), MR_OK);
+    assert_int_equal(mr_exact_open(&exact, ids_max, table), MR_OK);
     struct model model = {.next = 1};
     mr_exact_tag_open(&exact, tag_of(0));
     for (uint32_t step = 0; step < 400; step++) {
@@ -114,7 +126,8 @@ static void is_a_map_of_live_fingerprints(void **state) {
     for (uint64_t seed = 1; seed <= 3; seed++) {
         for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
             for (enum fp_kind kind = 0; kind < FP_KINDS; kind++) {
-                run(seed * 7, sizes[s], kind);
+                run(seed * 7, sizes[s], kind, MR_EXACT_IDS);
+                run(seed * 7, sizes[s], kind, MR_EXACT_CONTENTS);
             }
         }
     }
@@ -198,12 +211,15 @@ static void spends_what_it_planned(void **state) {
     for (uint64_t ids = 1000; ids <= UINT64_C(1) << 32; ids *= 3) {
         uint64_t bytes = mr_exact_bytes_planned(ids, MR_EXACT_IDS);
         assert_true(bytes >= ids * 22 && bytes <= ids * 24);
+        assert_true(mr_exact_bytes_planned(ids, MR_EXACT_CONTENTS) == bytes / 2 * 3);
     }
     struct mr_exact exact;
-    mr_alloc_fail_at(1, 0);
-    assert_int_equal(mr_exact_open(&exact, 100, MR_EXACT_IDS), MR_NO_MEMORY);
-    mr_alloc_fail_at(0, 0);
-    mr_exact_close(&exact);
+    for (uint64_t n = 1; n <= 2; n++) {
+        mr_alloc_fail_at(n, 0);
+        assert_int_equal(mr_exact_open(&exact, 100, MR_EXACT_CONTENTS), MR_NO_MEMORY);
+        mr_alloc_fail_at(0, 0);
+        mr_exact_close(&exact);
+    }
 }
 
 int main(void) {

@@ -198,7 +198,7 @@ void sim_settings_change(struct sim_settings *settings, struct sim_random *rando
     if (s->mode != SIM_BLOOM && sim_one_in(r, 4)) {
         s->mode = s->mode == SIM_EXACT ? SIM_OBSERVE : SIM_EXACT;
     }
-    s->conflicts = s->conflicts != sim_one_in(r, 4);
+    s->conflicts = s->conflicts != sim_one_in(r, 2);
 }
 
 enum sim_fault sim_settings_fault(const struct sim_settings *settings, struct sim_random *random) {
