@@ -91,7 +91,7 @@ static void check_window(const struct mr_combine *combine, const struct mr_combi
 
 static void check_slices(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
     MR_ASSERT(cr->slices_open_ms == mr_window_first_open(cr->rule, mr_combine_watermark(combine, cr)));
-    mr_slices_check_scan(cr->slices, combine->firing ? INT64_MIN : cr->slices_open_ms);
+    mr_slices_check_scan(cr->slices, combine->firing);
 }
 
 static void check_rule(const struct mr_combine *combine, const struct mr_combine_rule *cr) {
@@ -120,7 +120,7 @@ static void check_rule(const struct mr_combine *combine, const struct mr_combine
     MR_ASSERT(groups == cr->groups && bytes == cr->bytes);
     if (cr->slices != NULL) {
         check_slices(combine, cr);
-        groups += mr_slices_groups(cr->slices, cr->slices_open_ms);
+        groups += mr_slices_usage(cr->slices)->groups;
     }
     MR_ASSERT(mr_counter_read(&cr->stats.groups) == groups);
 }

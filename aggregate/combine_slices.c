@@ -10,7 +10,7 @@ static uint64_t closed_max(const struct mr_rule *rule) {
 }
 
 uint64_t mr_combine_sliced_groups(const struct mr_combine_rule *cr) {
-    return cr->groups + mr_slices_groups(cr->slices, cr->slices_open_ms);
+    return cr->groups + mr_slices_usage(cr->slices)->groups;
 }
 
 /* Groups are (window, key)s, as of every rule, though OPEN windows hold none: when event time jumps, all of them close in
@@ -33,7 +33,7 @@ void mr_combine_set_gauge(struct mr_combine_rule *cr) {
     uint64_t groups = cr->groups;
     uint64_t bytes = cr->bytes;
     if (cr->slices != NULL) {
-        windows += mr_slices_windows(cr->slices, cr->slices_open_ms);
+        windows += mr_slices_usage(cr->slices)->windows;
         groups = mr_combine_sliced_groups(cr);
         bytes += mr_slices_usage(cr->slices)->bytes + mr_slices_usage(cr->slices)->cached;
     }
@@ -45,10 +45,8 @@ void mr_combine_set_gauge(struct mr_combine_rule *cr) {
 static enum mr_status merge_slice(struct mr_combine *combine, struct mr_combine_rule *cr, struct mr_partial *p,
                                   struct mr_combine_merged *ret) {
     struct mr_bytes key = mr_partial_key(p);
-    bool there;
-    uint64_t more =
-        mr_slices_groups_more(cr->slices, cr->slices_open_ms, p->window_start_ms, p->key_hash, key, &there);
-    if (there || !mr_combine_sliced_full(cr, more, key.len)) {
+    struct mr_slices_place place = mr_slices_find(cr->slices, p->window_start_ms, p->key_hash, key);
+    if (place.there || !mr_combine_sliced_full(cr, place.groups_more, key.len)) {
         ret->applied = true;
         return mr_slices_merge(cr->slices, combine->merging_seq, p, p->key_hash, key);
     }

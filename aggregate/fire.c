@@ -117,6 +117,7 @@ static void advance_rule(struct mr_combine *combine, struct mr_combine_rule *cr,
     if (cr->slices != NULL) { /* what closes is put together as it fires */
         cr->slices_next_ms = cr->slices_open_ms;
         cr->slices_open_ms = mr_window_first_open(cr->rule, watermark_ms);
+        mr_slices_advance(cr->slices, cr->slices_open_ms);
     }
     mr_combine_set_gauge(cr);
 }
@@ -352,6 +353,7 @@ static enum mr_status put_together(struct mr_combine *combine, struct mr_combine
     if (group == NULL) {
         return MR_NO_MEMORY;
     }
+    mr_slices_group_closed(cr->slices, window->groups.count == 1);
     group->events = value.events;
     group->revision = combine->seq;
     status = mr_slices_add(cr->slices, key, cr->slices_next_ms, mr_group_state(group), &value);
@@ -384,7 +386,7 @@ static enum mr_status fire_slices(struct mr_combine *combine, struct mr_combine_
 
 /* Slices that no OPEN window needs any more. Returns what is left of the budget; 0: there may be more. */
 static uint32_t retire(struct mr_combine_rule *cr, uint32_t budget) {
-    bool all = mr_slices_retire(cr->slices, cr->slices_open_ms, &budget);
+    bool all = mr_slices_retire(cr->slices, &budget);
     mr_combine_set_gauge(cr);
     return all && budget == 0 ? 1 : budget;
 }

@@ -64,6 +64,7 @@ enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr
         if (cr->slices != NULL) {
             cr->slices_open_ms = mr_window_first_open(cr->rule, mr_combine_watermark(combine, cr));
             cr->slices_next_ms = cr->slices_open_ms;
+            mr_slices_advance(cr->slices, cr->slices_open_ms);
         }
         if (cr->sessions != NULL && mr_sessions_load_begin(cr->sessions, &sessions, error) != MR_OK) {
             return MR_NO_MEMORY;

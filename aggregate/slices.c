@@ -27,6 +27,7 @@ enum mr_status mr_slices_open(const struct mr_rule *rule, struct mr_slices **ret
     }
     s->rule = rule;
     s->offset_ms = window->offset_ms % window->slice_ms;
+    s->open_ms = mr_window_first_open(rule, INT64_MIN);
     mr_timeline_init(&s->by_time);
     mr_buf_init(&s->encoded, SCRATCH_BYTES_MAX);
     mr_buf_init(&s->save.waiting, WAITING_BYTES_MAX);
@@ -49,7 +50,6 @@ static void remove_key(struct mr_slices *s, struct mr_sliced_key *key) {
     *(key->next == NULL ? &s->last : &key->next->previous) = key->previous;
     s->found = s->found == key ? NULL : s->found;
     s->usage.keys--;
-    s->usage.windows_sum -= key->last_window;
     s->usage.key_bytes -= key_cost(key->entry);
     s->usage.bytes -= key_cost(key->entry);
     key->entry->root = NULL;
@@ -98,39 +98,48 @@ static struct mr_slice_leaf *find_leaf(const struct mr_sliced_key *key, uint64_t
     return recent != NULL && recent->node.number == number ? recent : mr_slice_tree_find(key, number);
 }
 
-/* Windows by number, from the rule's offset on: of the last one that holds a time. */
-static int64_t window_number(const struct mr_slices *s, int64_t time_ms) {
-    const struct mr_window *window = &s->rule->window;
-    return (mr_window_start(s->rule, time_ms) - window->offset_ms) / window->every_ms;
+/* OPEN windows over a slice that are over neither of its neighbours: INT64_MIN, INT64_MAX where there is none. */
+static uint64_t windows_alone(const struct mr_slices *s, int64_t slice_ms, int64_t before_ms, int64_t behind_ms) {
+    const struct mr_rule *rule = s->rule;
+    int64_t every_ms = rule->window.every_ms;
+    int64_t first = mr_window_first_after(rule, slice_ms);
+    int64_t last = mr_window_start(rule, slice_ms);
+    int64_t from = before_ms == INT64_MIN ? s->open_ms : mr_window_start(rule, before_ms) + every_ms;
+    int64_t to = behind_ms == INT64_MAX ? last : mr_window_first_after(rule, behind_ms) - every_ms;
+    first = s->open_ms > first ? s->open_ms : first;
+    first = from > first ? from : first;
+    last = to < last ? to : last;
+    return first > last ? 0 : (uint64_t)((last - first) / every_ms) + 1;
 }
 
-/* The number of the first window that counts: the first OPEN one that holds anything. Before there is a watermark all are
- * OPEN. also_ms: as if there were a slice. */
-static int64_t first_window(const struct mr_slices *s, int64_t open_ms, int64_t also_ms) {
-    const struct mr_slice *slice = mr_timeline_ceil(&s->by_time, INT64_MIN);
-    int64_t first_ms = slice != NULL && slice->start_ms < also_ms ? slice->start_ms : also_ms;
-    int64_t start_ms = mr_window_first_after(s->rule, first_ms);
-    return window_number(s, start_ms > open_ms ? start_ms : open_ms);
+/* Of a key that is not in the slice; NULL: of a new one. */
+static uint64_t groups_more(const struct mr_slices *s, const struct mr_sliced_key *key, int64_t slice_ms) {
+    if (key == NULL) {
+        return windows_alone(s, slice_ms, INT64_MIN, INT64_MAX);
+    }
+    uint64_t number = mr_slice_number(s, slice_ms);
+    const struct mr_slice_leaf *before = mr_slice_tree_before(key, number);
+    const struct mr_slice_leaf *behind = mr_slice_tree_behind(key, number);
+    return windows_alone(s, slice_ms, before == NULL ? INT64_MIN : mr_slice_start(s, before->node.number),
+                         behind == NULL ? INT64_MAX : mr_slice_start(s, behind->node.number));
 }
 
-uint64_t mr_slices_groups(const struct mr_slices *s, int64_t open_ms) {
-    int64_t keys = (int64_t)s->usage.keys;
-    return keys == 0 ? 0 : (uint64_t)(s->usage.windows_sum + keys * (1 - first_window(s, open_ms, INT64_MAX)));
-}
-
-uint64_t mr_slices_groups_more(struct mr_slices *s, int64_t open_ms, int64_t slice_ms, uint64_t key_hash,
-                               struct mr_bytes bytes, bool *ret_there) {
+struct mr_slices_place mr_slices_find(struct mr_slices *s, int64_t slice_ms, uint64_t key_hash, struct mr_bytes bytes) {
     const struct mr_sliced_key *key = find_key(s, key_hash, bytes);
-    int64_t last = key == NULL ? first_window(s, open_ms, slice_ms) - 1 : key->last_window;
-    int64_t number = window_number(s, slice_ms);
-    *ret_there = key != NULL && find_leaf(key, mr_slice_number(s, slice_ms)) != NULL;
-    return number > last ? (uint64_t)(number - last) : 0;
+    if (key != NULL && find_leaf(key, mr_slice_number(s, slice_ms)) != NULL) {
+        return (struct mr_slices_place){.there = true};
+    }
+    return (struct mr_slices_place){.groups_more = groups_more(s, key, slice_ms)};
 }
 
-uint64_t mr_slices_windows(const struct mr_slices *s, int64_t open_ms) {
-    const struct mr_slice *last = mr_timeline_floor(&s->by_time, INT64_MAX);
-    return last == NULL ? 0
-                        : (uint64_t)(window_number(s, last->start_ms) - first_window(s, open_ms, INT64_MAX) + 1);
+void mr_slices_group_closed(struct mr_slices *s, bool first_of_window) {
+    s->usage.groups--;
+    s->usage.windows -= first_of_window;
+}
+
+void mr_slices_advance(struct mr_slices *s, int64_t open_ms) {
+    MR_ASSERT(open_ms >= s->open_ms);
+    s->open_ms = open_ms;
 }
 
 static struct mr_sliced_key *add_key(struct mr_slices *s, uint64_t hash, struct mr_bytes bytes) {
@@ -163,6 +172,10 @@ static struct mr_slice *find_or_add_slice(struct mr_slices *s, int64_t start_ms)
         mr_free(slice);
         return NULL;
     }
+    const struct mr_slice *before = mr_timeline_floor(&s->by_time, start_ms - 1);
+    const struct mr_slice *behind = mr_timeline_ceil(&s->by_time, start_ms + 1);
+    s->usage.windows += windows_alone(s, start_ms, before == NULL ? INT64_MIN : before->start_ms,
+                                      behind == NULL ? INT64_MAX : behind->start_ms);
     slice->start_ms = start_ms;
     s->usage.slices++;
     s->usage.bytes += sizeof *slice;
@@ -178,19 +191,16 @@ struct mr_slice_leaf *mr_slices_leaf(struct mr_slices *s, int64_t start_ms, uint
     struct mr_slice_leaf *leaf = key == NULL ? NULL : find_leaf(key, number);
     if (leaf == NULL) {
         struct mr_slice *slice = find_or_add_slice(s, start_ms);
+        uint64_t more = groups_more(s, key, start_ms);
         key = slice == NULL || key != NULL ? key : add_key(s, key_hash, bytes);
         leaf = slice == NULL || key == NULL ? NULL : mr_slice_tree_add(s, key, number);
         if (leaf == NULL) {
             return NULL; /* the process ends: what was begun does not count */
         }
+        s->usage.groups += more;
         *(slice->first == NULL ? &slice->first : &slice->last->next) = leaf;
         slice->last = leaf;
         leaf->node.save_mark = s->save.number; /* it is new: no save under way wants it */
-    }
-    int64_t window = window_number(s, start_ms);
-    if (*ret_key_is_new || window > key->last_window) {
-        s->usage.windows_sum += window - key->last_window; /* of a new one it is 0 */
-        key->last_window = window;
     }
     key->recent = leaf;
     s->found = key;
@@ -279,9 +289,9 @@ static void retire_leaf(struct mr_slices *s, struct mr_slice *slice) {
     }
 }
 
-bool mr_slices_retire(struct mr_slices *s, int64_t before_ms, uint32_t *budget) {
+bool mr_slices_retire(struct mr_slices *s, uint32_t *budget) {
     struct mr_slice *slice = mr_timeline_ceil(&s->by_time, INT64_MIN);
-    for (; slice != NULL && slice->start_ms < before_ms; slice = mr_timeline_ceil(&s->by_time, INT64_MIN)) {
+    for (; slice != NULL && slice->start_ms < s->open_ms; slice = mr_timeline_ceil(&s->by_time, INT64_MIN)) {
         for (; slice->first != NULL; (*budget)--) {
             if (*budget == 0) {
                 return false;

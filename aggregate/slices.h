@@ -51,7 +51,8 @@ struct mr_slices_usage {
     uint64_t heap;      /* part of it: of sketches */
     uint64_t key_bytes; /* part of it: of keys and their index */
     uint64_t cached;    /* not part of it: sketches of inner nodes */
-    int64_t windows_sum; /* of the number of the last window of each key */
+    uint64_t windows;   /* OPEN ones that have anything */
+    uint64_t groups;    /* (OPEN window, key)s that have, as others count their groups */
 };
 
 /* The rule's window is MR_WINDOW_SLIDING and sliced. */
@@ -59,16 +60,14 @@ enum mr_status mr_slices_open(const struct mr_rule *rule, struct mr_slices **ret
 void mr_slices_close(struct mr_slices *slices); /* NULL is fine */
 const struct mr_slices_usage *mr_slices_usage(const struct mr_slices *slices);
 
-/* How many (window, key)s there are, for bounds that count groups so: for each key the windows from the first one that has
- * anything, and is not before open_ms, to the last one over its last slice. Of events in order that is what OPEN windows
- * have, else a little more. */
-uint64_t mr_slices_groups(const struct mr_slices *slices, int64_t open_ms);
-/* How many of those the key would have more if it had this slice. *ret_there: it has. key_hash is mr_hash64(key,
- * rule->key_seed), here and below. */
-uint64_t mr_slices_groups_more(struct mr_slices *slices, int64_t open_ms, int64_t slice_ms, uint64_t key_hash,
-                               struct mr_bytes key, bool *ret_there);
-/* OPEN windows, likewise. */
-uint64_t mr_slices_windows(const struct mr_slices *slices, int64_t open_ms);
+/* Whether the key has this slice; and how many (OPEN window, key)s there would be more if it had. key_hash is
+ * mr_hash64(key, rule->key_seed), here and below. */
+struct mr_slices_place {
+    bool there;
+    uint64_t groups_more;
+};
+struct mr_slices_place mr_slices_find(struct mr_slices *slices, int64_t slice_ms, uint64_t key_hash,
+                                      struct mr_bytes key);
 
 /* Merges a partial, in bundle seq, under a key that may be another than its own. */
 enum mr_status mr_slices_merge(struct mr_slices *slices, uint64_t seq, struct mr_partial *partial, uint64_t key_hash,
@@ -94,8 +93,13 @@ struct mr_slices_value {
 enum mr_status mr_slices_add(struct mr_slices *slices, const struct mr_sliced_key *key, int64_t start_ms, uint8_t *live,
                              struct mr_slices_value *ret) MR_MUST_CHECK;
 
-/* Frees up to *budget (slice, key)s of slices before before_ms; *budget becomes what is left. true: all of them. */
-bool mr_slices_retire(struct mr_slices *slices, int64_t before_ms, uint32_t *budget);
+/* That value has become a group of a CLOSED window: of its first one or not. */
+void mr_slices_group_closed(struct mr_slices *slices, bool first_of_window);
+/* Windows before it are not OPEN any more, once they are put together. */
+void mr_slices_advance(struct mr_slices *slices, int64_t open_ms);
+
+/* Frees up to *budget (slice, key)s that no OPEN window needs; *budget becomes what is left. true: all of them. */
+bool mr_slices_retire(struct mr_slices *slices, uint32_t *budget);
 
 /* Saving, as mr_combine_save: all (slice, key)s as they were at the end of bundle seq. ret_count: how many were appended;
  * true: that is all, and the save is over. Out of memory ret or the waiting buffer has failed: *ret_failed. */
@@ -122,5 +126,5 @@ enum mr_status mr_slices_load_end(struct mr_slices *slices) MR_MUST_CHECK;
 
 /* A hash of everything but what is cached. O(n). Out of memory 0. */
 uint64_t mr_slices_state_hash_scan(struct mr_slices *slices);
-/* No slice is before open_ms. */
-void mr_slices_check_scan(struct mr_slices *slices, int64_t open_ms);
+/* firing: windows are being put together. */
+void mr_slices_check_scan(struct mr_slices *slices, bool firing);

@@ -57,26 +57,49 @@ static void check_slices(const struct mr_slices *s, uint64_t *leaves, uint64_t *
     MR_ASSERT(slices == s->usage.slices);
 }
 
-void mr_slices_check_scan(struct mr_slices *s, int64_t open_ms) {
+/* A window after the other. */
+static uint64_t groups_of(struct mr_slices *s, const struct mr_sliced_key *key) {
+    uint64_t groups = 0;
+    struct mr_slices_value value;
+    int64_t start_ms;
+    for (int64_t at = s->open_ms; mr_slices_window_from(s, at, &start_ms); at = start_ms + s->rule->window.every_ms) {
+        enum mr_status status = mr_slices_add(s, key, start_ms, NULL, &value);
+        MR_ASSERT(status == MR_OK);
+        groups += value.events > 0;
+    }
+    return groups;
+}
+
+static uint64_t windows_of(const struct mr_slices *s) {
+    uint64_t windows = 0;
+    int64_t start_ms;
+    for (int64_t at = s->open_ms; mr_slices_window_from(s, at, &start_ms); at = start_ms + s->rule->window.every_ms) {
+        windows++;
+    }
+    return windows;
+}
+
+void mr_slices_check_scan(struct mr_slices *s, bool firing) {
     uint64_t listed = 0;
     uint64_t heap = 0;
     uint64_t leaves = 0;
     uint64_t cached = 0;
     uint64_t keys = 0;
-    int64_t windows = 0;
+    uint64_t groups = 0;
     check_slices(s, &listed, &heap);
     const struct mr_slice *first = mr_timeline_ceil(&s->by_time, INT64_MIN);
-    MR_ASSERT(first == NULL || first->start_ms >= open_ms); /* I1 */
+    MR_ASSERT(firing || first == NULL || first->start_ms >= s->open_ms); /* I1 */
+    MR_ASSERT(firing || windows_of(s) == s->usage.windows);
     const struct mr_sliced_key *previous = NULL;
     for (const struct mr_sliced_key *key = s->first; key != NULL; previous = key, key = key->next) {
         MR_ASSERT(key->previous == previous && (previous == NULL || previous->ordinal < key->ordinal));
         MR_ASSERT(key->entry->root == key && key->ordinal < s->next_ordinal);
+        groups += groups_of(s, key); /* makes values */
         mr_slice_tree_check(s, key, &leaves, &cached);
-        windows += key->last_window;
         keys++;
     }
     MR_ASSERT(s->last == previous && keys == s->usage.keys && keys == s->by_key.count);
-    MR_ASSERT(windows == s->usage.windows_sum);
+    MR_ASSERT(firing || groups == s->usage.groups);
     MR_ASSERT(leaves == listed && leaves == s->usage.leaves);
     MR_ASSERT(heap == s->usage.heap && cached == s->usage.cached);
     MR_ASSERT(s->save.under_way || s->save.waiting.cap == 0);

@@ -52,7 +52,6 @@ struct mr_sliced_key {
     struct mr_slice_leaf *recent; /* merged last; NULL: it is gone */
     struct mr_sliced_key *previous;
     struct mr_sliced_key *next;
-    int64_t last_window; /* number of the last one over the last slice */
     uint64_t shard; /* loading: where it was, and its ordinal there */
     uint64_t ordinal;
 };
@@ -71,6 +70,7 @@ struct mr_slices_save {
 struct mr_slices {
     const struct mr_rule *rule;
     int64_t offset_ms; /* of slices */
+    int64_t open_ms;   /* start of the first OPEN window */
     struct mr_key_index by_key; /* root: a sliced key */
     struct mr_timeline by_time; /* of struct mr_slice */
     struct mr_sliced_key *first;
@@ -98,6 +98,9 @@ static inline int64_t mr_slice_start(const struct mr_slices *s, uint64_t number)
 
 /* slices_tree.c */
 struct mr_slice_leaf *mr_slice_tree_find(const struct mr_sliced_key *key, uint64_t number);
+/* The last one before number, and the first one behind it; NULL: there is none. */
+const struct mr_slice_leaf *mr_slice_tree_before(const struct mr_sliced_key *key, uint64_t number);
+const struct mr_slice_leaf *mr_slice_tree_behind(const struct mr_sliced_key *key, uint64_t number);
 /* A leaf, whose number is not there, with a value of nothing. NULL: out of memory. */
 struct mr_slice_leaf *mr_slice_tree_add(struct mr_slices *s, struct mr_sliced_key *key, uint64_t number);
 /* Takes it out of the tree and frees it. */

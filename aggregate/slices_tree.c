@@ -41,6 +41,47 @@ struct mr_slice_leaf *mr_slice_tree_find(const struct mr_sliced_key *key, uint64
     return node != NULL && node->level == 0 && node->number == number ? leaf_of(node) : NULL;
 }
 
+static uint64_t end_of(const struct mr_slice_node *node) {
+    return node->number + (UINT64_C(1) << node->level);
+}
+
+/* One of both ways is not taken: but for one node a level the answer is there at once, or there is none. */
+static const struct mr_slice_leaf *before(const struct mr_slice_node *node, uint64_t number) {
+    while (node != NULL && node->level > 0 && end_of(node) <= number) {
+        node = inner_of(node)->below[1];
+    }
+    if (node == NULL || node->number >= number) {
+        return NULL;
+    }
+    if (node->level == 0) {
+        return leaf_of(node);
+    }
+    const struct mr_slice_leaf *found = before(inner_of(node)->below[1], number);
+    return found != NULL ? found : before(inner_of(node)->below[0], number);
+}
+
+static const struct mr_slice_leaf *behind(const struct mr_slice_node *node, uint64_t number) {
+    while (node != NULL && node->level > 0 && node->number > number) {
+        node = inner_of(node)->below[0];
+    }
+    if (node == NULL || end_of(node) <= number + 1) {
+        return NULL;
+    }
+    if (node->level == 0) {
+        return leaf_of(node);
+    }
+    const struct mr_slice_leaf *found = behind(inner_of(node)->below[0], number);
+    return found != NULL ? found : behind(inner_of(node)->below[1], number);
+}
+
+const struct mr_slice_leaf *mr_slice_tree_before(const struct mr_sliced_key *key, uint64_t number) {
+    return before(key->root, number);
+}
+
+const struct mr_slice_leaf *mr_slice_tree_behind(const struct mr_sliced_key *key, uint64_t number) {
+    return behind(key->root, number);
+}
+
 /* Its own value goes too, if it is an inner node. I2: above one without a value there is none either. */
 void mr_slice_tree_forget(struct mr_slices *s, struct mr_slice_node *node) {
     node = node != NULL && node->level == 0 ? node->parent : node;
@@ -233,7 +274,7 @@ struct wanted {
 
 /* From the first slice to the last. */
 static enum mr_status collect(struct mr_slices *s, struct mr_slice_node *node, struct wanted *w) {
-    uint64_t end = node->number + (UINT64_C(1) << node->level);
+    uint64_t end = end_of(node);
     if (end <= w->from || node->number >= w->to) {
         return MR_OK;
     }

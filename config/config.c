@@ -211,9 +211,15 @@ int64_t mr_config_rule_slice_ms(const struct mr_config_rule *rule) {
     return a;
 }
 
+static int64_t windows_whole = MR_EVENT_WINDOWS_WHOLE;
+
+void mr_config_slice_above(int64_t windows) {
+    windows_whole = windows;
+}
+
 bool mr_config_rule_sliced(const struct mr_config_rule *rule) {
     return rule->window.kind == MR_CONFIG_SLIDING &&
-           (rule->window.size_ms - 1) / rule->window.every_ms >= MR_EVENT_WINDOWS_WHOLE;
+           (rule->window.size_ms - 1) / rule->window.every_ms >= windows_whole;
 }
 
 bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream) {

@@ -325,6 +325,8 @@ bool mr_config_rule_has_sink(const struct mr_config_rule *rule, uint32_t sink);
  * that open ones are kept as such slices (aggregate/slices.h). */
 int64_t mr_config_rule_slice_ms(const struct mr_config_rule *rule);
 bool mr_config_rule_sliced(const struct mr_config_rule *rule);
+/* Tests only: rules of more windows an event than this are, instead of MR_EVENT_WINDOWS_WHOLE. No other thread is running. */
+void mr_config_slice_above(int64_t windows);
 bool mr_config_rule_has_stream(const struct mr_config_rule *rule, uint32_t stream);
 /* Whether the metric takes events of that stream, one of its rule's. */
 bool mr_config_metric_has_stream(const struct mr_config_metric_def *metric, uint32_t stream);

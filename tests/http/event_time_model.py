@@ -205,6 +205,7 @@ class Rule:
         self.lateness = ms(config.get("allowed_lateness", "5m"))
         self.trigger = config.get("trigger", {})
         self.groups = collections.defaultdict(list)  # by key: those that are not final
+        self.found = {}                              # by key and start, but for sessions
         self.over = []                               # (key, group): those that are
         self.changed = []
 
@@ -235,10 +236,11 @@ class Rule:
             group = Group(min([start, *(g.start for g in met)]), max([end, *(g.end for g in met)]))
             group.items = [i for g in met for i in g.items]
             group.since = [i for g in met for i in g.since]
-            groups[:] = [g for g in groups if g not in met]
+            groups[:] = [g for g in groups if g not in met] + [group]
+        elif (key, start) in self.found:
+            group = self.found[key, start]
         else:
-            group = next((g for g in groups if g.start == start), None) or Group(start, end)
-        if group not in groups:
+            group = self.found[key, start] = Group(start, end)
             groups.append(group)
         return group
 
@@ -259,7 +261,7 @@ class Rule:
                 if g.since:
                     g.fire()
             self.over += [(key, g) for g in gone]
-            groups[:] = [g for g in groups if g not in gone]
+            groups[:] = [g for g in groups if not self.is_final(g.end)]
 
     def row(self, key, group, items, final):
         metrics = self.config["metrics"]

@@ -35,6 +35,14 @@ static uint32_t choose_from(struct sim_random *r, const struct sim_settings *s) 
     return s->streams == 1 ? 1 : sim_one_in(r, 2) ? 3 : 1 + (uint32_t)sim_below(r, 2);
 }
 
+/* Windows that are kept as slices have no early panes. */
+static void drop_early(struct sim_rule *rule, int64_t size_ms) {
+    if (rule->kind == MR_CONFIG_SLIDING && size_ms > SIM_WINDOWS_WHOLE * rule->every_ms) {
+        rule->early_ms = 0;
+        rule->early_count = 0;
+    }
+}
+
 /* A rule with bounded groups stays as plain as can be: which groups have room is not known. */
 static void choose_rule(struct sim_random *r, struct sim_settings *s, uint32_t i) {
     static const int64_t gaps_ms[] = {100, 400, 1500, 5000};
@@ -58,6 +66,7 @@ static void choose_rule(struct sim_random *r, struct sim_settings *s, uint32_t i
     }
     rule->every_ms = rule->kind == MR_CONFIG_SLIDING ? s->window_ms[i] * (2 + (int64_t)sim_below(r, 8)) / 10
                                                      : s->window_ms[i];
+    drop_early(rule, s->window_ms[i]);
     rule->offset_ms = sim_one_in(r, 2) ? (int64_t)sim_below(r, (uint64_t)rule->every_ms) : 0;
 }
 
@@ -174,6 +183,7 @@ static void change_rule(struct sim_random *r, struct sim_settings *s, uint32_t i
         rule->early_ms = choose_early(r);
         rule->early_count = choose_early_count(r);
         rule->late = !sim_one_in(r, 3);
+        drop_early(rule, s->window_ms[i]);
     }
 }
 
@@ -316,6 +326,7 @@ struct mr_config *sim_settings_config(const struct sim_settings *settings) {
     char *environment[] = {NULL};
     struct mr_config *config = NULL;
     struct mr_error error;
+    mr_config_slice_above(SIM_WINDOWS_WHOLE);
     if (mr_config_parse(mr_buf_bytes(&text), "sim", environment, &config, &error) != MR_OK) {
         (void)fprintf(stderr, "%s\n%.*s", error.text, (int)text.len, (char *)text.ptr);
         abort();

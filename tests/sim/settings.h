@@ -10,6 +10,7 @@
 #define SIM_RULES        2
 #define SIM_STREAMS      2
 #define SIM_SOURCES      3
+#define SIM_WINDOWS_WHOLE 3 /* sliding windows of an event; the open ones of rules with more are kept as slices */
 #define SIM_REQUESTS_MAX 120
 #define SIM_EVENTS_MAX   24
 #define SIM_IDS_MAX      (SIM_REQUESTS_MAX * SIM_EVENTS_MAX)
