@@ -23,6 +23,8 @@
  *             count.
  * Sliding     A partial is of one slice, and is merged into each window over it that is not final; applied or
  *             dropped once, as a whole: dropped when no window took it.
+ * Slices      Of a rule whose window is `sliced` OPEN windows are in aggregate/slices.h, and become windows when they close;
+ *             bounds and counters are of (window, key)s all the same. It has no early trigger.
  * Sessions    Of a rule of session windows all this is in aggregate/sessions.h; here are its counters.
  * Panes       A group's panes are numbered. Where panes discard, a group begins anew after each, its key in rows and
  *             panes ends with the pane's number, and it shows no row while nothing has come.

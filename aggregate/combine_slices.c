@@ -13,11 +13,11 @@ uint64_t mr_combine_sliced_groups(const struct mr_combine_rule *cr) {
     return cr->groups + mr_slices_usage(cr->slices)->groups;
 }
 
-/* Groups are (window, key)s, as of every rule, though OPEN windows hold none: when event time jumps, all of them close in
- * one bundle, and their panes are what the bound has to bound. A window that closes moves its groups from the slices'
- * number to the CLOSED windows'. Its bytes are new then, and nothing of it may be lost: so each key has room reserved in
- * each window that may be CLOSED. What is charged depends on the log alone, so that the same partials overflow after a
- * restart: for what is cached, sketches have as much reserved as the slices' take. */
+/* Groups are (window, key)s, as of every rule, though OPEN windows hold none: when event time jumps, all of them close
+ * in one bundle, and their panes are what the bound has to bound. A window that closes moves its groups from the
+ * slices' number to the CLOSED windows'. Its bytes are new then, and nothing of it may be lost: so each key has room
+ * reserved in each window that may be CLOSED. What is charged depends on the log alone, so that the same partials
+ * overflow after a restart: for what is cached, sketches have as much reserved as the slices' take. */
 bool mr_combine_sliced_full(const struct mr_combine_rule *cr, uint64_t more, size_t key_len) {
     const struct mr_rule *rule = cr->rule;
     const struct mr_slices_usage *usage = mr_slices_usage(cr->slices);

@@ -3,8 +3,8 @@
 /*
  * Key index: keys of groups, found by their bytes; and the growing array it stands on.
  *
- * Idea        Linear hashing (Litwin, 1980): buckets split and join one at a time, in an array of blocks that never moves
- *             as a whole, so that no call is O(all keys).
+ * Idea        Linear hashing (Litwin, 1980): buckets split and join one at a time, in an array of blocks that never
+ *             moves as a whole, so that no call is O(all keys).
  *
  *                 buckets ──▶ key ──▶ key ──▶ …
  *

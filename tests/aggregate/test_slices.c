@@ -53,7 +53,8 @@ static struct mr_rule make_rule(struct kit_random *random, int64_t size, int64_t
         slice = b;
         b = rest;
     }
-    rule.window = (struct mr_window){.kind = MR_WINDOW_SLIDING, .size_ms = size * SLICE_MS, .every_ms = every * SLICE_MS};
+    rule.window = (struct mr_window){
+        .kind = MR_WINDOW_SLIDING, .size_ms = size * SLICE_MS, .every_ms = every * SLICE_MS};
     rule.window.slice_ms = slice * SLICE_MS;
     rule.window.offset_ms = kit_below(random, (uint32_t)rule.window.every_ms);
     rule.allowed_lateness_ms = kit_below(random, 3) * (int64_t)kit_below(random, 9) * SLICE_MS;

@@ -4,8 +4,8 @@ Sliding windows of which an event is in thousands, against the real program.
 
 Proves: windows of 2,000 seconds every second give the rows that event_time_model.py works out from the list of events,
 through `millrace run` and over HTTP with late events, checkpoints and kills in the middle, while they are open and when
-they are final; a day every 10 seconds (8,640 windows an event) gives the counts and sums of a plain computation; pages of
-open windows, joined, are all of them; and groups over the bound are summed up in the other group.
+they are final; a day every 10 seconds (8,640 windows an event) gives the counts and sums of a plain computation; pages
+of open windows, joined, are all of them; and groups over the bound are summed up in the other group.
 """
 import itertools
 import json
@@ -20,7 +20,8 @@ NUMBERS = {"n": "count", "sum": {"sum": "v"}, "most": {"max": "v"}}
 SECOND = {"type": "sliding", "size": "2000s", "every": "1s"}
 ROOM = {"groups": {"max": 10000000, "bytes": "512MiB"}}
 RULES = {
-    "seconds": {"from": "s", "group_by": ["k"], "window": SECOND, "allowed_lateness": "20s", "metrics": NUMBERS, **ROOM},
+    "seconds": {"from": "s", "group_by": ["k"], "window": SECOND, "allowed_lateness": "20s", "metrics": NUMBERS,
+                **ROOM},
     "offset": {"from": "s", "window": {**SECOND, "every": "1900ms", "offset": "700ms"}, "allowed_lateness": "0s",
                "metrics": {"n": "count", "users": SKETCHES["users"], "last": SKETCHES["last"]}, **ROOM},
     "at_last": {"from": "s", "window": SECOND, "allowed_lateness": "10s", "trigger": {"late": False},
@@ -101,8 +102,8 @@ def check_days(got, events):
 
 def test_a_day_every_ten_seconds():
     r = random.Random(7)
-    events = [{"id": f"d{i}", "t": BASE + i * 400000 + r.randrange(20000), "k": r.choice("ab"), "v": r.randrange(-50, 50)}
-              for i in range(300)]  # a day and a third
+    events = [{"id": f"d{i}", "t": BASE + i * 400000 + r.randrange(20000), "k": r.choice("ab"),
+               "v": r.randrange(-50, 50)} for i in range(300)]  # a day and a third
     with life(DAYS) as l:
         for at in range(0, 300, 20):
             assert l.s.post("/v1/streams/s/events", lines(events[at:at + 20])).json["accepted"] == 20
@@ -142,7 +143,8 @@ def test_groups_over_the_bound_are_summed_up():
             at[json.dumps(row["key"])] = row["metrics"]["n"]
         assert len(totals) == 8640
         assert all(sum(at.values()) == 50 and len(at) == 3 for at in totals.values()), list(totals.values())[:3]
-        assert l.s.metric("millrace_rule_overflow_events_total", rule="days") == 31  # and the last event: there is no room yet
+        # and the last event: there is no room yet
+        assert l.s.metric("millrace_rule_overflow_events_total", rule="days") == 31
 
 
 if __name__ == "__main__":
