@@ -89,6 +89,24 @@ const struct sim_request *sim_clients_find(const struct sim_world *w, struct mr_
     return NULL;
 }
 
+/* Two requests may have an equal event: whichever it is, it is the same. */
+const struct sim_request *sim_clients_find_event(const struct sim_world *w, struct mr_bytes line, uint32_t *ret_index) {
+    for (uint32_t i = 0; i < w->settings.requests; i++) {
+        const struct sim_request *request = &w->requests[i];
+        const uint8_t *at = request->body;
+        for (uint32_t k = 0; k < request->count; k++) {
+            const uint8_t *end = memchr(at, '\n', (size_t)(request->body + request->body_len - at));
+            MR_ASSERT(end != NULL);
+            if (mr_bytes_equal(line, mr_bytes_of(at, (size_t)(end - at)))) {
+                *ret_index = k;
+                return request;
+            }
+            at = end + 1;
+        }
+    }
+    return NULL;
+}
+
 void sim_clients_finish(struct sim_world *w) {
     for (uint32_t i = 0; i < w->settings.requests; i++) {
         free(w->requests[i].body);

@@ -7,6 +7,8 @@
 
 /* The request with this body; NULL: nobody made it. */
 const struct sim_request *sim_clients_find(const struct sim_world *w, struct mr_bytes body);
+/* The same of one event's line, and which of the request's it is. */
+const struct sim_request *sim_clients_find_event(const struct sim_world *w, struct mr_bytes line, uint32_t *ret_index);
 void sim_clients_finish(struct sim_world *w);
 /* A random request is sent, unless it was answered or is under way. */
 void sim_clients_step(struct sim_world *w);

@@ -304,31 +304,49 @@ static void take_record(struct sim_model *m, const struct mr_record *record) {
     judge_record(m, r, false);
 }
 
-/* An event of a record before, which was future or rejected, and once only. */
-static void take_redrive(struct sim_model *m, const struct mr_record *record) {
-    uint64_t from_lsn;
-    uint32_t index;
-    memcpy(&index, record->payload.ptr + 4, sizeof index);
-    memcpy(&from_lsn, record->payload.ptr + 8, sizeof from_lsn);
-    struct sim_record *r = add_record(m, record->lsn); /* it may move the others */
-    const struct sim_record *found = sim_model_record(m, from_lsn);
+/* The record that the event was in; NULL: repair has left it out. */
+static struct sim_record *find_origin(struct sim_model *m, const struct mr_record *record, uint64_t lsn, uint32_t index) {
+    const struct sim_record *found = sim_model_record(m, lsn);
+    if (found == NULL && m->world->log_repaired) {
+        return NULL;
+    }
     struct sim_record *from = found == NULL ? NULL : &m->records[found - m->records];
-    bool may = from != NULL && from != r && index < from->count && (from->future[index] || from->verdicts[index] == 'R');
+    bool may = from != NULL && lsn < record->lsn && index < from->count &&
+               (from->future[index] || from->verdicts[index] == 'R');
     if (!may || from->redriven[index]) {
-        SIM_FAILS("record %" PRIu64 ": (%" PRIu64 ", %u) is redriven%s", record->lsn, from_lsn, index,
+        SIM_FAILS("record %" PRIu64 ": (%" PRIu64 ", %u) is redriven%s", record->lsn, lsn, index,
                   may ? " again" : ", and must not be");
     }
     from->redriven[index] = true;
+    return from;
+}
+
+/* An event of a record before, which was future or rejected, and once only. */
+static void take_redrive(struct sim_model *m, const struct mr_record *record) {
+    enum { HEADER = 24 };
+    const uint8_t *p = record->payload.ptr;
+    int64_t first_ms;
+    struct sim_record *r = add_record(m, record->lsn); /* it may move the others */
+    memcpy(&r->from_index, p + 4, sizeof r->from_index);
+    memcpy(&r->from_lsn, p + 8, sizeof r->from_lsn);
+    memcpy(&first_ms, p + 16, sizeof first_ms);
+    const uint8_t *at = p + HEADER + 16 + p[HEADER + 3];
+    struct mr_bytes body = mr_bytes_of(at, (size_t)(p + record->payload.len - at));
     r->seq = record->seq;
     r->recorded_ms = record->recorded_ms;
-    r->request = from->request;
-    r->first = from->first + index;
     r->count = 1;
-    r->from_lsn = from_lsn;
-    r->from_index = index;
+    r->request = sim_clients_find_event(m->world, body, &r->first);
+    const struct sim_record *from = find_origin(m, record, r->from_lsn, r->from_index);
+    bool known = r->request != NULL && (from == NULL || (from->request->stream == r->request->stream &&
+                 from->request->events[from->first + r->from_index].id == r->request->events[r->first].id &&
+                 from->recorded_ms == first_ms &&
+                 from->future[r->from_index] == (p[1] != 0)));
+    if (!known) {
+        SIM_FAILS("record %" PRIu64 " is a redrive of another event than it names", record->lsn);
+    }
     const struct sim_event *e = &r->request->events[r->first];
     struct sim_ids *ids = &m->streams[r->request->stream].ids;
-    bool own = from->future[index] && !e->broken && sim_ids_passes(ids, e->id, from->recorded_ms, m->recorded_ms);
+    bool own = p[1] != 0 && !e->broken && sim_ids_passes(ids, e->id, first_ms, m->recorded_ms);
     judge_record(m, r, own);
     m->redrives += r->verdicts[0] == 'A';
 }
