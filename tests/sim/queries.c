@@ -66,7 +66,8 @@ static void make_advance(struct sim_world *w, struct sim_query *query) {
 /* What was answered is in the log, and holds. */
 static void check_advance(struct sim_world *w, const struct sim_query *query) {
     const struct mr_ask *ask = &query->ask;
-    bool refused = ask->status == MR_LIMIT || ask->status == MR_NO_SPACE || ask->status == MR_IO || ask->status == MR_NO_MEMORY;
+    bool refused = ask->status == MR_LIMIT || ask->status == MR_NO_SPACE || ask->status == MR_IO ||
+                   ask->status == MR_NO_MEMORY;
     if (ask->status != MR_OK && !refused) {
         SIM_FAILS("a watermark was refused: %s", mr_status_text(ask->status));
     }

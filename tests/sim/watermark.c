@@ -53,7 +53,8 @@ static bool is_silent(const struct sim_stream *s, int64_t last_ms, int64_t recor
 }
 
 /* Where the last of the sources is that speak; false: none does. */
-static bool find_slowest(const struct sim_watermark *w, const struct sim_stream *s, int64_t recorded_ms, int64_t *ret_ms) {
+static bool find_slowest(const struct sim_watermark *w, const struct sim_stream *s, int64_t recorded_ms,
+                         int64_t *ret_ms) {
     bool found = false;
     for (uint32_t i = 0; i < SIM_SOURCES; i++) {
         const struct sim_source *source = &w->sources[i];

@@ -30,7 +30,7 @@ void sim_watermark_event(struct sim_watermark *w, const struct sim_stream *s, ui
 void sim_watermark_advance(struct sim_watermark *w, uint32_t source, int64_t to_ms, int64_t recorded_ms);
 /* From here on one place for all. */
 void sim_watermark_forget_sources(struct sim_watermark *w);
-/* All streams, after the bundle's events: a silent one is idle, and one that has never spoken is like one that fell silent
- * when another of its rules' streams began. */
+/* All streams, after the bundle's events: a silent one is idle, and one that has never spoken is like one that fell
+ * silent when another of its rules' streams began. */
 void sim_watermarks_end_bundle(struct sim_watermark *streams[SIM_STREAMS], const struct sim_settings *s,
                                int64_t recorded_ms);
