@@ -238,6 +238,17 @@ enum mr_status mr_combine_load_begin(struct mr_combine *combine, const struct mr
 enum mr_status mr_combine_load_slice(struct mr_combine *combine, struct mr_bytes slice, bool counters,
                                      uint64_t *ret_dropped_events,
                                      struct mr_error *error) MR_MUST_CHECK;
+/* A second checkpoint of the same bundle, of another plan: what was given so far is complete, and the slices that
+ * follow are of this one. Its rule_map names rules that the first one's does not. begins_ms, by rule of this plan,
+ * borrowed until the end: windows that begin earlier are left out, whatever the watermark says of them; sessions, which
+ * cannot be left out while the next event may go on with them, are refused. Errors besides: MR_UNSUPPORTED. */
+struct mr_combine_load_also {
+    const uint32_t *rule_map;
+    uint32_t rule_map_len;
+    const int64_t *begins_ms;
+};
+enum mr_status mr_combine_load_also(struct mr_combine *combine, const struct mr_combine_load_also *load,
+                                    struct mr_error *error) MR_MUST_CHECK;
 enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) MR_MUST_CHECK;
 /* After a load under other settings, once for each rule and before anything else: LATE panes of what trigger.late: false
  * has kept back and may not any longer. Their revision is seq, the change's own: above that of all that was loaded, below

@@ -23,6 +23,7 @@ struct run {
     struct mr_load_piece *piece;
     size_t count;
     bool final; /* now: only what is unsaid is taken */
+    bool left_out; /* it begins too early */
 };
 
 enum mr_status mr_loading_no_memory(struct mr_error *error) {
@@ -173,7 +174,7 @@ static const char *wrong_with_run(const struct job *job, const struct run *run, 
         return "a window is not one of its rule's";
     }
     int64_t watermark = mr_combine_watermark(job->combine, run->rule);
-    if (mr_window_closed(rule, head->start_ms, watermark) != (head->closed == 1)) {
+    if (!run->left_out && mr_window_closed(rule, head->start_ms, watermark) != (head->closed == 1)) {
         return "a window was open that the watermark has closed, or the other way round";
     }
     return NULL;
@@ -236,7 +237,8 @@ static enum mr_status take_group(struct job *job, struct run *run, struct mr_byt
         head.revision > run->head.closed_seq) {
         head.panes |= MR_GROUP_UNSAID;
     }
-    if (is_mine(job, rule, key) && (!run->final || (head.panes & MR_GROUP_UNSAID) != 0)) {
+    bool wanted = run->piece != NULL && (!run->final || (head.panes & MR_GROUP_UNSAID) != 0);
+    if (wanted && is_mine(job, rule, key)) {
         memcpy(run->piece->groups + run->piece->len, at, (size_t)size);
         memcpy(run->piece->groups + run->piece->len, &head, sizeof head);
         run->piece->len += (size_t)size;
@@ -333,14 +335,16 @@ static enum mr_status take_leaf(struct job *job, const struct run *run, struct m
     if (head.start_ms >= 0 && head.start_ms <= MR_TIME_MAX_MS) {
         mr_window_slice(rule, head.start_ms, &start_ms, &end_ms);
     }
-    if (start_ms != head.start_ms || start_ms < run->rule->slices_open_ms || head.events == 0 ||
+    bool left_out = job->loading->begins_ms != NULL && start_ms < run->rule->slices_open_ms; /* in no window but such */
+    if (start_ms != head.start_ms || (start_ms < run->rule->slices_open_ms && !left_out) || head.events == 0 ||
         head.revision > job->loading->seq) {
         return corrupt(job, "a slice's head is wrong");
     }
     if (!key_fits(rule, loaded.key) || mr_metric_check(rule->metrics, rule->metric_count, loaded.state) != MR_OK) {
         return corrupt(job, "a slice's key or state is not one of its rule's");
     }
-    enum mr_status status = is_mine(job, rule, loaded.key) ? mr_slices_load(run->rule->slices, &loaded) : MR_OK;
+    bool wanted = !left_out && is_mine(job, rule, loaded.key);
+    enum mr_status status = wanted ? mr_slices_load(run->rule->slices, &loaded) : MR_OK;
     if (status == MR_CORRUPT) {
         return corrupt(job, "two values for one slice and key");
     }
@@ -372,6 +376,8 @@ static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     }
     uint32_t index = job->loading->rule_map[run.head.rule];
     run.rule = index == UINT32_MAX ? NULL : &job->combine->rules[index];
+    run.left_out =
+        run.rule != NULL && job->loading->begins_ms != NULL && run.head.start_ms < job->loading->begins_ms[index];
     if ((run.head.closed == MR_SAVED_SESSIONS || run.head.closed == MR_SAVED_SLICES) && run.head.len <= left) {
         struct mr_bytes bytes = mr_bytes_of(rest->ptr + sizeof run.head, (size_t)run.head.len);
         *rest = mr_bytes_of(bytes.ptr + bytes.len, left - bytes.len);
@@ -384,7 +390,7 @@ static enum mr_status take_run(struct job *job, struct mr_bytes *rest) {
     /* Final already, under a lateness that is shorter now: the results store has it, but for what is unsaid. */
     run.final = run.rule != NULL && mr_window_final(run.rule->rule, run.head.start_ms,
                                                     mr_combine_watermark(job->combine, run.rule));
-    if (run.rule != NULL) {
+    if (run.rule != NULL && !run.left_out) {
         run.piece = mr_alloc(sizeof *run.piece + (size_t)run.head.len);
         if (run.piece == NULL) {
             return mr_loading_no_memory(job->error);

@@ -254,6 +254,34 @@ static void sort_timers(struct mr_combine_timers *timers) {
     }
 }
 
+enum mr_status mr_combine_load_also(struct mr_combine *combine, const struct mr_combine_load_also *load,
+                                    struct mr_error *error) {
+    struct mr_combine_loading *loading = combine->loading;
+    MR_ASSERT(loading != NULL && load->rule_map_len <= MR_RULES_MAX);
+    enum mr_status status = check_all_seen(loading, error);
+    if (status != MR_OK) {
+        return status;
+    }
+    uint32_t *rule_map = mr_alloc((load->rule_map_len + 1) * sizeof *rule_map);
+    if (rule_map == NULL) {
+        return mr_loading_no_memory(error);
+    }
+    for (uint32_t i = 0; i < load->rule_map_len; i++) {
+        uint32_t rule = load->rule_map[i];
+        MR_ASSERT(rule == UINT32_MAX || rule < combine->rule_count);
+        rule_map[i] = rule;
+        if (rule != UINT32_MAX && combine->rules[rule].sessions != NULL) {
+            mr_sessions_load_from(combine->rules[rule].sessions, load->begins_ms[rule]);
+        }
+    }
+    mr_free(loading->rule_map);
+    loading->rule_map = rule_map;
+    loading->rule_map_len = load->rule_map_len;
+    loading->begins_ms = load->begins_ms;
+    memset(loading->saved, 0, sizeof loading->saved);
+    return MR_OK;
+}
+
 enum mr_status mr_combine_load_end(struct mr_combine *combine, struct mr_error *error) {
     struct mr_combine_loading *loading = combine->loading;
     MR_ASSERT(loading != NULL);

@@ -39,6 +39,7 @@ struct mr_combine_loading {
     uint32_t shards;
     uint32_t rule_map_len;
     uint32_t *rule_map;
+    const int64_t *begins_ms; /* NULL: no window is left out for its beginning */
     struct mr_timeline *windows; /* of struct mr_load_window, by rule */
     struct {
         uint32_t seen; /* slices */

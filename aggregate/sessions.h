@@ -140,6 +140,10 @@ struct mr_sessions_load {
 };
 enum mr_status mr_sessions_load_begin(struct mr_sessions *sessions, const struct mr_sessions_load *load,
                                       struct mr_error *error) MR_MUST_CHECK;
+/* A session that begins before begins_ms and is not FINAL yet by the watermark (whatever the rule's floor says) is
+ * MR_UNSUPPORTED: it cannot be left out, for the next event of its key may be one of its own. INT64_MIN, as after begin:
+ * none is. */
+void mr_sessions_load_from(struct mr_sessions *sessions, int64_t begins_ms);
 /* slice: what one call of mr_sessions_save appended, or several, one behind the other. */
 enum mr_status mr_sessions_load_slice(struct mr_sessions *sessions, struct mr_bytes slice,
                                       struct mr_error *error) MR_MUST_CHECK;

@@ -104,11 +104,23 @@ enum mr_status mr_sessions_load_begin(struct mr_sessions *s, const struct mr_ses
     MR_ASSERT(!s->advanced && !s->merging && !s->loading.under_way && s->count == 0);
     MR_ASSERT(s->shard < load->shards && load->shards <= MR_SHARDS_MAX);
     (void)error; /* takes no memory */
-    s->loading = (struct mr_sessions_loading){.under_way = true, .shards = load->shards};
+    s->loading = (struct mr_sessions_loading){.under_way = true, .shards = load->shards, .begins_ms = INT64_MIN};
     s->seq = load->seq;
     s->advanced = true;
     s->watermark_ms = load->watermark_ms;
     return MR_OK;
+}
+
+void mr_sessions_load_from(struct mr_sessions *s, int64_t begins_ms) {
+    MR_ASSERT(s->loading.under_way);
+    s->loading.begins_ms = begins_ms;
+}
+
+static enum mr_status begun_before(const struct mr_sessions *s, struct mr_error *error) {
+    return mr_error_set(error, MR_UNSUPPORTED,
+                        "rule %.*s: a session that may have begun before what is known of it has not ended yet, with "
+                        "allowed_lateness: it can be taken neither as it is nor left out",
+                        (int)s->rule->name.len, (const char *)s->rule->name.ptr);
 }
 
 static bool key_fits(const struct mr_rule *rule, struct mr_bytes key) {
@@ -251,6 +263,9 @@ static enum mr_status take_session(struct mr_sessions *s, const struct mr_sessio
                                    const struct record *record, struct mr_error *error) {
     const struct mr_rule *rule = s->rule;
     const struct mr_session_record *head = &record->head;
+    if (head->start_ms < s->loading.begins_ms) {
+        return mr_session_final_at(rule, head->end_ms) <= s->watermark_ms ? MR_OK : begun_before(s, error);
+    }
     const char *wrong = wrong_with_extent(s, head);
     wrong = wrong == NULL ? wrong_with_counts(s, head) : wrong;
     if (wrong == NULL && !key_fits(rule, record->key)) {

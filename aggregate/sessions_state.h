@@ -81,6 +81,7 @@ struct mr_sessions_saving {
 struct mr_sessions_loading {
     bool under_way;
     uint32_t shards;
+    int64_t begins_ms; /* mr_sessions_load_from */
     struct {
         uint32_t seen; /* slices */
         uint32_t all;  /* 0: the last one has not been seen */

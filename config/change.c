@@ -124,24 +124,24 @@ static enum effect effect_of(const struct row *row, const struct pair *pair) {
 /* "1d" of "horizon: 1d\n". */
 static struct mr_shown show_value(const struct mr_buf *line, const char *key) {
     size_t skip = strlen(key) + 2;
+    if (line->len == 0) {
+        return mr_show(MR_BYTES("left out"));
+    }
     MR_ASSERT(line->len > skip && line->ptr[line->len - 1] == '\n');
     return mr_show(mr_bytes_of(line->ptr + skip, line->len - skip - 1));
 }
 
-static enum mr_status refuse(struct compare *c, const struct pair *pair,
-                             const struct mr_option *option, const char *why) {
+static enum mr_status refuse(struct compare *c, const struct pair *pair, const struct mr_option *option,
+                             const char *why, const char *otherwise) {
     static const char stream[] = "streams.NAME";
     const char *where = mr_scope_where(option->scope);
     bool of_stream = strncmp(where, stream, sizeof stream - 1) == 0;
     MR_ASSERT(of_stream == (pair->name.len > 0));
     struct mr_shown before = show_value(c->before.out, option->key);
-    return mr_error_set(c->error, MR_MISMATCH,
-                        "%s: `%s%s%s.%s: %s`: so far it was %s, and %s; go back to %s, or "
-                        "begin empty with another node.data_dir",
-                        mr_show(c->now.config->source).text, of_stream ? "streams." : "",
-                        mr_show(pair->name).text, of_stream ? where + sizeof stream - 1 : where,
-                        option->key, show_value(c->now.out, option->key).text, before.text, why,
-                        before.text);
+    return mr_error_set(c->error, MR_MISMATCH, "%s: `%s%s%s.%s: %s`: so far it was %s, and %s; go back to %s, %s",
+                        mr_show(c->now.config->source).text, of_stream ? "streams." : "", mr_show(pair->name).text,
+                        of_stream ? where + sizeof stream - 1 : where, option->key,
+                        show_value(c->now.out, option->key).text, before.text, why, before.text, otherwise);
 }
 
 static void print_alone(struct mr_print *print, const struct mr_option *option,
@@ -176,7 +176,7 @@ static enum mr_status compare_option(struct compare *c, struct pair *pair,
     }
     enum effect effect = effect_of(row, pair);
     if (effect == REFUSED) {
-        return refuse(c, pair, option, row->why);
+        return refuse(c, pair, option, row->why, "or begin empty with another node.data_dir");
     }
     if (effect == ANEW || pair->change == MR_CHANGE_NONE) {
         pair->change = effect == ANEW ? MR_CHANGE_ANEW : MR_CHANGE_LIVE;
@@ -280,15 +280,19 @@ static enum mr_status compare_lookups(struct compare *c, struct mr_config_change
     return MR_OK;
 }
 
+static struct compare compare_of(const struct mr_config *before, const struct mr_config *now, struct mr_buf *texts,
+                                 struct mr_error *error) {
+    mr_buf_init(&texts[0], LINES_MAX);
+    mr_buf_init(&texts[1], LINES_MAX);
+    return (struct compare){.before = {.config = before, .out = &texts[0], .state = true},
+                            .now = {.config = now, .out = &texts[1], .state = true},
+                            .error = error};
+}
+
 enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
                                  struct mr_config_change *ret, struct mr_error *error) {
-    struct mr_buf text_before;
-    struct mr_buf text_now;
-    mr_buf_init(&text_before, LINES_MAX);
-    mr_buf_init(&text_now, LINES_MAX);
-    struct compare c = {.before = {.config = before, .out = &text_before, .state = true},
-                        .now = {.config = now, .out = &text_now, .state = true},
-                        .error = error};
+    struct mr_buf texts[2];
+    struct compare c = compare_of(before, now, texts, error);
     struct mr_config_change change = {.any = false};
     enum mr_status status = compare_claims(&c);
     if (status == MR_OK) {
@@ -303,9 +307,81 @@ enum mr_status mr_config_compare(const struct mr_config *before, const struct mr
     if (status == MR_OK) {
         *ret = change;
     }
-    mr_buf_finish(&text_now);
-    mr_buf_finish(&text_before);
+    mr_buf_finish(&texts[0]);
+    mr_buf_finish(&texts[1]);
     return status;
+}
+
+static enum mr_status compare_kept(struct compare *c, const struct pair *pair, enum mr_scope scope) {
+    const char *only;
+    enum mr_status status = MR_OK;
+    for (const struct mr_option *o = mr_option_next(scope, NULL); o != NULL && status == MR_OK;
+         o = mr_option_next(scope, o)) {
+        bool apart = o->type == MR_OPTION_LATER || strcmp(o->key, "derive") == 0;
+        if (o->type == MR_OPTION_SCOPE) {
+            status = compare_kept(c, pair, o->inner);
+        } else if (!apart && mr_option_applies(o, pair->before, &only) && mr_option_applies(o, pair->now, &only)) {
+            print_alone(&c->before, o, pair->before);
+            print_alone(&c->now, o, pair->now);
+            bool failed = c->before.out->failed || c->now.out->failed;
+            bool same = mr_bytes_equal(mr_buf_bytes(c->before.out), mr_buf_bytes(c->now.out));
+            status = failed ? no_memory(c)
+                     : same ? MR_OK
+                            : refuse(c, pair, o,
+                                     "what is kept of the stream (ids, watermarks, events without a verdict) "
+                                     "goes on from that",
+                                     "and change it with a restart afterwards");
+        }
+    }
+    return status;
+}
+
+enum mr_status mr_config_compare_kept(const struct mr_config *before, const struct mr_config *now,
+                                      struct mr_error *error) {
+    struct mr_buf texts[2];
+    struct compare c = compare_of(before, now, texts, error);
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < now->stream_count; i++) {
+        uint32_t old = mr_config_stream_index(before, now->streams[i].name);
+        if (old == UINT32_MAX) {
+            status = mr_error_set(error, MR_MISMATCH,
+                                  "%s: streams.%s is new: nothing is kept of it; leave it out here, and add it with a "
+                                  "restart afterwards",
+                                  mr_show(now->source).text, mr_show(now->streams[i].name).text);
+            break;
+        }
+        struct pair pair = {.name = now->streams[i].name, .before = &before->streams[old], .now = &now->streams[i]};
+        status = compare_kept(&c, &pair, MR_SCOPE_STREAM);
+    }
+    mr_buf_finish(&texts[0]);
+    mr_buf_finish(&texts[1]);
+    return status;
+}
+
+enum mr_status mr_config_rows_fit(const struct mr_config *before, uint32_t before_rule, const struct mr_config *now,
+                                  uint32_t now_rule, bool *ret) {
+    static const struct {
+        enum mr_scope scope;
+        const char *key;
+    } shapes[] = {{MR_SCOPE_RULE, "group_by"},
+                  {MR_SCOPE_RULE, "window"},
+                  {MR_SCOPE_RULE, "metrics"},
+                  {MR_SCOPE_TRIGGER, "panes"}};
+    struct mr_buf texts[2];
+    struct compare c = compare_of(before, now, texts, NULL);
+    bool same = true;
+    bool failed = false;
+    for (size_t i = 0; same && !failed && i < sizeof shapes / sizeof shapes[0]; i++) {
+        const struct mr_option *option = mr_option_find(shapes[i].scope, mr_bytes_text(shapes[i].key));
+        print_alone(&c.before, option, &before->rules[before_rule]);
+        print_alone(&c.now, option, &now->rules[now_rule]);
+        failed = texts[0].failed || texts[1].failed;
+        same = mr_bytes_equal(mr_buf_bytes(&texts[0]), mr_buf_bytes(&texts[1]));
+    }
+    mr_buf_finish(&texts[0]);
+    mr_buf_finish(&texts[1]);
+    *ret = same;
+    return failed ? MR_NO_MEMORY : MR_OK;
 }
 
 void mr_config_print_state(const struct mr_config *config, struct mr_buf *ret) {

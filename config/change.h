@@ -54,6 +54,14 @@ struct mr_config_change {
 enum mr_status mr_config_compare(const struct mr_config *before, const struct mr_config *now,
                                  struct mr_config_change *ret, struct mr_error *error) MR_MUST_CHECK;
 
+/* Whether ids, times and watermarks of the one are those of the other: every stream of now is one of before, with the
+ * same settings but for derive. MR_MISMATCH, and the text names the first that differs; MR_NO_MEMORY. */
+enum mr_status mr_config_compare_kept(const struct mr_config *before, const struct mr_config *now,
+                                      struct mr_error *error) MR_MUST_CHECK;
+/* Whether rows of the one rule can stand in a table of the other: the same group_by, window, metrics and panes. */
+enum mr_status mr_config_rows_fit(const struct mr_config *before, uint32_t before_rule, const struct mr_config *now,
+                                  uint32_t now_rule, bool *ret) MR_MUST_CHECK;
+
 /* YAML of streams and rules alone, every default written out, that mr_config_parse_state reads back to the same streams
  * and rules. Equal streams and rules, in equal order, give equal text: `any` is whether it differs. At most 1 MiB: loading
  * refuses a configuration of more.

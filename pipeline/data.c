@@ -268,56 +268,10 @@ static enum mr_status parse_state(const struct mr_data *data, struct mr_bytes te
     return status;
 }
 
-static void asked(struct mr_ask *ask, void *ctx) {
-    (void)ask;
-    *(bool *)ctx = true;
-}
-
-/* What a running node would wait for, trying again, is an error of a start. */
-static enum mr_status stuck(const struct mr_data *data, const struct mr_pipeline *pipeline,
-                            struct mr_error *error) {
-    if (pipeline->flusher.retry_ns != 0) {
-        return mr_error_set(error, MR_IO, "results cannot be written: %s",
-                            mr_results_error_text(data->results));
-    }
-    if (pipeline->checkpointer.retry_ns != 0) {
-        return mr_error_set(error, MR_NO_SPACE,
-                            "streams or rules have changed, and there is no room for the checkpoint before the "
-                            "change in %s: make room, and start again",
-                            data->dir.checkpoint_dir);
-    }
-    return MR_OK;
-}
-
-/* Runs the stations here, without threads, until replay is over, and makes a checkpoint. */
 static enum mr_status replay_and_save(struct mr_data *data, struct mr_error *error) {
     struct mr_pipeline *pipeline = NULL;
     enum mr_status status = mr_data_pipeline(data, &pipeline, error);
-    if (status != MR_OK) {
-        return status;
-    }
-    bool done = false;
-    bool sent = false;
-    struct mr_ask ask = {.kind = MR_ASK_CHECKPOINT, .done = asked, .ctx = &done};
-    while (!done && status == MR_OK) {
-        bool worked = false;
-        for (uint32_t i = 0; i < mr_pipeline_stations(pipeline); i++) {
-            worked = mr_pipeline_step(pipeline, i) || worked;
-        }
-        if (!sent && mr_pipeline_live(pipeline)) {
-            sent = mr_pipeline_checkpoint(pipeline, &ask);
-        }
-        status = mr_pipeline_failure(pipeline, error);
-        if (status == MR_OK && !worked && !done) {
-            status = stuck(data, pipeline, error);
-        }
-    }
-    mr_pipeline_close(pipeline);
-    if (status == MR_OK && ask.status != MR_OK) {
-        status = mr_error_set(error, ask.status,
-                              "streams or rules have changed, and the checkpoint before the change failed");
-    }
-    return status;
+    return status == MR_OK ? mr_data_run_to_checkpoint(pipeline, error) : status;
 }
 
 static enum mr_status read_checkpoint(struct mr_data *data, struct mr_error *error) {
@@ -494,6 +448,32 @@ static enum mr_status move_on(struct mr_data *data, struct mr_bytes wanted, stru
     return status;
 }
 
+/* Every stage that the log has, and no other one. */
+static enum mr_status settle_end(struct mr_data *data, struct mr_error *error) {
+    enum mr_status status = MR_OK;
+    for (bool done = false; status == MR_OK && !done;) {
+        struct mr_position at = {.config = NULL};
+        struct mr_buf text;
+        mr_buf_init(&at.next.text, MR_RECORD_PAYLOAD_MAX);
+        mr_buf_init(&text, MR_RECORD_PAYLOAD_MAX);
+        status = look(data, &at, error);
+        bool begun = at.config != NULL;
+        bool theirs = at.next.found && (at.next.adjacent || !begun);
+        done = !at.next.found;
+        if (status == MR_OK && done && !begun) {
+            status = mr_error_set(error, MR_NOT_FOUND, "%s has no events yet", data->dir.path);
+        }
+        if (status == MR_OK) {
+            mr_buf_append_bytes(&text, theirs ? mr_buf_bytes(&at.next.text) : at.text);
+            status = run_stage(data, mr_buf_bytes(&text), at.config, theirs && begun ? at.next.seq : 0, error);
+        }
+        mr_buf_finish(&text);
+        mr_buf_finish(&at.next.text);
+        mr_config_close(at.config);
+    }
+    return status;
+}
+
 static enum mr_status settle_config(struct mr_data *data, struct mr_error *error) {
     struct mr_buf wanted;
     mr_buf_init(&wanted, MR_RECORD_PAYLOAD_MAX);
@@ -616,7 +596,10 @@ static enum mr_status open_parts(struct mr_data *data, bool from_zero, struct mr
     if (status == MR_OK) {
         status = settle_generations(data, error);
     }
-    return status == MR_OK ? settle_config(data, error) : status;
+    if (status != MR_OK) {
+        return status;
+    }
+    return data->options.settle_only ? settle_end(data, error) : settle_config(data, error);
 }
 
 static enum mr_status open_from(const struct mr_data_options *options, bool from_zero,

@@ -19,6 +19,9 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/restore.h"
 
+/* Panes of a node's results store: what sinks may be behind before all is copied; kept for later ones, too. */
+#define MR_OUTBOX_PANES_MAX 1000000
+
 struct mr_data;
 
 struct mr_data_options {
@@ -32,6 +35,9 @@ struct mr_data_options {
     void *ctx;
     struct mr_redis_transport *const *transports; /* by store of the configuration; NULL: there are none */
     uint64_t seed; /* 0: random; simulations: of what is drawn */
+    /* The configuration at hand is not taken up: what there is goes to the log's end under what the log says, and into a
+     * checkpoint. No plan is open then. */
+    bool settle_only;
 };
 
 struct mr_data {
@@ -59,6 +65,8 @@ enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_dat
 enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
                                 struct mr_error *error) MR_MUST_CHECK;
 void mr_data_close(struct mr_data *data);
+/* Runs the stations here, without threads, until replay is over, makes a checkpoint, and closes the pipeline. */
+enum mr_status mr_data_run_to_checkpoint(struct mr_pipeline *pipeline, struct mr_error *error) MR_MUST_CHECK;
 
 /* What the results store must know of the plan's rules; one block, freed with mr_free. NULL: no memory. */
 struct mr_results_rule *mr_data_results_rules(const struct mr_plan *plan);

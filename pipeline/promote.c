@@ -3,18 +3,23 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "base/report.h"
 #include "config/change.h"
 #include "log/log.h"
+#include "pipeline/copy.h"
+#include "pipeline/join.h"
 #include "pipeline/restore.h"
 
 #include <stdio.h>
 
-enum { PATH_CAP = 4096, COPY_BYTES = 1 << 20, STEP_BEGUN = 1, STEP_ASIDE = 2 };
+enum { PATH_CAP = 4096, STEP_BEGUN = 1, STEP_ASIDE = 2 };
 
 struct promoting {
     const struct mr_promotion *p;
     struct mr_datadir dir;
-    struct mr_restored shadow; /* the checkpoint that the replay made */
+    const char *checkpoint_dir; /* what takes the place of the node's: the replay's, or what was joined */
+    const char *results_path;
+    struct mr_restored shadow; /* the checkpoint that is there */
     struct mr_buf state;       /* of the configuration */
     uint64_t seq;              /* N */
     struct mr_error *error;
@@ -43,21 +48,7 @@ enum mr_status mr_promote_record_hash(struct mr_disk *disk, const char *log_dir,
 
 /* ---- may it be done ---- */
 
-static enum mr_status check_plan(struct promoting *g) {
-    const struct mr_config *config = g->p->config;
-    for (uint32_t i = 0; i < config->stream_count; i++) {
-        if (config->streams[i].dedup.mode == MR_CONFIG_REDIS) {
-            return mr_error_set(
-                g->error, MR_UNSUPPORTED,
-                "streams.%.*s.dedup.mode is redis: promoting is known, not in this version, where a shared "
-                "store decides",
-                (int)config->streams[i].name.len, (const char *)config->streams[i].name.ptr);
-        }
-    }
-    mr_config_print_state(config, &g->state);
-    if (g->state.failed) {
-        return mr_error_set(g->error, MR_NO_MEMORY, "out of memory");
-    }
+static enum mr_status check_state(struct promoting *g) {
     return mr_bytes_equal(mr_restored_config(&g->shadow), mr_buf_bytes(&g->state))
                ? MR_OK
                : mr_error_set(
@@ -65,47 +56,157 @@ static enum mr_status check_plan(struct promoting *g) {
                      "the configuration is not the one that the replay was made under: its streams or rules differ");
 }
 
+static enum mr_status check_plan(struct promoting *g) {
+    const struct mr_config *config = g->p->config;
+    for (uint32_t i = 0; !g->p->joins && i < config->stream_count; i++) {
+        if (config->streams[i].dedup.mode == MR_CONFIG_REDIS) {
+            return mr_error_set(
+                g->error, MR_UNSUPPORTED,
+                "streams.%.*s.dedup.mode is redis: what this node has not asked the store for yet is in its "
+                "own checkpoint only: promote by joining both",
+                (int)config->streams[i].name.len, (const char *)config->streams[i].name.ptr);
+        }
+    }
+    mr_config_print_state(config, &g->state);
+    return g->state.failed ? mr_error_set(g->error, MR_NO_MEMORY, "out of memory") : check_state(g);
+}
+
 /* The log still has what comes behind S, and S itself is what the replay has read. */
 static enum mr_status check_log(struct promoting *g) {
     const struct mr_manifest *m = &g->shadow.newest;
+    uint64_t lsn = g->p->record_lsn == 0 ? m->lsn : g->p->record_lsn;
     struct mr_log_extent extent;
     enum mr_status status = mr_log_extent_scan(g->p->disk, g->dir.log_dir, &extent, g->error);
-    if (status == MR_OK && (extent.first_lsn > m->lsn || extent.last_lsn < m->lsn)) {
+    if (status == MR_OK && (extent.first_lsn > lsn || extent.last_lsn < lsn)) {
         return mr_error_set(g->error, MR_NOT_FOUND,
                             "the replay ended with record %llu, but the log has %llu to %llu only: replay again",
-                            (unsigned long long)m->lsn, (unsigned long long)extent.first_lsn,
+                            (unsigned long long)lsn, (unsigned long long)extent.first_lsn,
                             (unsigned long long)extent.last_lsn);
     }
     uint64_t hash = 0;
     if (status == MR_OK) {
-        status = mr_promote_record_hash(g->p->disk, g->dir.log_dir, m->lsn, &hash, g->error);
+        status = mr_promote_record_hash(g->p->disk, g->dir.log_dir, lsn, &hash, g->error);
     }
-    if (status == MR_OK && (m->incarnation != g->p->incarnation || hash != g->p->record_hash)) {
+    if (status == MR_OK && (m->incarnation != g->p->incarnation || hash != g->p->record_hash || m->lsn < lsn)) {
         status = mr_error_set(
             g->error, MR_MISMATCH,
             "record %llu of %s is not the one that the replay ended with (another log, or a crash has taken "
             "that record): replay again",
-            (unsigned long long)m->lsn, g->dir.log_dir);
+            (unsigned long long)lsn, g->dir.log_dir);
     }
     return status;
 }
 
-static enum mr_status open_directory(struct promoting *g) {
+static enum mr_status lock_directory(struct promoting *g) {
     const struct mr_config *config = g->p->config;
     struct mr_hash_key key;
     mr_hash_key_derive(config->cluster.name, config->cluster.secret, &key);
-    enum mr_status status = mr_datadir_look(g->p->disk, g->p->data_dir, &g->dir, g->error); /* else it would be made */
-    if (status == MR_OK) {
-        status =
-            mr_datadir_open(g->p->disk, g->p->data_dir, config->cluster.name.len > 0 ? &key : NULL, &g->dir, g->error);
+    return mr_datadir_open(g->p->disk, g->p->data_dir, config->cluster.name.len > 0 ? &key : NULL, &g->dir, g->error);
+}
+
+static enum mr_status open_checkpoint(struct promoting *g, const char *dir) {
+    mr_restored_finish(&g->shadow);
+    enum mr_status status = mr_restored_open(g->p->disk, dir, &g->shadow, g->error);
+    return status == MR_OK && g->shadow.newest.number == 0
+               ? mr_error_set(g->error, MR_NOT_FOUND, "%s has no checkpoint: replay again", dir)
+               : status;
+}
+
+/* ---- joining (pipeline/join.h) ---- */
+
+static enum mr_status open_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
+                                   struct mr_error *error) {
+    (void)ctx;
+    struct mr_results_sqlite_options options = {
+        .path = data->dir.results_path,
+        .incarnation = mr_log_incarnation(data->log),
+        .rules = data->results_rules,
+        .rule_count = data->plan->rule_count,
+        .sync = true,
+        .outbox_panes_max = MR_OUTBOX_PANES_MAX, /* if it comes to nothing, the node goes on with it */
+    };
+    return mr_results_sqlite_open(&options, ret, error);
+}
+
+static void close_results(void *ctx, struct mr_results *results) {
+    (void)ctx;
+    mr_results_close(results);
+}
+
+/* As a start and a stop without an event between: the node's checkpoint is that of the log's end. */
+static enum mr_status settle_and_join(struct promoting *g, const struct mr_config *config) {
+    struct mr_data data;
+    struct mr_data_options options = {.disk = g->p->disk,
+                                      .clock = g->p->clock,
+                                      .config = config,
+                                      .open_results = open_results,
+                                      .close_results = close_results,
+                                      .settle_only = true};
+    enum mr_status status = mr_data_open(&options, &data, g->error);
+    if (status != MR_OK) {
+        return status;
     }
-    if (status == MR_OK) {
-        status = mr_restored_open(g->p->disk, g->p->checkpoint_dir, &g->shadow, g->error);
+    struct mr_join join = {.data = &data,
+                           .config = config,
+                           .checkpoint_dir = g->p->checkpoint_dir,
+                           .results_path = g->p->results_path,
+                           .joined_dir = g->p->joined_dir,
+                           .joined_path = g->p->joined_path,
+                           .begins_ms = g->p->begins_ms};
+    status = mr_join_make(&join, g->error);
+    if (status == MR_OK) { /* the lock stays ours */
+        g->dir = data.dir;
+        data.dir.lock = NULL;
     }
-    if (status == MR_OK && g->shadow.newest.number == 0) {
-        status = mr_error_set(g->error, MR_NOT_FOUND, "%s has no checkpoint: replay again", g->p->checkpoint_dir);
-    }
+    mr_data_close(&data);
     return status;
+}
+
+/* A promotion that was stopped goes on with what was joined for it: the node still has the checkpoint that was joined,
+ * or none, or the joined one. */
+static enum mr_status check_joined(struct promoting *g) {
+    struct mr_restored node;
+    enum mr_status status = mr_restored_open(g->p->disk, g->dir.checkpoint_dir, &node, g->error);
+    if (status == MR_OK && node.newest.number != 0 && node.newest.lsn != g->shadow.newest.lsn) {
+        status = mr_error_set(
+            g->error, MR_MISMATCH,
+            "%s is of record %llu, but the promotion that was stopped in the middle is of record %llu: run "
+            "that one again, to its end",
+            g->checkpoint_dir, (unsigned long long)g->shadow.newest.lsn, (unsigned long long)node.newest.lsn);
+    }
+    mr_restored_finish(&node);
+    return status;
+}
+
+/* What was joined before a promotion began is what it goes on with. */
+static enum mr_status open_joined(struct promoting *g) {
+    uint32_t steps = 0;
+    enum mr_status status = mr_datadir_read_promoting(&g->dir, &steps, g->error);
+    if (status == MR_OK && steps == 0) {
+        struct mr_config *config = mr_alloc(sizeof *config);
+        if (config == NULL) {
+            return mr_error_set(g->error, MR_NO_MEMORY, "out of memory");
+        }
+        *config = *g->p->config;
+        config->node.data_dir = g->p->data_dir;
+        status = settle_and_join(g, config);
+        mr_free(config);
+    } else if (status == MR_OK) {
+        status = lock_directory(g);
+    }
+    if (status == MR_OK) {
+        g->checkpoint_dir = g->p->joined_dir;
+        g->results_path = g->p->joined_path;
+        status = open_checkpoint(g, g->checkpoint_dir);
+    }
+    if (status == MR_NOT_FOUND && steps > 0) {
+        return mr_error_set(g->error, MR_MISMATCH,
+                            "the promotion of another replay was stopped in the middle: run that one again, to its end");
+    }
+    if (status == MR_OK && steps > 0) {
+        status = check_joined(g);
+    }
+    return status == MR_OK ? check_state(g) : status;
 }
 
 /* ---- doing it ---- */
@@ -140,61 +241,6 @@ static enum mr_status append_config(struct promoting *g) {
     return status;
 }
 
-static enum mr_status copy_bytes(struct mr_file *from, struct mr_file *to, uint8_t *buf) {
-    size_t len = COPY_BYTES;
-    enum mr_status status = MR_OK;
-    for (uint64_t at = 0; status == MR_OK && len == COPY_BYTES; at += len) {
-        status = mr_file_pread(from, buf, COPY_BYTES, at, &len);
-        if (status == MR_OK && len > 0) {
-            status = mr_file_pwrite(to, mr_bytes_of(buf, len), at);
-        }
-    }
-    return status == MR_OK ? mr_file_sync(to) : status;
-}
-
-/* Over what is there. */
-static enum mr_status copy_file(struct promoting *g, const char *from, const char *to) {
-    struct mr_file *source = NULL;
-    struct mr_file *target = NULL;
-    uint8_t *buf = mr_alloc(COPY_BYTES);
-    enum mr_status status = buf == NULL ? MR_NO_MEMORY : mr_disk_unlink(g->p->disk, to);
-    if (status == MR_OK || status == MR_NOT_FOUND) {
-        status = mr_file_open(g->p->disk, from, MR_FILE_READ, &source);
-    }
-    if (status == MR_OK) {
-        status = mr_file_open(g->p->disk, to, MR_FILE_CREATE_NEW, &target);
-    }
-    if (status == MR_OK) {
-        status = copy_bytes(source, target, buf);
-    }
-    mr_file_close(source);
-    mr_file_close(target);
-    mr_free(buf);
-    return status == MR_OK
-               ? MR_OK
-               : mr_error_set(g->error, status, "cannot copy %s to %s: %s", from, to, mr_status_text(status));
-}
-
-struct copying {
-    struct promoting *g;
-    bool manifests; /* those alone; else all but those */
-};
-
-static enum mr_status copy_named(void *ctx, const char *name) {
-    struct copying *c = ctx;
-    char from[PATH_CAP];
-    char to[PATH_CAP];
-    if ((strncmp(name, "manifest-", 9) == 0) != c->manifests || name[0] == '.') {
-        return MR_OK;
-    }
-    int from_len = snprintf(from, sizeof from, "%s/%s", c->g->p->checkpoint_dir, name);
-    int to_len = snprintf(to, sizeof to, "%s/%s", c->g->dir.checkpoint_dir, name);
-    if (from_len < 0 || from_len >= PATH_CAP || to_len < 0 || to_len >= PATH_CAP) {
-        return mr_error_set(c->g->error, MR_LIMIT, "%s: too long a path", name);
-    }
-    return copy_file(c->g, from, to);
-}
-
 /* The node's own goes, manifests before parts; then parts come before manifests. */
 static enum mr_status replace_checkpoint(struct promoting *g) {
     struct mr_restored none;
@@ -206,21 +252,14 @@ static enum mr_status replace_checkpoint(struct promoting *g) {
     mr_manifest_init(&none.newest);
     mr_manifest_init(&none.before);
     status = mr_restored_tidy(&none, g->error);
-    for (int pass = 0; status == MR_OK && pass < 2; pass++) {
-        struct copying c = {.g = g, .manifests = pass == 1};
-        (void)mr_error_set(g->error, MR_IO, "cannot list %s", g->p->checkpoint_dir);
-        status = mr_disk_list(g->p->disk, g->p->checkpoint_dir, copy_named, &c);
-        if (status == MR_OK) {
-            status = mr_disk_sync_dir(g->p->disk, g->dir.checkpoint_dir);
-        }
-    }
-    return status;
+    return status == MR_OK ? mr_copy_checkpoint(g->p->disk, g->checkpoint_dir, g->dir.checkpoint_dir, g->error)
+                           : status;
 }
 
 static enum mr_status replace_results(struct promoting *g) {
     char made[PATH_CAP];
     (void)snprintf(made, sizeof made, "%s.new", g->dir.results_path); /* fits */
-    enum mr_status status = copy_file(g, g->p->results_path, made);
+    enum mr_status status = mr_copy_file(g->p->disk, g->results_path, made, g->error);
     if (status != MR_OK) {
         return status;
     }
@@ -270,20 +309,45 @@ static enum mr_status promote(struct promoting *g) {
     return status == MR_OK ? mr_datadir_write_promoting(&g->dir, 0, g->error) : status;
 }
 
+/* The copies go. What cannot be removed is in nobody's way: the next one begins with that. */
+static void remove_copies(const struct promoting *g) {
+    struct mr_error error;
+    if (mr_join_remove(g->p->disk, g->p->joined_dir, g->p->joined_path, &error) != MR_OK) {
+        char quoted[MR_ERROR_TEXT_MAX];
+        mr_report(MR_LEVEL_WARN, "copies_left", "reason=%s", mr_report_value(error.text, quoted, sizeof quoted));
+    }
+}
+
 enum mr_status mr_promote(const struct mr_promotion *promotion, struct mr_error *error) {
-    struct promoting g = {.p = promotion, .error = error};
+    struct promoting g = {.p = promotion,
+                          .checkpoint_dir = promotion->checkpoint_dir,
+                          .results_path = promotion->results_path,
+                          .error = error};
     mr_manifest_init(&g.shadow.newest);
     mr_manifest_init(&g.shadow.before);
     mr_buf_init(&g.state, MR_RECORD_PAYLOAD_MAX);
-    enum mr_status status = open_directory(&g);
+    enum mr_status status =
+        mr_datadir_look(promotion->disk, promotion->data_dir, &g.dir, error); /* else it would be made */
+    if (status == MR_OK && !promotion->joins) {
+        status = lock_directory(&g);
+    }
+    if (status == MR_OK) {
+        status = open_checkpoint(&g, promotion->checkpoint_dir);
+    }
     if (status == MR_OK) {
         status = check_plan(&g);
     }
     if (status == MR_OK) {
         status = check_log(&g);
     }
+    if (status == MR_OK && promotion->joins) {
+        status = open_joined(&g);
+    }
     if (status == MR_OK) {
         status = promote(&g);
+    }
+    if (status == MR_OK && promotion->joins) {
+        remove_copies(&g);
     }
     mr_buf_finish(&g.state);
     mr_restored_finish(&g.shadow);

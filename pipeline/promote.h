@@ -16,10 +16,13 @@
  * Crash       PROMOTING is there from before the first change until after the last: no start until it is run again, and
  *             every step can be repeated.
  *                 PROMOTING 1 ▶ CONFIG ▶ results.db aside ▶ PROMOTING 2 ▶ checkpoint ▶ results.db ▶ PROMOTED
+ * Joined      A replay that has left something out does not have all that a node needs. Then what takes its place is
+ *             joined of both, as of the log's end, before the first of these steps (pipeline/join.h); the rest is the
+ *             same. (From zero such a node cannot start anyway, when the log was trimmed.)
  * Owner       Holds the data directory's lock while it runs.
  * Errors      MR_BUSY: a server has the directory. MR_MISMATCH: another log, another configuration, or not the record
  *             that the replay ended with. MR_NOT_FOUND: the log has lost what comes behind S. MR_UNSUPPORTED: dedup
- *             mode redis.
+ *             mode redis without joining; or what cannot be joined.
  */
 #include "config/config.h"
 #include "pipeline/plan.h"
@@ -33,7 +36,13 @@ struct mr_promotion {
     const char *checkpoint_dir; /* of the replay */
     const char *results_path;   /* likewise */
     uint64_t incarnation;       /* of the log it read */
-    uint64_t record_hash;       /* of the last record in the checkpoint: mr_promote_record_hash */
+    uint64_t record_lsn;        /* of the last record that it read; 0: of the last one in the checkpoint */
+    uint64_t record_hash;       /* of that: mr_promote_record_hash */
+    /* The replay has left something out: only the node has it, and both are joined (pipeline/join.h). */
+    bool joins;
+    const char *joined_dir; /* made for it, and what a promotion that was stopped goes on with */
+    const char *joined_path;
+    const int64_t *begins_ms; /* by rule of config: windows from which on the replay has rows; INT64_MIN: all */
 };
 
 enum mr_status mr_promote(const struct mr_promotion *promotion, struct mr_error *error) MR_MUST_CHECK;

@@ -93,11 +93,17 @@ static enum mr_status find_decided(struct mr_sequencer *s, uint64_t lsn, struct 
     return mr_fetch_batch(s->fetch, lsn, ret, error);
 }
 
+/* The log may say otherwise, but it is read under the plan's configuration. */
+static bool as_shadow(const struct mr_sequencer *s, uint64_t seq) {
+    return s->shadow || seq < s->promoted_seq;
+}
+
 static enum mr_status add_decided(struct mr_sequencer *s, const struct mr_verdicts *entry,
                                   uint64_t lsn, uint32_t *count, struct mr_error *error) {
     struct mr_batch *batch = NULL;
     enum mr_status status = find_decided(s, entry->lsn, &batch, error);
-    if (s->shadow && status != MR_OK) {
+    bool gone = status == MR_MISMATCH && as_shadow(s, s->replay_record.seq);
+    if (status != MR_OK && (s->shadow || gone)) {
         return mr_shadow_verdicts(s, status, entry->events, error);
     }
     if (status == MR_NOT_FOUND) {
@@ -144,11 +150,6 @@ static enum mr_status add_verdicts(struct mr_sequencer *s, const struct mr_recor
 }
 
 /* ---- bundles ---- */
-
-/* The log may say otherwise, but it is read under the plan's configuration. */
-static bool as_shadow(const struct mr_sequencer *s, uint64_t seq) {
-    return s->shadow || seq < s->promoted_seq;
-}
 
 static enum mr_status add_events(struct mr_sequencer *s, const struct mr_record *record,
                                  uint32_t *count, struct mr_error *error) {

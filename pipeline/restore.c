@@ -369,7 +369,19 @@ static enum mr_status load_slice(void *ctx, uint64_t tag, struct mr_bytes payloa
     return status;
 }
 
-static enum mr_status load_groups(struct loading *l, const int64_t *watermarks_ms) {
+static enum mr_status load_slices(struct loading *l) {
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < l->manifest->part_count; i++) {
+        const struct mr_manifest_part *part = &l->manifest->parts[i];
+        if (part->id.kind == MR_PART_GROUPS && (l->moved || part->shard == l->shard)) {
+            status = mr_part_read(l->from->disk, l->from->dir, &part->id, 0, part->len, load_slice, l, l->error);
+        }
+    }
+    return status;
+}
+
+/* joined: whose windows come from another checkpoint; NULL: none do. */
+static enum mr_status load_groups(struct loading *l, struct loading *joined, const int64_t *watermarks_ms) {
     struct mr_combine *combine = l->pipeline->shards[l->shard].combine;
     struct mr_combine_load load = {
         .seq = l->manifest->seq,
@@ -379,17 +391,20 @@ static enum mr_status load_groups(struct loading *l, const int64_t *watermarks_m
         .shards = l->pipeline->plan->shards,
     };
     enum mr_status status = mr_combine_load_begin(combine, &load, l->error);
-    for (uint32_t i = 0; status == MR_OK && i < l->manifest->part_count; i++) {
-        const struct mr_manifest_part *part = &l->manifest->parts[i];
-        if (part->id.kind == MR_PART_GROUPS && (l->moved || part->shard == l->shard)) {
-            status = mr_part_read(l->from->disk, l->from->dir, &part->id, 0, part->len, load_slice,
-                                  l, l->error);
-        }
+    if (status == MR_OK) {
+        status = load_slices(l);
+    }
+    if (status == MR_OK && joined != NULL) {
+        struct mr_combine_load_also also = {
+            .rule_map = joined->rule_now, .rule_map_len = joined->old_rules, .begins_ms = l->from->join->begins_ms};
+        joined->shard = l->shard;
+        status = mr_combine_load_also(combine, &also, l->error);
+        status = status == MR_OK ? load_slices(joined) : status;
     }
     return status == MR_OK ? mr_combine_load_end(combine, l->error) : status;
 }
 
-static enum mr_status load_windows(struct loading *l) {
+static enum mr_status load_windows(struct loading *l, struct loading *joined) {
     const struct mr_plan *plan = l->pipeline->plan;
     int64_t watermarks_ms[MR_STREAMS_MAX];
     for (uint32_t i = 0; i < plan->stream_count; i++) {
@@ -397,10 +412,10 @@ static enum mr_status load_windows(struct loading *l) {
     }
     enum mr_status status = MR_OK;
     for (l->shard = 0; status == MR_OK && l->shard < plan->shards; l->shard++) {
-        status = load_groups(l, watermarks_ms);
+        status = load_groups(l, joined, watermarks_ms);
     }
     bool trial = l->pipeline->checkpointer.dir == NULL;
-    if (status == MR_OK && l->dropped_events > 0 && !trial) {
+    if (status == MR_OK && l->dropped_events > 0 && !trial && joined == NULL) {
         mr_report(MR_LEVEL_WARN, "windows_dropped",
                   "events=%llu reason=\"their rule is gone or begins anew\" "
                   "action=\"the log has the events, as far back as it reaches\"",
@@ -421,23 +436,93 @@ static void settle_shards(struct loading *l) {
     }
 }
 
+/* ---- rules from another checkpoint ---- */
+
+static struct loading loading_of(struct mr_pipeline *pipeline, const struct mr_restored *from,
+                                 struct mr_fingerprint *mine, struct mr_error *error) {
+    return (struct loading){
+        .pipeline = pipeline,
+        .from = from,
+        .manifest = &from->newest,
+        .old_streams = from->old_streams,
+        .old_rules = from->old_rules,
+        .moved = from->newest.shards != pipeline->plan->shards,
+        .mine = mine,
+        .mine_contents = mine == NULL ? NULL : (uint64_t *)(void *)(mine + MR_DEDUP_CHUNK_IDS),
+        .error = error,
+    };
+}
+
+/* Windows of that checkpoint can be loaded under the watermarks of this one where both say the same of them: those that
+ * are not left out end behind begins_ms. */
+static enum mr_status match_watermark(struct loading *j, const struct mr_restored_join *join, uint32_t stream,
+                                      int64_t there_ms) {
+    const struct mr_plan *plan = j->pipeline->plan;
+    int64_t here_ms = j->pipeline->sequencer.watermarks[stream].watermark_ms;
+    int64_t later_ms = here_ms > there_ms ? here_ms : there_ms;
+    for (uint32_t i = 0; here_ms != there_ms && i < plan->rule_count; i++) {
+        const struct mr_rule *rule = &plan->rules[i];
+        bool reads = false;
+        for (uint32_t k = 0; k < rule->input_count; k++) {
+            reads = reads || rule->inputs[k].stream == stream;
+        }
+        bool joins = j->rule_now[j->from->change.rule_of[i]] != UINT32_MAX && rule->window.kind != MR_WINDOW_GLOBAL;
+        if (reads && joins && join->begins_ms[i] < later_ms) {
+            return mr_error_set(
+                j->error, MR_UNSUPPORTED,
+                "the watermark of streams.%.*s is at %lld ms in the data, but at %lld ms in the replay (a "
+                "source that was silent since before the log's beginning, or an out_of_orderness that was "
+                "another one): windows of rule %.*s may have closed at another time there",
+                (int)plan->streams[stream].name.len, (const char *)plan->streams[stream].name.ptr, (long long)here_ms,
+                (long long)there_ms, (int)rule->name.len, (const char *)rule->name.ptr);
+        }
+    }
+    return MR_OK;
+}
+
+static enum mr_status match_watermarks(struct loading *j, const struct mr_restored_join *join) {
+    struct mr_unpack u = unpack_blob(j, MR_BLOB_SEQUENCER, 0);
+    (void)mr_unpack_u64(&u); /* bundles */
+    (void)mr_unpack_u64(&u); /* batches */
+    enum mr_status status = MR_OK;
+    for (uint32_t i = 0; status == MR_OK && i < j->old_streams; i++) {
+        struct sealed_stream sealed;
+        bool read = unpack_stream(&u, &sealed);
+        status =
+            read ? match_watermark(j, join, i, sealed.watermark.watermark_ms) : unreadable(j, "the sequencer's part");
+        mr_watermark_finish(&sealed.watermark);
+    }
+    return status;
+}
+
+/* Of rules that have nothing in the one, and of no stream. The plan is that of the other. */
+static enum mr_status open_joined(const struct loading *l, struct loading *ret) {
+    const struct mr_restored_join *join = l->from->join;
+    *ret = loading_of(l->pipeline, join->from, NULL, l->error);
+    MR_ASSERT(ret->manifest->seq == l->manifest->seq && ret->manifest->lsn == l->manifest->lsn);
+    MR_ASSERT(ret->old_streams == l->pipeline->plan->stream_count && !join->from->change.any);
+    memset(ret->stream_now, 0xff, sizeof ret->stream_now);
+    memset(ret->rule_now, 0xff, sizeof ret->rule_now);
+    for (uint32_t i = 0; i < l->pipeline->plan->rule_count; i++) {
+        enum mr_change change = l->from->change.rules[i];
+        bool joins = change == MR_CHANGE_NEW || change == MR_CHANGE_ANEW;
+        ret->rule_now[join->from->change.rule_of[i]] = joins ? i : UINT32_MAX;
+    }
+    enum mr_status status = match_watermarks(ret, join);
+    for (uint32_t i = 0; status == MR_OK && i < ret->manifest->shards; i++) {
+        status = load_counters(ret, i);
+    }
+    return status;
+}
+
 enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored *restored,
                           struct mr_error *error) {
     struct mr_fingerprint *mine = mr_alloc(MR_DEDUP_CHUNK_IDS * (sizeof *mine + sizeof(uint64_t)));
     if (mine == NULL) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory loading the checkpoint");
     }
-    struct loading l = {
-        .pipeline = pipeline,
-        .from = restored,
-        .manifest = &restored->newest,
-        .old_streams = restored->old_streams,
-        .old_rules = restored->old_rules,
-        .moved = restored->newest.shards != pipeline->plan->shards,
-        .mine = mine,
-        .mine_contents = (uint64_t *)(void *)(mine + MR_DEDUP_CHUNK_IDS),
-        .error = error,
-    };
+    struct loading l = loading_of(pipeline, restored, mine, error);
+    struct loading joined;
     map_names(&l);
     enum mr_status status = load_sequencer(&l);
     status = status == MR_OK ? load_redrives(&l) : status;
@@ -447,8 +532,11 @@ enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored
     if (status == MR_OK) {
         status = load_dedups(&l);
     }
+    if (status == MR_OK && restored->join != NULL) {
+        status = open_joined(&l, &joined);
+    }
     if (status == MR_OK) {
-        status = load_windows(&l);
+        status = load_windows(&l, restored->join != NULL ? &joined : NULL);
     }
     if (status == MR_OK) {
         settle_shards(&l);
@@ -457,129 +545,7 @@ enum mr_status mr_restore(struct mr_pipeline *pipeline, const struct mr_restored
     return status;
 }
 
-/* ---- finding it ---- */
-
-static enum mr_status verify_parts(const struct mr_restored *r, const struct mr_manifest *m,
-                                   struct mr_error *error) {
-    enum mr_status status = MR_OK;
-    for (uint32_t i = 0; status == MR_OK && i < m->part_count; i++) {
-        status = mr_part_verify(r->disk, r->dir, &m->parts[i].id, 0, m->parts[i].len, error);
-    }
-    return status;
-}
-
-static enum mr_status read_flusher(struct mr_restored *r, struct mr_error *error) {
-    const struct mr_buf *blob = mr_manifest_blob(&r->newest, MR_BLOB_FLUSHER, 0, 0);
-    struct mr_unpack u = {.rest = blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob),
-                          .failed = blob == NULL};
-    r->dead_seq = mr_unpack_u64(&u);
-    r->dead_lsn = mr_unpack_u64(&u);
-    return mr_unpack_end(&u) ? MR_OK
-                             : mr_error_set(error, MR_CORRUPT, "%s: the flusher's part cannot be read",
-                                            r->dir);
-}
-
-/* One manifest from the list, newest first, into the first free place; a damaged one is passed over. The parts of the
- * one before are read only when it is needed. */
-static enum mr_status consider(struct mr_restored *r, uint64_t number, struct mr_error *error) {
-    struct mr_manifest *m = r->newest.number == 0 ? &r->newest : &r->before;
-    enum mr_status status = mr_manifest_read(r->disk, r->dir, number, m, error);
-    if (status == MR_OK && m == &r->newest) {
-        status = verify_parts(r, m, error);
-    }
-    if (status != MR_CORRUPT) {
-        return status;
-    }
-    mr_manifest_finish(m);
-    mr_manifest_init(m);
-    if (r->damage.status == MR_OK) {
-        r->damage = *error;
-    }
-    char quoted[MR_ERROR_TEXT_MAX];
-    mr_report(MR_LEVEL_ERROR, "checkpoint_damaged", "number=%llu reason=%s action=\"the one before it is taken\"",
-              (unsigned long long)number, mr_report_value(error->text, quoted, sizeof quoted));
-    return MR_OK;
-}
-
-enum mr_status mr_restored_open(struct mr_disk *disk, const char *dir, struct mr_restored *ret,
-                                struct mr_error *error) {
-    *ret = (struct mr_restored){.disk = disk, .dir = dir, .next_manifest = 1, .next_part = 1};
-    mr_manifest_init(&ret->newest);
-    mr_manifest_init(&ret->before);
-    struct mr_manifest_list list;
-    enum mr_status status = mr_disk_mkdir(disk, dir);
-    if (status != MR_OK) {
-        return mr_error_set(error, status, "cannot make %s: %s", dir, mr_status_text(status));
-    }
-    status = mr_manifest_list(disk, dir, &list, error);
-    if (status != MR_OK) {
-        return status;
-    }
-    for (uint32_t i = list.manifest_count; status == MR_OK && i-- > 0 && ret->before.number == 0;) {
-        status = consider(ret, list.manifests[i], error);
-    }
-    if (list.manifest_count > 0) {
-        ret->next_manifest = list.manifests[list.manifest_count - 1] + 1;
-    }
-    if (list.part_count > 0) {
-        ret->next_part = list.parts[list.part_count - 1] + 1;
-    }
-    mr_manifest_list_finish(&list);
-    if (status == MR_OK && ret->newest.number != 0) {
-        status = read_flusher(ret, error);
-    }
-    if (status != MR_OK) {
-        mr_restored_finish(ret);
-    }
-    return status;
-}
-
-void mr_restored_finish(struct mr_restored *restored) {
-    mr_manifest_finish(&restored->newest);
-    mr_manifest_finish(&restored->before);
-}
-
-static bool names(const struct mr_manifest *m, uint64_t part) {
-    for (uint32_t i = 0; i < m->part_count; i++) {
-        if (m->parts[i].id.number == part) {
-            return true;
-        }
-    }
-    return false;
-}
-
-enum mr_status mr_restored_tidy(const struct mr_restored *restored, struct mr_error *error) {
-    struct mr_manifest_list list;
-    enum mr_status status = mr_manifest_list(restored->disk, restored->dir, &list, error);
-    if (status != MR_OK) {
-        return status;
-    }
-    bool removed = false;
-    for (uint32_t i = 0; status == MR_OK && i < list.manifest_count; i++) {
-        uint64_t number = list.manifests[i];
-        if (number != restored->newest.number && number != restored->before.number) {
-            status = mr_manifest_remove(restored->disk, restored->dir, number);
-            removed = true;
-        }
-    }
-    if (status == MR_OK && removed) { /* before their parts go, and their numbers are given again */
-        status = mr_disk_sync_dir(restored->disk, restored->dir);
-    }
-    for (uint32_t i = 0; status == MR_OK && i < list.part_count; i++) {
-        if (!names(&restored->newest, list.parts[i]) && !names(&restored->before, list.parts[i])) {
-            status = mr_part_remove(restored->disk, restored->dir, list.parts[i]);
-        }
-    }
-    mr_manifest_list_finish(&list);
-    return status == MR_OK ? MR_OK
-                           : mr_error_set(error, status, "%s: cannot remove what is not needed: %s",
-                                          restored->dir, mr_status_text(status));
-}
-
-struct mr_bytes mr_restored_config(const struct mr_restored *restored) {
-    const struct mr_buf *blob = mr_manifest_blob(&restored->newest, MR_BLOB_CONFIG, 0, 0);
-    return blob == NULL ? mr_bytes_of(NULL, 0) : mr_buf_bytes(blob);
-}
+/* ---- the plan ---- */
 
 /* Windows that were final under the settings before stay final. Their kind is the same, or the rule begins anew. */
 static int64_t floor_of(const struct mr_rule *now, const struct mr_config_rule *before, int64_t floor_ms,
@@ -629,6 +595,7 @@ enum mr_status mr_restored_plan(struct mr_restored *restored, const struct mr_co
         return mr_error_set(error, MR_CORRUPT, "%s: the rules' part cannot be read", restored->dir);
     }
     restored->change_seq = anew_seq;
+    memcpy(restored->old_generations, generations, before->rule_count * sizeof *generations);
     for (uint32_t i = 0; i < plan->rule_count; i++) {
         uint32_t old = restored->change.rule_of[i];
         restored->finals_ms[i] = INT64_MIN;

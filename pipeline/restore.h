@@ -7,13 +7,23 @@
  *             found again by name (config/change.h), so the same code starts a node as it was, with changed
  *             streams and rules, and with another number of shards.
  * Owner       mr_restored: the opener, until mr_restored_finish; it may go once the pipeline is open.
- * Errors      MR_CORRUPT, MR_IO, MR_NO_MEMORY; MR_FULL (dedup.ids is smaller than what is remembered) with a text.
+ * Errors      MR_CORRUPT, MR_IO, MR_NO_MEMORY; MR_FULL (dedup.ids is smaller than what is remembered) with a text;
+ *             MR_UNSUPPORTED: two checkpoints that cannot be joined.
  */
 #include "config/change.h"
 #include "log/manifest.h"
 #include "pipeline/plan.h"
 
 struct mr_pipeline;
+
+struct mr_restored;
+
+/* The rules that are new or begin anew in the plan have their windows and counters from another checkpoint: of the same
+ * bundle of the same log, and made under the plan's own configuration (pipeline/join.h). */
+struct mr_restored_join {
+    const struct mr_restored *from;
+    const int64_t *begins_ms; /* by rule: windows that begin earlier are left out; INT64_MIN: none are */
+};
 
 struct mr_restored {
     struct mr_disk *disk;
@@ -26,6 +36,8 @@ struct mr_restored {
     struct mr_config_change change; /* from the manifest's configuration to the plan's */
     uint32_t old_streams; /* of the manifest's configuration */
     uint32_t old_rules;
+    uint64_t old_generations[MR_RULES_MAX]; /* by rule of the manifest's configuration: mr_restored_plan */
+    const struct mr_restored_join *join; /* NULL: what is new or begins anew is empty */
     int64_t finals_ms[MR_RULES_MAX]; /* by rule of the plan: windows ending up to here are final under its settings, and
                                       * nobody may have said so; INT64_MIN: nothing to say */
     uint64_t change_seq; /* of the CONFIG record that made the change; 0: none is behind the manifest */

@@ -74,3 +74,11 @@ void mr_shadow_store_init(struct mr_shadow_store *store, struct mr_results *inne
         store->begins_ms[i] = from_ms > begins_ms ? from_ms : begins_ms;
     }
 }
+
+void mr_shadow_store_init_from(struct mr_shadow_store *store, struct mr_results *inner, const int64_t *begins_ms,
+                               uint32_t rule_count) {
+    MR_ASSERT(rule_count <= MR_RULES_MAX);
+    store->base.ops = &shadow_ops;
+    store->inner = inner;
+    memcpy(store->begins_ms, begins_ms, rule_count * sizeof *begins_ms);
+}

@@ -30,3 +30,6 @@ struct mr_shadow_store {
  * are not wanted; INT64_MIN: all are. */
 void mr_shadow_store_init(struct mr_shadow_store *store, struct mr_results *inner, const struct mr_plan *plan,
                           int64_t first_ms, int64_t from_ms);
+/* As one of before, which has said from where on: begins_ms[rule_count]. */
+void mr_shadow_store_init_from(struct mr_shadow_store *store, struct mr_results *inner, const int64_t *begins_ms,
+                               uint32_t rule_count);

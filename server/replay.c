@@ -98,10 +98,23 @@ static enum mr_status lock_directory(struct replay *r) {
                               status == MR_BUSY ? "another replay is writing to it" : mr_status_text(status));
 }
 
+/* What a promotion that was stopped goes on with stays (pipeline/promote.h). */
+static enum mr_status check_promoting(struct replay *r) {
+    uint32_t steps = 0;
+    enum mr_status status = mr_datadir_read_promoting(&r->data, &steps, &r->error);
+    return status == MR_OK && steps > 0 && is_there(r->cli->into, "joined.db")
+               ? mr_error_set(&r->error, MR_BUSY,
+                              "--into %s: a `millrace replay promote` was stopped in the middle, and may need it: run "
+                              "that again, to its end, or name another directory",
+                              r->cli->into)
+               : status;
+}
+
 /* DIR is ours, empty, or has what an earlier replay left. */
 static enum mr_status prepare_directory(struct replay *r) {
     static const char *const left[] = {"results.db", "results.db-wal", "results.db-shm",    "REPLAY",
-                                       "REPLAY.new", "unfinished.db",  "unfinished.db-wal", "unfinished.db-shm"};
+                                       "REPLAY.new", "unfinished.db",  "unfinished.db-wal", "unfinished.db-shm",
+                                       "joined.db",  "joined.db-wal",  "joined.db-shm"};
     enum mr_status status = lock_directory(r);
     if (status != MR_OK) {
         return status;
@@ -117,6 +130,7 @@ static enum mr_status prepare_directory(struct replay *r) {
             "--into %s has the results of a replay: name another directory, or replace them with --again",
             r->cli->into);
     }
+    status = check_promoting(r);
     for (size_t i = 0; status == MR_OK && i < sizeof left / sizeof left[0]; i++) {
         status = take_away(r, left[i]);
     }
@@ -142,15 +156,6 @@ static enum mr_status prepare_checkpoint(struct replay *r) {
 }
 
 /* ---- opening ---- */
-
-/* Nothing is left out, and no store was asked: then what the replay makes can take the live one's place. */
-static bool is_promotable(const struct replay *r) {
-    bool claimed = false;
-    for (uint32_t i = 0; i < r->plan->stream_count; i++) {
-        claimed = claimed || r->plan->streams[i].claimed;
-    }
-    return !claimed && r->note.first_ms == INT64_MIN && r->from_ms == INT64_MIN;
-}
 
 /* What is read here is what the replay goes on from: behind it nothing can be missing, whatever retention does meanwhile. */
 static enum mr_status read_beginning(struct replay *r) {
@@ -215,7 +220,7 @@ static enum mr_status open_pipeline(struct replay *r) {
         .shadow_first = r->first.lsn == 0 ? NULL : &r->first,
         .shadow_to_lsn = r->extent.last_lsn,
         .shadow_incarnation = r->note.incarnation,
-        .checkpoint_dir = is_promotable(r) ? r->checkpoint_dir : NULL,
+        .checkpoint_dir = r->checkpoint_dir,
         .checkpoint_every_ms = INT64_MAX / 1000000, /* at the end alone */
         .restored = &r->restored,
     };
@@ -304,8 +309,7 @@ static enum mr_status wait_end(struct replay *r, struct mr_ask *ask) {
             return status;
         }
         if (!asked && mr_pipeline_live(r->pipeline)) {
-            asked = ask->kind == MR_ASK_FLUSH ? mr_pipeline_ask(r->pipeline, ask)
-                                              : mr_pipeline_checkpoint(r->pipeline, ask);
+            asked = mr_pipeline_checkpoint(r->pipeline, ask);
         }
         say_progress(r, &stats, false);
         mr_event_count_wait(&r->wake, value, PROGRESS_NS); /* the end of the replay has no other way to tell */
@@ -319,16 +323,15 @@ static int exit_code(const struct replay *r, enum mr_status status) {
 }
 
 static enum mr_status run_to_end(struct replay *r) {
-    enum mr_ask_kind kind = is_promotable(r) ? MR_ASK_CHECKPOINT : MR_ASK_FLUSH;
     struct mr_ask *ask = mr_alloc_zero(1, sizeof *ask);
     if (ask == NULL) {
         return mr_error_set(&r->error, MR_NO_MEMORY, "out of memory");
     }
-    ask->kind = kind;
+    ask->kind = MR_ASK_CHECKPOINT;
     ask->done = flushed;
     ask->ctx = &r->wake;
     enum mr_status status = wait_end(r, ask);
-    if (status == MR_OK && kind == MR_ASK_CHECKPOINT && ask->status != MR_OK) {
+    if (status == MR_OK && ask->status != MR_OK) {
         status = mr_error_set(&r->error, ask->status, "the checkpoint of the replay in %s failed: %s",
                               r->checkpoint_dir, mr_status_text(ask->status));
     }
@@ -510,7 +513,7 @@ static enum mr_status replay(struct replay *r) {
     }
     mr_pipeline_close(r->pipeline);
     mr_results_close(r->results);
-    if (status == MR_OK && is_promotable(r)) {
+    if (status == MR_OK) {
         status = note_checkpoint(r);
     }
     mr_log_reader_close(r->reader);

@@ -35,7 +35,7 @@ struct mr_replay_note {
     uint64_t gone;    /* events of streams that are not configured */
     uint64_t unknown; /* events of records before the log's beginning that have verdicts in it */
     uint64_t lost;    /* records that damage took */
-    bool promotable;      /* DIR/checkpoint is of the same moment, and nothing was left out */
+    bool promotable;      /* DIR/checkpoint is of the same moment */
     uint64_t record_hash; /* of its last record: pipeline/promote.h */
     uint32_t rule_count;
     struct mr_replay_rule rules[MR_RULES_MAX];

@@ -27,7 +27,6 @@
 #include <time.h>
 
 enum {
-    OUTBOX_PANES_MAX = 1000000, /* what sinks may be behind before all is copied; kept for later ones, too */
     DRAIN_MS = 30 * 1000,
     SINKS_MS = 5 * 1000, /* for sinks that work to take the last results; the others get them at the next start */
 };
@@ -64,7 +63,7 @@ static enum mr_status open_results(void *ctx, const struct mr_data *data, struct
         .rules = data->results_rules,
         .rule_count = data->plan->rule_count,
         .sync = true, /* with log.sync off as well: a checkpoint relies on it, and commits are few */
-        .outbox_panes_max = OUTBOX_PANES_MAX,
+        .outbox_panes_max = MR_OUTBOX_PANES_MAX,
     };
     enum mr_status status = mr_results_sqlite_open(&options, ret, error);
     if (status == MR_CORRUPT) {

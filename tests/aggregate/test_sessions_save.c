@@ -7,7 +7,8 @@
  *   2. settings that changed: a shorter lateness leaves out what is final now, without an early timer none runs;
  *   3. each byte of a slice changed: MR_CORRUPT, or what is loaded holds together; slices missing, twice,
  *      of another save;
- *   4. an allocation that fails, whichever: the save fails and nothing else; the load fails and can be closed.
+ *   4. what begins before a time: left out when it is final, refused when not;
+ *   5. an allocation that fails, whichever: the save fails and nothing else; the load fails and can be closed.
  */
 #include "aggregate/sessions_state.h"
 #include "base/alloc.h"
@@ -289,6 +290,42 @@ static void expect_corrupt(const struct mr_rule *rule, const struct mr_sessions_
     mr_sessions_close(loaded);
 }
 
+/* Sessions that began before a time: final ones are left out, whatever the floor says of the others they are refused. */
+static void test_beginnings(void **state) {
+    (void)state;
+    struct sk_world *w = malloc(sizeof *w);
+    assert_non_null(w);
+    struct mr_rule rule = saved_rule();
+    struct kit_slices slices = {0};
+    make_saved(w, &rule, 5, &slices);
+    int64_t first_ms = INT64_MAX; /* of sessions that are not final */
+    for (uint32_t i = 0; i < w->model.session_count; i++) {
+        const struct sk_session *s = &w->model.sessions[i];
+        first_ms = !s->gone && !s->final && s->start_ms < first_ms ? s->start_ms : first_ms;
+    }
+    assert_true(first_ms < INT64_MAX);
+    struct mr_sessions_load how = {w->seq, w->watermark_ms, 1};
+    const int64_t begins_ms[] = {first_ms, first_ms + 1, first_ms + 1};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct mr_sessions *loaded;
+        struct mr_error error = {.text = ""};
+        rule.final_floor_ms = i == 2 ? INT64_MAX : INT64_MIN;
+        assert_int_equal(mr_sessions_open(&rule, 0, &loaded), MR_OK);
+        assert_int_equal(mr_sessions_load_begin(loaded, &how, &error), MR_OK);
+        mr_sessions_load_from(loaded, begins_ms[i]);
+        enum mr_status status = MR_OK;
+        for (uint32_t k = 0; k < slices.count && status == MR_OK; k++) {
+            status = mr_sessions_load_slice(loaded, mr_buf_bytes(&slices.items[k]), &error);
+        }
+        assert_int_equal(status, i == 0 ? MR_OK : MR_UNSUPPORTED);
+        assert_true(i == 0 || strstr(error.text, "may have begun before") != NULL);
+        mr_sessions_close(loaded);
+    }
+    kit_slices_finish(&slices);
+    sk_close(w);
+    free(w);
+}
+
 static void test_wrong_slices(void **state) {
     (void)state;
     struct sk_world *w = malloc(sizeof *w);
@@ -413,8 +450,8 @@ static void test_no_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_break),     cmocka_unit_test(test_settings),  cmocka_unit_test(test_wrong_slices),
-        cmocka_unit_test(test_each_byte), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_break),      cmocka_unit_test(test_settings),  cmocka_unit_test(test_wrong_slices),
+        cmocka_unit_test(test_beginnings), cmocka_unit_test(test_each_byte), cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
