@@ -201,7 +201,8 @@ static enum mr_status open_joined(struct promoting *g) {
     }
     if (status == MR_NOT_FOUND && steps > 0) {
         return mr_error_set(g->error, MR_MISMATCH,
-                            "the promotion of another replay was stopped in the middle: run that one again, to its end");
+                            "the promotion of another replay was stopped in the middle: run that one again, to its "
+                            "end");
     }
     if (status == MR_OK && steps > 0) {
         status = check_joined(g);
