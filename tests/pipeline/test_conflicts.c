@@ -350,7 +350,8 @@ static void conflicts_are_not_redriven(void **state) {
     assert_true(node_ask(&node, &flush));
     struct mr_disk *disk = virtual_disk_disk(node.disk);
     struct attempt attempt = {.refused = 0};
-    assert_int_equal(mr_redrive_source_open(disk, "data/log", node.data.plan, &attempt.source), MR_OK);
+    uint64_t last_lsn = mr_counter_read(&mr_log_stats(node.data.log)->last_lsn);
+    assert_int_equal(mr_redrive_source_open(disk, "data/log", node.data.plan, last_lsn, &attempt.source), MR_OK);
     struct mr_dead_page page = {.stream = UINT32_MAX,
                                 .reason = -1,
                                 .limit = 10,
