@@ -92,8 +92,8 @@ enum mr_status mr_sessions_fire(struct mr_sessions *sessions, uint32_t *budget, 
 /* The panes of all sessions that have a row, as they stand, with timing and revision of their last: for a store that has
  * lost newer ones, and with them those before. OPEN ones too, for a row that is not there cannot be taken back when its
  * session is swallowed; what came since its last pane is in it. Between bundles, up to budget sessions a call; false: that
- * was all, and the next call begins anew. DISCARDING: nothing is said; mr_sessions_rows_scan says which rows there are. Without memory
- * flush->panes has failed. */
+ * was all, and the next call begins anew. DISCARDING: nothing is said; mr_sessions_rows_scan says which rows there are.
+ * Without memory flush->panes has failed. */
 bool mr_sessions_fire_again(struct mr_sessions *sessions, uint32_t budget, struct mr_flush *flush);
 
 /* The place of each row that a session has, OPEN and CLOSED ones. Between bundles. MR_NO_MEMORY. */
