@@ -3,8 +3,8 @@
  * Proves which panes fire, for every cell of windows x triggers x accumulation, against a model that keeps every group of
  * every window and looks at all of them after each bundle:
  *   1. tumbling with an offset, sliding, sliding kept as slices, and the global window; early by count, by time, by
- *      both, not at all; late on arrival or once at the end; accumulating, discarding, retracting: in each bundle exactly the model's panes, with
- *      their timing, index, finality, revision and values;
+ *      both, not at all; late on arrival or once at the end; accumulating, discarding, retracting: in each bundle
+ *      exactly the model's panes, with their timing, index, finality, revision and values;
  *   2. the same when the state is saved and loaded into another combine at random places, and its hash is the same;
  *   3. scans show what has not been said: of discarding rules the part since the last pane, under the next pane's key.
  */
