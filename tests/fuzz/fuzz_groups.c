@@ -11,7 +11,7 @@
 
 #include <stdlib.h>
 
-enum { RULES = 2, SLICES_MAX = 16, SLICE_MAX = 4096, STEP = 8, SEQ = 4 };
+enum { RULES = 3, SLICES_MAX = 16, SLICE_MAX = 4096, STEP = 8, SEQ = 4 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
@@ -29,6 +29,9 @@ static void make_rules(struct mr_rule rules[RULES]) {
     rules[0] = kit_rule(0, 0, 1, 10, 20);
     rules[1] = kit_rule(1, 0, 2, 25, 40);
     rules[1].groups_max = 5;
+    rules[2] = kit_rule(2, 0, 1, 40, 20);
+    rules[2].window = (struct mr_window){
+        .kind = MR_WINDOW_SLIDING, .sliced = true, .size_ms = 40, .every_ms = 10, .slice_ms = 10};
 }
 
 static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint64_t seq) {
@@ -36,8 +39,8 @@ static void merge(struct mr_combine *combine, const struct mr_rule *rules, uint6
     for (uint32_t i = 0; i < 8; i++) {
         const struct mr_rule *rule = &rules[i % RULES];
         const int64_t values[] = {(int64_t)(seq * 10 + i), -7};
-        int64_t start_ms =
-            (int64_t)(seq + i / 4) * 10 / rule->window.size_ms * rule->window.size_ms;
+        int64_t step_ms = rule->window.sliced ? rule->window.slice_ms : rule->window.size_ms;
+        int64_t start_ms = (int64_t)(seq + i / 4) * 10 / step_ms * step_ms;
         kit_partial(parcel, rule, start_ms, (uint32_t)seq + i, values, 2);
     }
     enum mr_status status = mr_combine_merge(combine, parcel);
@@ -144,7 +147,7 @@ static enum mr_status load(struct mr_combine *combine, const struct mr_combine_l
 /* What was taken goes on. */
 static void check(struct mr_combine *combine, const struct mr_rule *rules,
                   const struct mr_combine_load *how) {
-    static const uint32_t same[RULES] = {0, 1};
+    static const uint32_t same[RULES] = {0, 1, 2};
     static struct slices again;
     mr_combine_check_scan(combine);
     save(combine, SEQ, &again);
@@ -165,7 +168,7 @@ static void check(struct mr_combine *combine, const struct mr_rule *rules,
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len) {
-    static const uint32_t maps[][RULES] = {{0, 1}, {0, 1}, {1, 0}, {UINT32_MAX, 1}};
+    static const uint32_t maps[][RULES] = {{0, 1, 2}, {0, 1, 2}, {1, 0, 2}, {UINT32_MAX, 1, UINT32_MAX}};
     static struct slices sample;
     static struct slices slices;
     struct mr_rule rules[RULES];
