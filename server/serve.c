@@ -150,11 +150,21 @@ static bool is_stop(int signal_number) {
     return signal_number == SIGTERM || signal_number == SIGINT;
 }
 
+/* All that was read has passed the shards, too: so counters are whole from the first answer on. */
+static bool is_replayed(const struct process *p) {
+    if (!mr_pipeline_live(p->pipeline)) {
+        return false; /* first: until then last_seq moves */
+    }
+    struct mr_pipeline_stats stats;
+    mr_pipeline_stats(p->pipeline, &stats);
+    return stats.processed_seq >= stats.last_seq;
+}
+
 /* Replays, saying how far it is; MR_CLOSED when told to stop meanwhile. */
 static enum mr_status wait_live(struct process *p, const sigset_t *set, struct mr_error *error) {
     struct mr_pipeline_stats stats;
     uint64_t last_said_ns = mr_clock_mono_ns(mr_clock_system());
-    while (!mr_pipeline_live(p->pipeline)) {
+    while (!is_replayed(p)) {
         if (is_stop(wait_signal(set, 20))) {
             return mr_error_set(error, MR_CLOSED, "stopped during replay");
         }
