@@ -74,7 +74,7 @@ def test_conflicts_are_dead_letters():
     with server(config()) as s:
         post(s, event("a", 1), event("b", 1), event("a", 1), event("a", 2), accepted=2, duplicate=2)
         first, = conflicts(s)
-        assert list(first) == ["reason", "stream", "lsn", "index", "time", "event"], first
+        assert list(first) == ["address", "reason", "stream", "lsn", "index", "time", "event"], first
         assert (first["reason"], first["stream"], first["index"]) == ("conflict", "s", 3), first
         assert first["event"] == json.loads(event("a", 2)) and first["time"] == "2026-01-01T00:00:00.000Z", first
         ways = (again, checkpoint_and_again, again, lambda s: other_shards(s, 4), again, lambda s: other_shards(s, 3),

@@ -55,7 +55,7 @@ def test_run_and_http_give_the_rows_of_the_model():
         l.close()
         l.check()
         check_ledger(l.s, "s")
-        check_run(l, [e for b in batches for e in b] + [{"id": "last", "t": BASE + 400 * 86400000}])
+        check_run(l, {"s": [e for b in batches for e in b] + [{"id": "last", "t": BASE + 400 * 86400000}]})
 
 
 # ---- a day every 10 seconds ----
@@ -125,8 +125,8 @@ def test_a_day_every_ten_seconds():
         l.s.post("/v1/streams/s/events", lines([{"id": "last", "t": BASE + 400 * DAY, "k": "z", "v": 0}]))
         rows = [row for row in l.s.rows("days", state="final")]
         check_days(rows, events)
-        rows, summary = run_over(l, events)
-        assert summary["accepted"] == len(events)
+        rows, summaries = run_over(l, {"s": events})
+        assert summaries["s"]["accepted"] == len(events)
         check_days(rows["days"], events)
 
 
