@@ -59,6 +59,11 @@ struct mr_data {
     bool settled; /* the results store was compared with log and checkpoint */
 };
 
+/* open_results and close_results of a node: a SQLite file in its directory (pipeline/data_sqlite.c). */
+enum mr_status mr_data_open_sqlite(void *ctx, const struct mr_data *data, struct mr_results **ret,
+                                   struct mr_error *error) MR_MUST_CHECK;
+void mr_data_close_sqlite(void *ctx, struct mr_results *results);
+
 enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_data *ret,
                             struct mr_error *error) MR_MUST_CHECK;
 /* The pipeline on this data: loads the checkpoint, and will replay what came after it. Once. */

@@ -114,33 +114,14 @@ static enum mr_status open_checkpoint(struct promoting *g, const char *dir) {
 
 /* ---- joining (pipeline/join.h) ---- */
 
-static enum mr_status open_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
-                                   struct mr_error *error) {
-    (void)ctx;
-    struct mr_results_sqlite_options options = {
-        .path = data->dir.results_path,
-        .incarnation = mr_log_incarnation(data->log),
-        .rules = data->results_rules,
-        .rule_count = data->plan->rule_count,
-        .sync = true,
-        .outbox_panes_max = MR_OUTBOX_PANES_MAX, /* if it comes to nothing, the node goes on with it */
-    };
-    return mr_results_sqlite_open(&options, ret, error);
-}
-
-static void close_results(void *ctx, struct mr_results *results) {
-    (void)ctx;
-    mr_results_close(results);
-}
-
 /* As a start and a stop without an event between: the node's checkpoint is that of the log's end. */
 static enum mr_status settle_and_join(struct promoting *g, const struct mr_config *config) {
     struct mr_data data;
     struct mr_data_options options = {.disk = g->p->disk,
                                       .clock = g->p->clock,
                                       .config = config,
-                                      .open_results = open_results,
-                                      .close_results = close_results,
+                                      .open_results = mr_data_open_sqlite,
+                                      .close_results = mr_data_close_sqlite,
                                       .settle_only = true};
     enum mr_status status = mr_data_open(&options, &data, g->error);
     if (status != MR_OK) {

@@ -54,32 +54,6 @@ static sigset_t block_signals(void) {
     return set;
 }
 
-static enum mr_status open_results(void *ctx, const struct mr_data *data, struct mr_results **ret,
-                                   struct mr_error *error) {
-    (void)ctx;
-    struct mr_results_sqlite_options options = {
-        .path = data->dir.results_path,
-        .incarnation = mr_log_incarnation(data->log),
-        .rules = data->results_rules,
-        .rule_count = data->plan->rule_count,
-        .sync = true, /* with log.sync off as well: a checkpoint relies on it, and commits are few */
-        .outbox_panes_max = MR_OUTBOX_PANES_MAX,
-    };
-    enum mr_status status = mr_results_sqlite_open(&options, ret, error);
-    if (status == MR_CORRUPT) {
-        size_t len = strlen(error->text);
-        (void)snprintf(error->text + len, sizeof error->text - len,
-                       " (move results.db and its companions away: a start makes them again from the log, as far "
-                       "back as it reaches)");
-    }
-    return status;
-}
-
-static void close_results(void *ctx, struct mr_results *results) {
-    (void)ctx;
-    mr_results_close(results);
-}
-
 static enum mr_status open_transports(struct process *p, struct mr_error *error) {
     enum mr_status status = MR_OK;
     for (uint32_t i = 0; status == MR_OK && i < p->config->store_count; i++) {
@@ -104,8 +78,8 @@ static enum mr_status open_data(struct process *p, struct mr_error *error) {
         .disk = mr_disk_system(),
         .clock = mr_clock_system(),
         .config = p->config,
-        .open_results = open_results,
-        .close_results = close_results,
+        .open_results = mr_data_open_sqlite,
+        .close_results = mr_data_close_sqlite,
         .ctx = p,
         .transports = p->transports,
     };

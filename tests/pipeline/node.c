@@ -181,3 +181,24 @@ bool node_ask(struct node *node, struct mr_ask *ask) {
     }
     return !ask->closed;
 }
+
+void node_must_start(struct node *node) {
+    struct mr_error error;
+    if (node_start(node, &error) != MR_OK) {
+        fail_msg("%s", error.text);
+    }
+    assert_true(node_become_live(node));
+}
+
+void node_lose_power(struct node *node) {
+    node_stop(node);
+    virtual_disk_set_fates(node->disk, 1u << VIRTUAL_DISK_DROPPED);
+    virtual_disk_crash(node->disk);
+    mr_memory_results_crash(node->results);
+}
+
+void node_save(struct node *node) {
+    struct mr_ask ask = {.kind = MR_ASK_CHECKPOINT};
+    assert_true(node_ask(node, &ask));
+    assert_int_equal(ask.status, MR_OK);
+}

@@ -56,6 +56,12 @@ bool node_failed(const struct node *node);
 /* One step of each station but a flusher that stands; the clock goes on by 7 ms. */
 void node_step(struct node *node);
 bool node_become_live(struct node *node);
+/* Starts, and is live; else the test fails. */
+void node_must_start(struct node *node);
+/* What was not synced is gone, of the store's, too. It is stopped then. */
+void node_lose_power(struct node *node);
+/* Makes a checkpoint. */
+void node_save(struct node *node);
 
 /* Takes the batch over; done and ctx are the node's. Whether the node took it (then see answer). */
 bool node_submit(struct node *node, struct mr_batch *batch);

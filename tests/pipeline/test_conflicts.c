@@ -44,31 +44,10 @@ static void open_node(struct node *node) {
               epoch_ms);
 }
 
-static void start(struct node *node) {
-    struct mr_error error;
-    if (node_start(node, &error) != MR_OK) {
-        fail_msg("%s", error.text);
-    }
-    assert_true(node_become_live(node));
-}
-
-static void lose_power(struct node *node) {
-    node_stop(node);
-    virtual_disk_set_fates(node->disk, 1u << VIRTUAL_DISK_DROPPED);
-    virtual_disk_crash(node->disk);
-    mr_memory_results_crash(node->results);
-}
-
-static void save(struct node *node) {
-    struct mr_ask ask = {.kind = MR_ASK_CHECKPOINT};
-    assert_true(node_ask(node, &ask));
-    assert_int_equal(ask.status, MR_OK);
-}
-
 static void restart(struct node *node, bool conflicts) {
     node_stop(node);
     node->config->streams[0].dedup.conflicts = conflicts;
-    start(node);
+    node_must_start(node);
 }
 
 static void pass_time(struct node *node, int64_t ms) {
@@ -146,7 +125,7 @@ static void copies_and_conflicts(void **state) {
     (void)state;
     struct node node;
     open_node(&node);
-    start(&node);
+    node_must_start(&node);
     send(&node, "{\"id\":\"a\"," T ",\"v\":1}\n"
                 " \t{\"id\":\"a\"," T ",\"v\":1} \r\n" /* a copy: the space around is not part of it */
                 "{\"id\":\"a\"," T ",\"v\":2}\n"
@@ -181,7 +160,7 @@ static void what_was_not_counted_is_compared_with(void **state) {
     (void)state;
     struct node node;
     open_node(&node);
-    start(&node);
+    node_must_start(&node);
     send(&node, "{\"id\":\"late\",\"ts\":1600000000000}\n{\"id\":\"far\",\"ts\":1800000000000}\n"
                 "{\"id\":\"now\"," T "}\n");
     assert_int_equal(node.answer.late, 1); /* the watermark as it stood before: the first is not late yet */
@@ -233,13 +212,13 @@ static void send_random(struct node *node, struct oracle *o) {
 static void come_between(struct node *node, struct oracle *o) {
     switch (next_random(&o->random) % 6) {
     case 0:
-        save(node);
+        node_save(node);
         return;
     case 1:
         pass_time(node, (int64_t)(next_random(&o->random) % (HORIZON_MS / 2)));
         return;
     case 2:
-        lose_power(node);
+        node_lose_power(node);
         break;
     case 3:
         node_stop(node);
@@ -257,7 +236,7 @@ static void come_between(struct node *node, struct oracle *o) {
     if (!o->on) {
         forget(o);
     }
-    start(node);
+    node_must_start(node);
 }
 
 static void exactly_the_conflicts(void **state) {
@@ -269,7 +248,7 @@ static void exactly_the_conflicts(void **state) {
         o = (struct oracle){.random = seed, .on = true};
         forget(&o);
         open_node(&node);
-        start(&node);
+        node_must_start(&node);
         for (uint32_t n = 0; n < 500; n++) {
             if (next_random(&o.random) % 8 == 0) {
                 come_between(&node, &o);
@@ -296,10 +275,10 @@ static void switched_off_and_on(void **state) {
         struct node node;
         open_node(&node);
         node.config->streams[0].dedup.conflicts = false;
-        start(&node);
+        node_must_start(&node);
         send(&node, "{\"id\":\"a\"," T ",\"v\":1}");
         if (saved != 0) {
-            save(&node);
+            node_save(&node);
         }
         restart(&node, true);
         send(&node, "{\"id\":\"a\"," T ",\"v\":2}"); /* remembered without its content */
@@ -316,7 +295,7 @@ static void switched_off_and_on(void **state) {
             restart(&node, true);
             send(&node, "{\"id\":\"b\"," T ",\"v\":4}"); /* forgotten */
             expect_letters(&node, wanted, 2);
-            save(&node);
+            node_save(&node);
         }
         node_stop(&node);
         node_close(&node);
@@ -344,7 +323,7 @@ static void conflicts_are_not_redriven(void **state) {
     (void)state;
     struct node node;
     open_node(&node);
-    start(&node);
+    node_must_start(&node);
     send(&node, "{\"id\":\"a\"," T ",\"v\":1}\n{\"id\":\"a\"," T ",\"v\":2}\n");
     struct mr_ask flush = {.kind = MR_ASK_FLUSH};
     assert_true(node_ask(&node, &flush));

@@ -92,14 +92,6 @@ static void open_node(struct node *node) {
               epoch_ms);
 }
 
-static void start(struct node *node) {
-    struct mr_error error;
-    if (node_start(node, &error) != MR_OK) {
-        fail_msg("%s", error.text);
-    }
-    assert_true(node_become_live(node));
-}
-
 /* One bundle with one event that has no id. */
 static void send(struct node *node, const char *name) {
     struct mr_buf body;
@@ -138,13 +130,6 @@ static void save_late(struct node *node) {
     assert_true(done);
 }
 
-static void lose_power(struct node *node) {
-    node_stop(node);
-    virtual_disk_set_fates(node->disk, 1u << VIRTUAL_DISK_DROPPED);
-    virtual_disk_crash(node->disk);
-    mr_memory_results_crash(node->results);
-}
-
 static void add_json(void *ctx, const struct mr_dead *entry) {
     mr_buf_append_bytes(ctx, entry->json);
 }
@@ -175,12 +160,12 @@ static void numbers_given_again(void **state) {
     static const char *const names[] = {"kept-1", "again-1", "again-2", "again-3", "again-4"};
     struct node node;
     open_node(&node);
-    start(&node);
+    node_must_start(&node);
     send(&node, "kept-1");
     save_late(&node);
-    lose_power(&node);
+    node_lose_power(&node);
 
-    start(&node);
+    node_must_start(&node);
     const struct mr_restored *restored = &node.data.restored;
     assert_true(mr_log_last_seq(node.data.log) < restored->dead_seq); /* the log has lost bundles */
     uint64_t dead_seq = restored->dead_seq;
@@ -192,7 +177,7 @@ static void numbers_given_again(void **state) {
     node_stop(&node); /* before their dead letters are written */
     node.flusher_stands = false;
 
-    start(&node);
+    node_must_start(&node);
     struct mr_ask flush = {.kind = MR_ASK_FLUSH};
     assert_true(node_ask(&node, &flush));
     for (uint32_t i = 0; i < sizeof names / sizeof names[0]; i++) {

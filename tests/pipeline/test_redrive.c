@@ -109,27 +109,6 @@ static void open_node(struct node *node, const char *dedup) {
     node_open(node, yaml, epoch_ms);
 }
 
-static void start(struct node *node) {
-    struct mr_error error;
-    if (node_start(node, &error) != MR_OK) {
-        fail_msg("%s", error.text);
-    }
-    assert_true(node_become_live(node));
-}
-
-static void lose_power(struct node *node) {
-    node_stop(node);
-    virtual_disk_set_fates(node->disk, 1u << VIRTUAL_DISK_DROPPED);
-    virtual_disk_crash(node->disk);
-    mr_memory_results_crash(node->results);
-}
-
-static void save(struct node *node) {
-    struct mr_ask ask = {.kind = MR_ASK_CHECKPOINT};
-    assert_true(node_ask(node, &ask));
-    assert_int_equal(ask.status, MR_OK);
-}
-
 static void pass_time(struct node *node, int64_t ms) {
     node->clock.wall_ms += ms;
     node->clock.mono_ns += (uint64_t)ms * 1000000;
@@ -235,7 +214,7 @@ static void future_counts_when_its_time_has_come(void **state) {
         struct node node;
         struct mr_stream_stats stats;
         open_node(&node, modes[i]);
-        start(&node);
+        node_must_start(&node);
         send(&node, "a", epoch_ms + HOUR_MS);
         assert_int_equal(node.answer.late, 1);
         pass_time(&node, HOUR_MS);
@@ -258,10 +237,10 @@ enum between { NOTHING, RESTART, POWER, SAVED, SAVED_POWER, SHARDS, BETWEEN_COUN
 
 static void come_between(struct node *node, enum between what) {
     if (what == SAVED || what == SAVED_POWER || what == SHARDS) {
-        save(node);
+        node_save(node);
     }
     if (what == POWER || what == SAVED_POWER) {
-        lose_power(node);
+        node_lose_power(node);
     } else if (what != NOTHING) {
         node_stop(node);
     }
@@ -269,7 +248,7 @@ static void come_between(struct node *node, enum between what) {
         node->config->node.shards = node->config->node.shards == 3 ? 2 : 3;
     }
     if (what != NOTHING) {
-        start(node);
+        node_must_start(node);
     }
 }
 
@@ -280,7 +259,7 @@ static void once_whatever_comes_between(void **state) {
             struct node node;
             struct mr_stream_stats stats;
             open_node(&node, EXACT);
-            start(&node);
+            node_must_start(&node);
             send(&node, "a", epoch_ms + HOUR_MS);
             send(&node, "b", epoch_ms);
             pass_time(&node, HOUR_MS);
@@ -310,7 +289,7 @@ static void once_of_two_under_way(void **state) {
     struct node node;
     uint32_t count;
     open_node(&node, EXACT);
-    start(&node);
+    node_must_start(&node);
     send(&node, "a", epoch_ms + HOUR_MS);
     pass_time(&node, HOUR_MS);
     struct mr_batch *second = make(&node, 0, &count);
@@ -330,7 +309,7 @@ static void lost_with_the_end_of_the_log(void **state) {
     uint32_t count;
     struct mr_error error = {.text = ""};
     open_node(&node, EXACT);
-    start(&node);
+    node_must_start(&node);
     send(&node, "a", epoch_ms + HOUR_MS);
     uint64_t last_lsn = mr_log_last_lsn(node.data.log);
     assert_null(make_from(&node, last_lsn - 1, 0, &count, &error));
@@ -350,7 +329,7 @@ static void only_its_own_claim(void **state) {
         struct node node;
         int64_t then = epoch_ms + 30 * HOUR_MS;
         open_node(&node, EXACT);
-        start(&node);
+        node_must_start(&node);
         send(&node, "a", then);
         assert_int_equal(node.answer.late, 1);
         pass_time(&node, 30 * HOUR_MS); /* its claim is forgotten by now */
@@ -375,7 +354,7 @@ static void back_among_the_dead(void **state) {
     (void)state;
     struct node node;
     open_node(&node, EXACT);
-    start(&node);
+    node_must_start(&node);
     send(&node, "a", epoch_ms + HOUR_MS);
     send(&node, "", epoch_ms); /* no id: rejected */
     assert_int_equal(node.answer.rejected, 1);
@@ -392,8 +371,8 @@ static void back_among_the_dead(void **state) {
     assert_true(redrive(&node, 2)); /* it names the redrive's record */
     assert_int_equal(node.answer.accepted, 1);
     expect_refused(&node, 2);
-    lose_power(&node);
-    start(&node);
+    node_lose_power(&node);
+    node_must_start(&node);
     expect_refused(&node, 2);
     expect_counts(&node, 1, 5);
     node_stop(&node);
@@ -412,7 +391,7 @@ static void each_event_counts_once(void **state) {
         uint64_t total = 0;
         uint64_t received = 0;
         open_node(&node, EXACT);
-        start(&node);
+        node_must_start(&node);
         for (uint32_t n = 0; n < ROUNDS; n++) {
             uint64_t dice = next_random(&random) % 10;
             if (dice < 4) {
