@@ -536,7 +536,7 @@ REFUSED = [  # what is wrong, and what is said of it
     ({"derive": "v * "}, ":8:", "cost", "column"),
     ({"derive": "coalsce(v, 0)"}, ":8:", "cost", "coalesce"),
     ({"derive": "lookup(\"towns\", ad)"}, ":8:", "cost", "towns"),
-    ({"window": ", time_zone: Europe/Berlim"}, "rule r: window.time_zone", "`Europe/Berlim`"),
+    ({"window": ", time_zone: Europe/Berlim"}, ":13:", "`time_zone: Europe/Berlim`"),
     ({"key": "adv"}, "lookup countries", "countries.csv", "line 1", "no column `adv`"),
 ]
 
