@@ -77,10 +77,10 @@ uint64_t mr_decoder_taken(const struct mr_decoder *decoder) {
 /* Which white space is allowed is part of a shape: a gap with a line feed must not match in NDJSON.
  */
 static void choose_shape(struct mr_decoder *decoder, uint64_t space) {
-    uint64_t print = (decoder->walk.schema->print & ~UINT64_C(3)) | (space == MR_SPACE_ALL ? 2 : 1);
+    uint64_t of = decoder->walk.schema->number << 1 | (space == MR_SPACE_ALL);
     decoder->walk.space = space;
     for (uint32_t i = 0; i < SHAPES; i++) {
-        if (decoder->shapes[i].print == print) {
+        if (decoder->shapes[i].of == of) {
             decoder->walk.shape = &decoder->shapes[i];
             decoder->walk.program = &decoder->programs[i];
             return;
@@ -88,7 +88,7 @@ static void choose_shape(struct mr_decoder *decoder, uint64_t space) {
     }
     uint32_t next = decoder->shape_next++ % SHAPES;
     struct mr_shape *shape = &decoder->shapes[next];
-    shape->print = print;
+    shape->of = of;
     shape->count = 0;
     shape->mark_count = 0;
     shape->more_len = 0;

@@ -358,19 +358,10 @@ static enum mr_status check_options(const struct mr_schema_options *o, struct mr
     return MR_OK;
 }
 
-/* A checksum of what the shapes of the decoder depend on. */
-static uint64_t print_tree(const struct mr_schema *schema) {
-    uint64_t print = 0;
-    for (uint32_t n = 0; n < schema->node_count; n++) {
-        const struct mr_node *node = &schema->nodes[n];
-        uint8_t index = schema->uses[node->use_first].index; /* copied into steps */
-        uint64_t parts[5] = {print, node->parent, node->name_len, node->step, index};
-        if (node->name_len > 0) {
-            parts[0] ^= mr_checksum(mr_bytes_of(node->name, node->name_len));
-        }
-        print = mr_checksum(mr_bytes_of(parts, sizeof parts));
-    }
-    return print;
+/* Never given twice. relaxed: only that each is another one matters. */
+static uint64_t next_number(void) {
+    static _Atomic uint64_t numbers = 1;
+    return atomic_fetch_add_explicit(&numbers, 1, memory_order_relaxed);
 }
 
 static bool alloc_tree(struct builder *b) {
@@ -431,7 +422,7 @@ enum mr_status mr_schema_open(const struct mr_schema_options *options, struct mr
     }
     place_uses(&b);
     place_steps(schema);
-    schema->print = print_tree(schema);
+    schema->number = next_number();
     *ret = schema;
     return MR_OK;
 fail:

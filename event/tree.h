@@ -70,7 +70,7 @@ struct mr_schema {
     uint32_t use_count;
     uint16_t *table; /* node by (parent, name); 0: empty, for the top is nobody's child */
     uint32_t table_mask;
-    uint64_t print; /* checksum of the tree: equal prints, equal node numbers */
+    uint64_t number; /* unique in this process: what a decoder remembers of a schema, it remembers under it */
     uint16_t id_node[MR_ID_PARTS_MAX];
     uint16_t time_node; /* 0: no time field */
     uint16_t attribute_node[MR_ATTRIBUTES];

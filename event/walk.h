@@ -49,7 +49,7 @@ struct mr_step {
 static_assert(sizeof(struct mr_step) == 64, "one cache line");
 
 struct mr_shape {
-    uint64_t print; /* of the schema, and of the white space allowed; 0: unused */
+    uint64_t of; /* the schema's number, and which white space is allowed; 0: unused */
     uint16_t count;
     uint16_t mark_count;
     uint16_t more_len;
