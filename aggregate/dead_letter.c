@@ -17,6 +17,15 @@ void mr_dead_letter_time(struct mr_json *json, const char *name, int64_t time_ms
     mr_json_text(json, text);
 }
 
+void mr_dead_letter_place(struct mr_json *json, struct mr_bytes stream_name, uint64_t lsn, uint32_t index) {
+    mr_json_key(json, "stream");
+    mr_json_string(json, stream_name);
+    mr_json_key(json, "lsn");
+    mr_json_uint(json, lsn);
+    mr_json_key(json, "index");
+    mr_json_uint(json, index);
+}
+
 void mr_dead_letter_event(struct mr_buf *buf, const struct mr_dead_letter *letter) {
     const struct mr_batch *batch = letter->batch;
     MR_ASSERT(letter->event < batch->count);
@@ -26,12 +35,7 @@ void mr_dead_letter_event(struct mr_buf *buf, const struct mr_dead_letter *lette
     mr_json_object_begin(&json);
     mr_json_key(&json, "reason");
     mr_json_text(&json, mr_dead_reason_text(letter->reason));
-    mr_json_key(&json, "stream");
-    mr_json_string(&json, letter->stream_name);
-    mr_json_key(&json, "lsn");
-    mr_json_uint(&json, batch->lsn);
-    mr_json_key(&json, "index");
-    mr_json_uint(&json, letter->event);
+    mr_dead_letter_place(&json, letter->stream_name, batch->lsn, letter->event);
     mr_dead_letter_time(&json, "time", batch->times_ms[letter->event]);
     mr_dead_letter_time(&json, "watermark", letter->watermark_ms);
     mr_json_key(&json, "rules");

@@ -14,6 +14,8 @@ struct mr_json;
 
 /* A time of an event, a window or a watermark; null where RFC 3339 has no year for it. */
 void mr_dead_letter_time(struct mr_json *json, const char *name, int64_t time_ms);
+/* Where an event stands in the log: members stream, lsn and index. */
+void mr_dead_letter_place(struct mr_json *json, struct mr_bytes stream_name, uint64_t lsn, uint32_t index);
 
 /* An event as it was sent. rules: those it was too late for; of a future event none. */
 struct mr_dead_letter {

@@ -13,6 +13,7 @@
 #include "aggregate/lift.h"
 #include "base/key.h"
 #include "bench/measure.h"
+#include "bench/rule.h"
 #include "event/batch.h"
 
 enum { BUNDLE = 4000, SHARDS = 4, SPREAD_MS = 3000, BUNDLE_MS = 400 };
@@ -71,27 +72,6 @@ static struct source *open_source(void) {
     s->batch.times_ms = s->times_ms;
     s->batch.verdicts = s->verdicts;
     return s;
-}
-
-static struct mr_rule make_rule(void) {
-    struct mr_rule rule = {
-        .name = MR_BYTES("pages"),
-        .key_seed = 42,
-        .key_count = 1,
-        .key_names = {MR_BYTES("page")},
-        .window.size_ms = 10000,
-        .metric_count = 2,
-        .inputs = {{.where = MR_NO_COLUMN, .metric_columns = {MR_NO_COLUMN, 1},
-                    .metric_where = {MR_NO_COLUMN, MR_NO_COLUMN}}},
-        .input_count = 1,
-        .metrics = {{.kind = MR_METRIC_COUNT}, {.kind = MR_METRIC_SUM}},
-        .trigger = {.late = true},
-        .groups_max = UINT64_MAX,
-        .groups_bytes = UINT64_MAX / 2,
-        .final_floor_ms = INT64_MIN,
-    };
-    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, 0);
-    return rule;
 }
 
 struct totals {
@@ -299,7 +279,7 @@ int main(int argc, char **argv) {
     uint64_t events = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
     uint32_t keys = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 1000;
     uint64_t groups = argc > 3 ? strtoull(argv[3], NULL, 10) : 50000;
-    struct mr_rule rule = make_rule();
+    struct mr_rule rule = bench_rule((struct mr_window){.size_ms = 10000});
     const struct mr_bytes stream_name = MR_BYTES("bench");
     struct source *s = open_source();
     struct mr_lift *lift = NULL;

@@ -12,33 +12,18 @@
 #include "aggregate/lift.h"
 #include "base/key.h"
 #include "bench/measure.h"
+#include "bench/rule.h"
 
 enum { SLICE_MS = 10000, EVENTS = 10 };
 
 #define T0 INT64_C(1700000000000)
 
 static struct mr_rule make_rule(int64_t windows, bool sliced) {
-    struct mr_rule rule = {
-        .name = MR_BYTES("pages"),
-        .key_seed = 42,
-        .key_count = 1,
-        .key_names = {MR_BYTES("page")},
-        .window = {.kind = MR_WINDOW_SLIDING,
-                   .size_ms = windows * SLICE_MS,
-                   .every_ms = SLICE_MS,
-                   .slice_ms = SLICE_MS,
-                   .sliced = sliced},
-        .metric_count = 2,
-        .inputs = {{.where = MR_NO_COLUMN}},
-        .input_count = 1,
-        .metrics = {{.kind = MR_METRIC_COUNT}, {.kind = MR_METRIC_SUM}},
-        .trigger = {.late = true},
-        .groups_max = UINT64_MAX,
-        .groups_bytes = UINT64_MAX / 2,
-        .final_floor_ms = INT64_MIN,
-    };
-    rule.state_len = mr_metric_layout(rule.metrics, rule.metric_count, 0);
-    return rule;
+    return bench_rule((struct mr_window){.kind = MR_WINDOW_SLIDING,
+                                         .size_ms = windows * SLICE_MS,
+                                         .every_ms = SLICE_MS,
+                                         .slice_ms = SLICE_MS,
+                                         .sliced = sliced});
 }
 
 /* State: zeros but for the count of events; what merging costs does not depend on it. */

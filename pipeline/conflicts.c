@@ -35,12 +35,7 @@ static void write_letter(const struct mr_shard *shard, const struct mr_batch *ba
     mr_json_object_begin(&json);
     mr_json_key(&json, "reason");
     mr_json_text(&json, mr_dead_reason_text(MR_DEAD_CONFLICT));
-    mr_json_key(&json, "stream");
-    mr_json_string(&json, shard->pipeline->plan->streams[batch->stream].name);
-    mr_json_key(&json, "lsn");
-    mr_json_uint(&json, batch->lsn);
-    mr_json_key(&json, "index");
-    mr_json_uint(&json, event);
+    mr_dead_letter_place(&json, shard->pipeline->plan->streams[batch->stream].name, batch->lsn, event);
     mr_dead_letter_time(&json, "time", batch->times_ms[event]);
     mr_json_key(&json, "event");
     mr_json_raw(&json, mr_batch_event(batch, event));

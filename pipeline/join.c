@@ -93,11 +93,8 @@ static enum mr_status open_plan(struct joining *g) {
 
 static enum mr_status read_shadow(struct joining *g) {
     const struct mr_config *config = g->j->config;
-    mr_restored_finish(&g->shadow);
-    enum mr_status status = mr_restored_open(g->data->dir.disk, g->j->checkpoint_dir, &g->shadow, g->error);
-    if (status == MR_OK && g->shadow.newest.number == 0) {
-        status = mr_error_set(g->error, MR_NOT_FOUND, "%s has no checkpoint: replay again", g->j->checkpoint_dir);
-    }
+    enum mr_status status =
+        mr_restored_open_replay(g->data->dir.disk, g->j->checkpoint_dir, &g->shadow, g->error);
     if (status == MR_OK) {
         g->shadow.old_streams = config->stream_count;
         g->shadow.old_rules = config->rule_count;

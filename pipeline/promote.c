@@ -104,14 +104,6 @@ static enum mr_status lock_directory(struct promoting *g) {
     return mr_datadir_open(g->p->disk, g->p->data_dir, config->cluster.name.len > 0 ? &key : NULL, &g->dir, g->error);
 }
 
-static enum mr_status open_checkpoint(struct promoting *g, const char *dir) {
-    mr_restored_finish(&g->shadow);
-    enum mr_status status = mr_restored_open(g->p->disk, dir, &g->shadow, g->error);
-    return status == MR_OK && g->shadow.newest.number == 0
-               ? mr_error_set(g->error, MR_NOT_FOUND, "%s has no checkpoint: replay again", dir)
-               : status;
-}
-
 /* ---- joining (pipeline/join.h) ---- */
 
 /* As a start and a stop without an event between: the node's checkpoint is that of the log's end. */
@@ -178,7 +170,7 @@ static enum mr_status open_joined(struct promoting *g) {
     if (status == MR_OK) {
         g->checkpoint_dir = g->p->joined_dir;
         g->results_path = g->p->joined_path;
-        status = open_checkpoint(g, g->checkpoint_dir);
+        status = mr_restored_open_replay(g->p->disk, g->checkpoint_dir, &g->shadow, g->error);
     }
     if (status == MR_NOT_FOUND && steps > 0) {
         return mr_error_set(g->error, MR_MISMATCH,
@@ -314,7 +306,7 @@ enum mr_status mr_promote(const struct mr_promotion *promotion, struct mr_error 
         status = lock_directory(&g);
     }
     if (status == MR_OK) {
-        status = open_checkpoint(&g, promotion->checkpoint_dir);
+        status = mr_restored_open_replay(promotion->disk, promotion->checkpoint_dir, &g.shadow, error);
     }
     if (status == MR_OK) {
         status = check_plan(&g);

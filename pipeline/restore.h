@@ -45,6 +45,9 @@ struct mr_restored {
     uint64_t dead_lsn;
 };
 
+/* What a replay has left in dir, in the place of what restored had (initialised). MR_NOT_FOUND with a text: no checkpoint. */
+enum mr_status mr_restored_open_replay(struct mr_disk *disk, const char *dir, struct mr_restored *restored,
+                                       struct mr_error *error) MR_MUST_CHECK;
 /* Finds the newest sound checkpoint in dir (parts are verified) and the one before it. A damaged one is reported and
  * passed over. */
 enum mr_status mr_restored_open(struct mr_disk *disk, const char *dir, struct mr_restored *ret,

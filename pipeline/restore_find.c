@@ -77,6 +77,15 @@ enum mr_status mr_restored_open(struct mr_disk *disk, const char *dir, struct mr
     return status;
 }
 
+enum mr_status mr_restored_open_replay(struct mr_disk *disk, const char *dir, struct mr_restored *restored,
+                                       struct mr_error *error) {
+    mr_restored_finish(restored);
+    enum mr_status status = mr_restored_open(disk, dir, restored, error);
+    return status == MR_OK && restored->newest.number == 0
+               ? mr_error_set(error, MR_NOT_FOUND, "%s has no checkpoint: replay again", dir)
+               : status;
+}
+
 void mr_restored_finish(struct mr_restored *restored) {
     mr_manifest_finish(&restored->newest);
     mr_manifest_finish(&restored->before);

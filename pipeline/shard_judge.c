@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shard, dedup half: one batch: which of its ids were seen before, and the others lifted. */
+#include "aggregate/dead_letter.h"
 #include "base/alloc.h"
 #include "base/bug.h"
 #include "base/check.h"
@@ -214,12 +215,7 @@ static enum mr_status keep_rejected(struct mr_shard *shard, struct mr_bundle *bu
         mr_json_text(&json, mr_dead_reason_text(MR_DEAD_REJECTED));
         mr_json_key(&json, "code");
         mr_json_text(&json, reject_code(batch, i));
-        mr_json_key(&json, "stream");
-        mr_json_string(&json, stream);
-        mr_json_key(&json, "lsn");
-        mr_json_uint(&json, batch->lsn);
-        mr_json_key(&json, "index");
-        mr_json_uint(&json, i);
+        mr_dead_letter_place(&json, stream, batch->lsn, i);
         mr_json_key(&json, "raw");
         mr_json_string(&json, mr_batch_event(batch, i));
         mr_json_object_end(&json);

@@ -27,7 +27,6 @@ enum {
     UNDER_WAY_MAX = 32,  /* pieces */
     ERRORS_SAID = 10,    /* rejected events told one by one */
     PROGRESS_NS = 100 * 1000 * 1000,
-    OUTBOX_PANES_MAX = 1000000, /* what sinks may be behind before all is copied */
 };
 
 struct run_input {
@@ -112,7 +111,7 @@ static enum mr_status open_store(struct run *run) {
         .rules = run->results_rules,
         .rule_count = run->plan->rule_count,
         .sync = false,
-        .outbox_panes_max = run->cli->sinks ? OUTBOX_PANES_MAX : 1,
+        .outbox_panes_max = run->cli->sinks ? MR_OUTBOX_PANES_MAX : 1,
     };
     return mr_results_sqlite_open(&options, &run->results, &run->error);
 }
@@ -425,17 +424,15 @@ static void print_summary(const struct run *run, uint32_t stream, bool name) {
 
 /* What came of each stream that there was input of, by name when there were several. */
 static void print_summaries(const struct run *run) {
-    uint32_t streams = 0;
+    bool read[MR_STREAMS_MAX] = {false};
+    bool several = false;
     for (uint32_t i = 0; i < run->input_count; i++) {
-        streams += run->inputs[i].stream != run->inputs[0].stream;
+        read[run->inputs[i].stream] = true;
+        several = several || run->inputs[i].stream != run->inputs[0].stream;
     }
     for (uint32_t stream = 0; stream < run->config->stream_count; stream++) {
-        bool has = false;
-        for (uint32_t i = 0; i < run->input_count && !has; i++) {
-            has = run->inputs[i].stream == stream;
-        }
-        if (has) {
-            print_summary(run, stream, streams > 0);
+        if (read[stream]) {
+            print_summary(run, stream, several);
         }
     }
 }
