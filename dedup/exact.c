@@ -5,7 +5,8 @@
 #include "base/bug.h"
 #include "base/check.h"
 
-#define FP_HI_MASK (UINT64_MAX >> 8)
+#define FP_MASK 0xffffffu /* what a line keeps of a fingerprint's hi */
+#define NO_SLOT UINT64_MAX
 
 /* A body that is compiled once for each kind of table, where kind is constant: the usual one does not ask which it is.
  * Each stands alone, so that the compiler decides about it as if there were no other. */
@@ -13,240 +14,297 @@
 #define NOINLINE     __attribute__((noinline))
 
 enum {
-    LOAD_NUM = 17, /* ids_max / slots = 17/24 = 0.71 */
-    LOAD_DEN = 24,
-    SLOTS_MIN = 128,
-    SWEEP_EVERY_MAX = 32,
+    A_LINE = MR_EXACT_LINE,
+    LOAD_NUM = 17, /* ids_max / slots = 17/30 = 0.57 */
+    LOAD_DEN = 30,
+    LOAD_DEN_CONTENTS = 27, /* 0.63: slots are larger */
+    LINES_MIN = 32,
+    SWEEP_EVERY = 32, /* new ids between two shares of the sweep */
     OPENINGS_PER_PASS = 128,
-    SLOTS_PER_LINE = MR_CACHE_LINE / sizeof(struct mr_exact_entry),
-    NEXT_LINES_AHEAD = 4, /* ids */
-    SWEEP_PREFETCH = 64,   /* slots: 16 lines */
+    TOGETHER = 4, /* ids */
+    FULL = (1 << A_LINE) - 1,
+    MARKS = 12,
+    MARKS_MASK = (1 << MARKS) - 1,
+    AWAY_MAX = 15, /* this far or farther */
 };
 
-static_assert(sizeof(struct mr_exact_entry) == 16, "24 bytes an id rest on it");
-static_assert(MR_CACHE_LINE % sizeof(struct mr_exact_entry) == 0, "an entry lies in one line");
+static_assert(sizeof(struct mr_exact_line) == MR_CACHE_LINE, "24 bytes an id rest on it");
+static_assert(MR_DEDUP_AHEAD % TOGETHER == 0, "none is left out");
+static_assert(MARKS + 4 * A_LINE == 32, "marks and ways share a word");
 
-static uint64_t slots_for(uint64_t ids_max) {
+static uint64_t lines_for(uint64_t ids_max, enum mr_exact_kind kind) {
     MR_ASSERT(ids_max > 0 && ids_max <= UINT64_C(1) << 41);
-    uint64_t slots = ids_max * LOAD_DEN / LOAD_NUM + 1;
-    return slots < SLOTS_MIN ? SLOTS_MIN : slots;
+    uint64_t lines = ids_max * (kind == MR_EXACT_CONTENTS ? LOAD_DEN_CONTENTS : LOAD_DEN) / (LOAD_NUM * A_LINE) + 1;
+    return lines < LINES_MIN ? LINES_MIN : lines;
 }
 
-static uint64_t contents_bytes(uint64_t slots) {
-    return slots * sizeof(uint64_t);
+static uint64_t lines_bytes(uint64_t lines) {
+    return lines * sizeof(struct mr_exact_line);
+}
+
+static uint64_t contents_bytes(uint64_t lines) {
+    return lines * A_LINE * sizeof(uint64_t);
 }
 
 uint64_t mr_exact_bytes_planned(uint64_t ids_max, enum mr_exact_kind kind) {
-    uint64_t slots = slots_for(ids_max);
-    return slots * sizeof(struct mr_exact_entry) + (kind == MR_EXACT_CONTENTS ? contents_bytes(slots) : 0);
-}
-
-/* Above it the sweep hurries. */
-static inline uint64_t crowded(const struct mr_exact *exact) {
-    return exact->slots / 8 * 7;
+    uint64_t lines = lines_for(ids_max, kind);
+    return lines_bytes(lines) + (kind == MR_EXACT_CONTENTS ? contents_bytes(lines) : 0);
 }
 
 enum mr_status mr_exact_open(struct mr_exact *exact, uint64_t ids_max, enum mr_exact_kind kind) {
-    *exact = (struct mr_exact){.slots = slots_for(ids_max), .ids_max = ids_max};
-    exact->entries = mr_alloc_pages(exact->slots * sizeof(struct mr_exact_entry));
-    if (exact->entries != NULL && kind == MR_EXACT_CONTENTS) {
-        exact->contents = mr_alloc_pages(contents_bytes(exact->slots));
+    *exact = (struct mr_exact){.count = lines_for(ids_max, kind), .ids_max = ids_max};
+    exact->slots = exact->count * A_LINE;
+    MR_ASSERT(ids_max < exact->slots); /* I3 */
+    exact->lines = mr_alloc_pages(lines_bytes(exact->count));
+    if (exact->lines != NULL && kind == MR_EXACT_CONTENTS) {
+        exact->contents = mr_alloc_pages(contents_bytes(exact->count));
     }
-    if (exact->entries == NULL || (kind == MR_EXACT_CONTENTS && exact->contents == NULL)) {
+    if (exact->lines == NULL || (kind == MR_EXACT_CONTENTS && exact->contents == NULL)) {
         mr_exact_close(exact);
         return MR_NO_MEMORY;
     }
-    uint64_t every = exact->slots / 128;
-    exact->sweep_every = every > SWEEP_EVERY_MAX ? SWEEP_EVERY_MAX : every;
-    MR_ASSERT(exact->sweep_every > 0);
-    MR_ASSERT(ids_max < crowded(exact)); /* else the sweep would never rest */
     return MR_OK;
 }
 
 void mr_exact_close(struct mr_exact *exact) {
-    if (exact->entries != NULL) {
-        mr_free_pages(exact->entries, exact->slots * sizeof(struct mr_exact_entry));
+    if (exact->lines != NULL) {
+        mr_free_pages(exact->lines, lines_bytes(exact->count));
     }
     if (exact->contents != NULL) {
-        mr_free_pages(exact->contents, contents_bytes(exact->slots));
+        mr_free_pages(exact->contents, contents_bytes(exact->count));
     }
     *exact = (struct mr_exact){0};
 }
 
-/* ---- slots ---- */
+/* ---- lines ---- */
 
-/* 56 bits of hi and 8 low ones of lo, mapped evenly to the slots; the shift drops an entry's
- * tag. */
-static inline uint64_t home_of(uint64_t lo, uint64_t hi, uint64_t slots) {
-    return (uint64_t)(((__uint128_t)(hi << 8 | (lo & 0xff)) * slots) >> 64);
+/* The high 56 bits of the fingerprint, mapped evenly to the lines. */
+static inline uint64_t home_of(const struct mr_exact *exact, struct mr_fingerprint fp) {
+    return (uint64_t)(((__uint128_t)(fp.hi << 8) * exact->count) >> 64);
 }
 
-static inline uint8_t tag_of(const struct mr_exact_entry *entry) {
-    return (uint8_t)(entry->hi >> 56);
+static inline uint64_t after(const struct mr_exact *exact, uint64_t at) {
+    return at + 1 == exact->count ? 0 : at + 1;
 }
 
-static inline uint64_t after(uint64_t slot, uint64_t slots) {
-    return slot + 1 == slots ? 0 : slot + 1;
+static inline uint8_t tag_of(uint32_t hi) {
+    return (uint8_t)(hi >> 24);
 }
 
-/* How far an entry at `slot` is from `home`, going around the end. */
-static inline uint64_t distance(uint64_t home, uint64_t slot, uint64_t slots) {
-    return slot >= home ? slot - home : slot + slots - home;
+static inline bool is_live(const struct mr_exact *exact, uint32_t hi) {
+    return exact->tag_state[tag_of(hi)] == MR_EXACT_TAG_LIVE;
 }
 
-/* The slot of the live entry, or, when there is none, where a new one belongs (I1): before the
- * first entry that is nearer to its home than the searched one would be there. I3: it ends. */
-static inline uint64_t probe(const struct mr_exact *exact, struct mr_fingerprint fp,
-                             bool *ret_found) {
-    const struct mr_exact_entry *entries = exact->entries;
-    uint64_t slots = exact->slots;
-    uint64_t slot = home_of(fp.lo, fp.hi, slots);
-    *ret_found = false;
-    for (uint64_t away = 0; entries[slot].hi != 0; away++) {
-        uint64_t lo = entries[slot].lo;
-        uint64_t hi = entries[slot].hi;
-        bool same = lo == fp.lo && (hi & FP_HI_MASK) == fp.hi;
+/* The slots with live entries, a bit for each. Without branches: how many there are is as good as random. */
+static inline uint32_t live_in(const struct mr_exact *exact, const struct mr_exact_line *line) {
+    uint32_t live = 0;
+#pragma GCC unroll 5
+    for (uint32_t i = 0; i < A_LINE; i++) {
+        live |= (uint32_t)is_live(exact, line->hi[i]) << i;
+    }
+    return live;
+}
+
+/* The slot of the fingerprint's live entry as a bit, or 0. */
+static inline uint32_t look(const struct mr_exact *exact, const struct mr_exact_line *line, struct mr_fingerprint fp) {
+    uint32_t same = 0;
+#pragma GCC unroll 5
+    for (uint32_t i = 0; i < A_LINE; i++) {
+        bool equal = line->lo[i] == fp.lo;
         if (MR_BUG(FINGERPRINT_SHORT)) {
-            same = ((lo ^ fp.lo) & 0xff) == 0;
+            equal = ((line->lo[i] ^ fp.lo) & 0xff) == 0;
         }
-        if (same && exact->tag_state[hi >> 56] == MR_EXACT_TAG_LIVE) {
-            *ret_found = true;
-            break;
-        }
-        if (distance(home_of(lo, hi, slots), slot, slots) < away) {
-            break;
-        }
-        slot = after(slot, slots);
+        same |= (uint32_t)equal << i;
     }
-    return slot;
+    if (same == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < A_LINE; i++) {
+        bool equal = ((line->hi[i] ^ fp.hi) & FP_MASK) == 0 || MR_BUG(FINGERPRINT_SHORT);
+        if ((same >> i & 1) != 0 && equal && is_live(exact, line->hi[i])) {
+            return 1u << i;
+        }
+    }
+    return 0;
 }
 
-/* Puts a new entry where probe said, and moves those from there on up by one, to the first slot
- * that is empty or dead. */
-OF_EACH_KIND void put(struct mr_exact *exact, uint64_t slot, struct mr_fingerprint fp, uint8_t tag, uint64_t content,
-                      enum mr_exact_kind kind) {
-    struct mr_exact_entry carried = {.lo = fp.lo, .hi = (uint64_t)tag << 56 | fp.hi};
-    struct mr_exact_entry *entries = exact->entries;
-    for (;;) {
-        struct mr_exact_entry there = entries[slot];
-        entries[slot] = carried;
-        if (kind == MR_EXACT_CONTENTS) {
-            uint64_t content_there = exact->contents[slot];
-            exact->contents[slot] = content;
-            content = content_there;
+/* Which of a line's marks an id has, as a bit. */
+static inline uint32_t mark_of(uint64_t lo) {
+    return 1u << ((lo & 0xffff) * MARKS >> 16);
+}
+
+static inline uint32_t away_of(const struct mr_exact_line *line, uint32_t i) {
+    return line->marks_and_ways >> (MARKS + 4 * i) & AWAY_MAX;
+}
+
+static inline void set_away(struct mr_exact_line *line, uint32_t i, uint64_t away) {
+    uint32_t way = away < AWAY_MAX ? (uint32_t)away : AWAY_MAX;
+    uint32_t others = line->marks_and_ways & ~((uint32_t)AWAY_MAX << (MARKS + 4 * i));
+    line->marks_and_ways = others | way << (MARKS + 4 * i);
+}
+
+/* ---- searching ---- */
+
+/* Where an id is, or, when it is not found, where a new one goes. */
+struct place {
+    uint64_t slot; /* NO_SLOT: no line on the way has a free one */
+    uint64_t at;   /* the line where the search ended */
+    uint64_t away; /* of slot, or with NO_SLOT of at */
+    bool found;
+};
+
+static inline uint64_t slot_of(uint64_t at, uint32_t bits) {
+    return at * A_LINE + (uint32_t)__builtin_ctz(bits);
+}
+
+/* Behind the home, as far as lines have the id's mark (I1). */
+NOINLINE static struct place find_beyond(const struct mr_exact *exact, struct mr_fingerprint fp, struct place place) {
+    uint64_t away = 0;
+    while ((exact->lines[place.at].marks_and_ways & mark_of(fp.lo)) != 0 && ++away < exact->count) {
+        place.at = after(exact, place.at);
+        const struct mr_exact_line *line = &exact->lines[place.at];
+        uint32_t same = look(exact, line, fp);
+        if (same != 0) {
+            return (struct place){slot_of(place.at, same), place.at, away, true};
         }
-        if (exact->tag_state[tag_of(&there)] != MR_EXACT_TAG_LIVE) {
-            carried = there;
-            break;
+        uint32_t live = live_in(exact, line);
+        if (place.slot == NO_SLOT) {
+            place.slot = live == FULL ? NO_SLOT : slot_of(place.at, ~live);
+            place.away = away;
         }
-        carried = there;
-        slot = after(slot, exact->slots);
     }
-    if (carried.hi != 0) {
-        exact->tag_used[tag_of(&carried)]--;
-        exact->dead--;
-        exact->used--;
+    return place;
+}
+
+static inline struct place find(const struct mr_exact *exact, struct mr_fingerprint fp) {
+    uint64_t home = home_of(exact, fp);
+    const struct mr_exact_line *line = &exact->lines[home];
+    uint32_t same = look(exact, line, fp);
+    if (same != 0) {
+        return (struct place){slot_of(home, same), home, 0, true};
     }
+    uint32_t live = live_in(exact, line);
+    struct place place = {live == FULL ? NO_SLOT : slot_of(home, ~live), home, 0, false};
+    if (__builtin_expect((line->marks_and_ways & mark_of(fp.lo)) != 0, 0)) {
+        return find_beyond(exact, fp, place);
+    }
+    return place;
+}
+
+/* The first free slot behind a search that saw none; marks the lines on the way. I3: there is one. */
+NOINLINE static struct place overflow(struct mr_exact *exact, struct mr_fingerprint fp, struct place place) {
+    uint32_t live = FULL;
+    while (live == FULL) {
+        exact->lines[place.at].marks_and_ways |= mark_of(fp.lo);
+        place.at = after(exact, place.at);
+        place.away++;
+        live = live_in(exact, &exact->lines[place.at]);
+    }
+    place.slot = slot_of(place.at, ~live);
+    return place;
+}
+
+OF_EACH_KIND void put(struct mr_exact *exact, struct place place, struct mr_fingerprint fp, uint8_t tag,
+                      uint64_t content, enum mr_exact_kind kind) {
+    if (__builtin_expect(place.slot == NO_SLOT, 0)) {
+        place = overflow(exact, fp, place);
+    }
+    struct mr_exact_line *line = &exact->lines[place.slot / A_LINE];
+    uint32_t i = (uint32_t)(place.slot % A_LINE);
+    uint8_t was = tag_of(line->hi[i]);
+    exact->tag_used[was]--; /* of tag 0, too: nobody asks for that one */
     exact->tag_used[tag]++;
-    exact->used++;
-}
-
-/* The first slot of [at, end) that is dead, or end. */
-static inline uint64_t skip_to_dead(const struct mr_exact *exact, uint64_t at, uint64_t end) {
-    MR_ASSERT(at <= end && end <= exact->slots);
-    const struct mr_exact_entry *entries = exact->entries;
-    while (at < end && exact->tag_state[entries[at].hi >> 56] != MR_EXACT_TAG_DEAD) {
-        at++;
+    exact->dead -= was != 0;
+    exact->used += was == 0;
+    line->lo[i] = fp.lo;
+    line->hi[i] = (uint32_t)tag << 24 | (uint32_t)(fp.hi & FP_MASK);
+    set_away(line, i, place.away);
+    if (kind == MR_EXACT_CONTENTS) {
+        exact->contents[place.slot] = content;
     }
-    return at;
 }
 
-/* Takes out the dead entry at `first` and those behind it, and moves the live ones down, each as
- * far as to its home, so that I1 holds again:
- *
- *     slot  4    5    6    7    8    9         x is dead; a letter's number is its home
- *          |a4 | x4 |b4 |c6 | x7 |d9 |
- *          |a4 |b4 |    |c6 |    |d9 |         b moves by the one slot that is free, c is at home
- *
- * Ends where nothing behind has to move: returns that slot. */
-OF_EACH_KIND uint64_t compact(struct mr_exact *exact, uint64_t first, enum mr_exact_kind kind) {
-    struct mr_exact_entry *entries = exact->entries;
-    uint64_t slots = exact->slots;
-    uint64_t removed = 0;
-    uint64_t gap = 0; /* free slots directly below `at`, which entries may move into */
-    uint64_t at = first;
-    do {
-        struct mr_exact_entry entry = entries[at];
-        uint8_t tag = tag_of(&entry);
-        if (exact->tag_state[tag] == MR_EXACT_TAG_DEAD) {
+/* ---- the sweep ---- */
+
+/* Which of its marks a line needs: those of the live entries above that had to pass it. They also had to pass, and to
+ * mark, all lines between. */
+static uint32_t needed_marks(const struct mr_exact *exact, uint64_t at, uint32_t marks) {
+    uint32_t needed = 0;
+    for (uint64_t way = 1; marks != 0 && way < exact->count; way++) {
+        at = after(exact, at);
+        const struct mr_exact_line *line = &exact->lines[at];
+        for (uint32_t i = 0; i < A_LINE; i++) {
+            uint32_t away = away_of(line, i);
+            if ((away >= way || away == AWAY_MAX) && is_live(exact, line->hi[i])) {
+                needed |= marks & mark_of(line->lo[i]);
+            }
+        }
+        marks &= line->marks_and_ways & ~needed;
+    }
+    return needed;
+}
+
+/* Takes out what is dead in a line. */
+OF_EACH_KIND void clean(struct mr_exact *exact, uint64_t at, enum mr_exact_kind kind) {
+    struct mr_exact_line *line = &exact->lines[at];
+    for (uint32_t i = 0; i < A_LINE; i++) {
+        uint8_t tag = tag_of(line->hi[i]);
+        if (__builtin_expect(exact->tag_state[tag] == MR_EXACT_TAG_DEAD, 0)) {
             exact->tag_used[tag]--;
-            removed++;
-            gap++;
-            entries[at] = (struct mr_exact_entry){0, 0};
+            exact->dead--;
+            exact->used--;
+            line->lo[i] = 0;
+            line->hi[i] = 0;
+            set_away(line, i, 0);
             if (kind == MR_EXACT_CONTENTS) {
-                exact->contents[at] = 0;
-            }
-        } else {
-            uint64_t away = distance(home_of(entry.lo, entry.hi, slots), at, slots);
-            gap = away < gap ? away : gap;
-            gap = tag == 0 ? 0 : gap;
-            uint64_t to = at >= gap ? at - gap : at + slots - gap;
-            entries[at] = (struct mr_exact_entry){0, 0}; /* before the next line: gap may be 0 */
-            entries[to] = entry;
-            if (kind == MR_EXACT_CONTENTS) {
-                uint64_t content = exact->contents[at];
-                exact->contents[at] = 0;
-                exact->contents[to] = content;
+                exact->contents[at * A_LINE + i] = 0;
             }
         }
-        at = after(at, slots);
-    } while (gap > 0);
-    MR_ASSERT(removed > 0 && removed <= exact->dead);
-    exact->dead -= removed;
-    exact->used -= removed;
-    return at;
-}
-
-/* The lines where the next share begins: by then they have left the cache, and a stream of reads
- * this short is over before the hardware has recognized it. */
-static inline void prefetch_sweep(const struct mr_exact *exact) {
-    uint64_t end = exact->sweep_at + SWEEP_PREFETCH;
-    end = end < exact->slots ? end : exact->slots;
-    for (uint64_t slot = exact->sweep_at; slot < end; slot += SLOTS_PER_LINE) {
-        __builtin_prefetch(&exact->entries[slot]);
     }
 }
 
-OF_EACH_KIND bool sweep(struct mr_exact *exact, uint64_t slots, enum mr_exact_kind kind) {
-    uint64_t at = exact->sweep_at;
-    MR_ASSERT(at < exact->slots);
-    for (uint64_t visited = 0; visited < slots && exact->dead > 0;) {
-        uint64_t left = slots - visited;
-        uint64_t end = left < exact->slots - at ? at + left : exact->slots;
-        uint64_t dead = skip_to_dead(exact, at, end);
-        visited += dead - at;
-        at = dead < exact->slots ? dead : 0;
-        if (dead < end) {
-            at = compact(exact, dead, kind);
-            visited += distance(dead, at, exact->slots);
-        }
+/* The lines of the next share: by then they have left the cache, and a stream of reads this short is over before the
+ * hardware has recognized it. */
+static inline void prefetch_sweep(const struct mr_exact *exact, uint64_t lines) {
+    uint64_t left = exact->count - exact->sweep_at;
+    lines = lines < left ? lines : left;
+    for (uint64_t i = 0; i < lines; i++) {
+        __builtin_prefetch(&exact->lines[exact->sweep_at + i]);
     }
-    exact->sweep_at = at;
-    bool paid = exact->dead == 0 || slots >= exact->sweep_debt;
-    exact->sweep_debt = paid ? 0 : exact->sweep_debt - slots;
-    return exact->dead > 0;
 }
 
-NOINLINE static bool sweep_ids(struct mr_exact *exact, uint64_t slots) {
-    return sweep(exact, slots, MR_EXACT_IDS);
+OF_EACH_KIND bool sweep(struct mr_exact *exact, uint64_t lines, enum mr_exact_kind kind) {
+    uint64_t todo = lines < exact->sweep_left ? lines : exact->sweep_left;
+    for (uint64_t n = 0; n < todo; n++) {
+        uint64_t at = exact->sweep_at;
+        clean(exact, at, kind);
+        uint32_t marks = exact->lines[at].marks_and_ways & MARKS_MASK;
+        if (marks != 0) {
+            uint32_t needed = needed_marks(exact, at, marks);
+            exact->lines[at].marks_and_ways &= ~(marks & ~needed);
+        }
+        exact->sweep_at = after(exact, at);
+    }
+    exact->sweep_left -= todo;
+    bool paid = exact->sweep_left == 0 || lines >= exact->sweep_debt;
+    exact->sweep_debt = paid ? 0 : exact->sweep_debt - lines;
+    return exact->sweep_left > 0;
 }
 
-NOINLINE static bool sweep_contents(struct mr_exact *exact, uint64_t slots) {
-    return sweep(exact, slots, MR_EXACT_CONTENTS);
+NOINLINE static bool sweep_ids(struct mr_exact *exact, uint64_t lines) {
+    return sweep(exact, lines, MR_EXACT_IDS);
+}
+
+NOINLINE static bool sweep_contents(struct mr_exact *exact, uint64_t lines) {
+    return sweep(exact, lines, MR_EXACT_CONTENTS);
+}
+
+static bool sweep_lines(struct mr_exact *exact, uint64_t lines) {
+    return exact->contents == NULL ? sweep_ids(exact, lines) : sweep_contents(exact, lines);
 }
 
 bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
-    return exact->contents == NULL ? sweep_ids(exact, slots) : sweep_contents(exact, slots);
+    return sweep_lines(exact, slots / A_LINE + 1);
 }
 
 /* ---- tags ---- */
@@ -254,11 +312,11 @@ bool mr_exact_sweep(struct mr_exact *exact, uint64_t slots) {
 void mr_exact_tag_open(struct mr_exact *exact, uint8_t tag) {
     MR_ASSERT(tag != 0 && exact->tag_state[tag] != MR_EXACT_TAG_LIVE);
     if (exact->sweep_debt > 0) {
-        /* Whether anything dead is left does not matter here. */
-        (void)mr_exact_sweep(exact, exact->sweep_debt);
+        /* Whether more is left does not matter here. */
+        (void)sweep_lines(exact, exact->sweep_debt);
     }
-    exact->sweep_debt = exact->dead > 0 ? exact->slots / OPENINGS_PER_PASS + 1 : 0;
-    MR_ASSERT(exact->tag_used[tag] == 0);
+    exact->sweep_debt = exact->sweep_left > 0 ? exact->count / OPENINGS_PER_PASS + 1 : 0;
+    MR_ASSERT(exact->tag_used[tag] == 0); /* I4 */
     exact->tag_state[tag] = MR_EXACT_TAG_LIVE;
 }
 
@@ -266,6 +324,7 @@ void mr_exact_tag_kill(struct mr_exact *exact, uint8_t tag) {
     MR_ASSERT(exact->tag_state[tag] == MR_EXACT_TAG_LIVE);
     exact->tag_state[tag] = MR_EXACT_TAG_DEAD;
     exact->dead += exact->tag_used[tag];
+    exact->sweep_left = exact->count; /* a whole pass from here sees every entry of the tag */
     MR_ASSERT(exact->dead <= exact->used);
 }
 
@@ -273,36 +332,42 @@ void mr_exact_tag_kill(struct mr_exact *exact, uint8_t tag) {
 
 /* The home's line, and that of its content. */
 OF_EACH_KIND void prefetch(const struct mr_exact *exact, struct mr_fingerprint fp, enum mr_exact_kind kind) {
-    uint64_t home = home_of(fp.lo, fp.hi, exact->slots);
-    __builtin_prefetch(&exact->entries[home]);
+    uint64_t home = home_of(exact, fp);
+    __builtin_prefetch(&exact->lines[home]);
     if (kind == MR_EXACT_CONTENTS) {
-        __builtin_prefetch(&exact->contents[home]);
+        __builtin_prefetch(&exact->contents[home * A_LINE]);
     }
 }
 
-/* The two lines behind it, which a new id reaches more often than not (the second where many are dead: 6 % of a full
- * table's time). Later than the first, so that they don't all wait for the same page translation (10 % at 4 M ids). */
-static inline void prefetch_next_lines(const struct mr_exact *exact, struct mr_fingerprint fp) {
-    uint64_t slot = home_of(fp.lo, fp.hi, exact->slots) + SLOTS_PER_LINE;
-    slot = slot + SLOTS_PER_LINE < exact->slots ? slot : 0;
-    __builtin_prefetch(&exact->entries[slot]);
-    __builtin_prefetch(&exact->entries[slot + SLOTS_PER_LINE]);
+/* Those of some ids at once: their page walks go side by side, while one alone holds up what comes behind it (a quarter of
+ * filling). More than four ask for more lines than a core waits for at a time. */
+OF_EACH_KIND void prefetch_some(const struct mr_exact *exact, const struct mr_dedup_batch *batch, uint64_t from,
+                                enum mr_exact_kind kind) {
+    const struct mr_fingerprint *fps = batch->fps;
+    const uint32_t *order = batch->order;
+    if (from + TOGETHER <= batch->count) {
+#pragma GCC unroll 4
+        for (uint64_t i = 0; i < TOGETHER; i++) {
+            prefetch(exact, fps[order[from + i]], kind);
+        }
+        return;
+    }
+    for (uint64_t k = from; k < batch->count; k++) {
+        prefetch(exact, fps[order[k]], kind);
+    }
 }
 
-/* The share of the sweep that one new id brings with it, in chunks: a chunk reads memory in a
- * row. */
+/* The share of the sweep that one new id brings with it, in chunks: a chunk reads memory in a row. */
 OF_EACH_KIND void sweep_share(struct mr_exact *exact, enum mr_exact_kind kind) {
-    if (++exact->sweep_wait < exact->sweep_every) {
+    if (++exact->sweep_wait < SWEEP_EVERY) {
         return;
     }
     exact->sweep_wait = 0;
-    if (exact->dead > 0) {
-        uint64_t pace = exact->used > crowded(exact) ? MR_EXACT_SWEEP_PACE : 1;
-        (void)(kind == MR_EXACT_IDS ? sweep_ids(exact, exact->sweep_every * pace)
-                                    : sweep_contents(exact, exact->sweep_every * pace));
-        prefetch_sweep(exact);
+    if (exact->sweep_left > 0) {
+        const uint64_t lines = SWEEP_EVERY / MR_EXACT_SWEEP_PACE;
+        (void)(kind == MR_EXACT_IDS ? sweep_ids(exact, lines) : sweep_contents(exact, lines));
+        prefetch_sweep(exact, lines);
     }
-    MR_ASSERT(exact->used <= exact->slots - exact->slots / 32);
 }
 
 static inline uint8_t compare(uint64_t first, uint64_t content) {
@@ -316,34 +381,30 @@ OF_EACH_KIND uint32_t judge(struct mr_exact *exact, const struct mr_dedup_batch 
     uint64_t count = batch->count;
     MR_ASSERT(new_max == 0 || exact->tag_state[tag] == MR_EXACT_TAG_LIVE);
     MR_ASSERT(new_max <= exact->ids_max - (exact->used - exact->dead));
-    for (uint64_t k = from; k < count && k < from + (uint64_t)MR_DEDUP_AHEAD; k++) {
-        prefetch(exact, fps[order[k]], kind);
+    for (uint64_t k = from; k < from + (uint64_t)MR_DEDUP_AHEAD; k += TOGETHER) {
+        prefetch_some(exact, batch, k, kind);
     }
     uint64_t new_ids = 0;
     uint64_t k = from;
     for (; k < count; k++) {
-        if (k + MR_DEDUP_AHEAD < count) {
-            prefetch(exact, fps[order[k + MR_DEDUP_AHEAD]], kind);
-        }
-        if (k + NEXT_LINES_AHEAD < count) {
-            prefetch_next_lines(exact, fps[order[k + NEXT_LINES_AHEAD]]);
+        if ((k - from) % TOGETHER == 0) {
+            prefetch_some(exact, batch, k + MR_DEDUP_AHEAD, kind);
         }
         struct mr_fingerprint fp = fps[order[k]];
-        MR_ASSERT(fp.hi <= FP_HI_MASK);
-        bool found;
-        uint64_t slot = probe(exact, fp, &found);
-        if (!found) {
+        MR_ASSERT(fp.hi <= UINT64_MAX >> 8);
+        struct place place = find(exact, fp);
+        if (!place.found) {
             if (new_ids == new_max) {
                 break;
             }
-            put(exact, slot, fp, tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
+            put(exact, place, fp, tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
             new_ids++;
             sweep_share(exact, kind);
         }
-        if (kind == MR_EXACT_CONTENTS && found) {
-            batch->duplicate[k] = compare(exact->contents[slot], batch->contents[k]);
+        if (kind == MR_EXACT_CONTENTS && place.found) {
+            batch->duplicate[k] = compare(exact->contents[place.slot], batch->contents[k]);
         } else {
-            batch->duplicate[k] = found;
+            batch->duplicate[k] = place.found;
         }
     }
     *ret_new = new_ids;
@@ -368,10 +429,9 @@ uint32_t mr_exact_judge(struct mr_exact *exact, const struct mr_dedup_batch *bat
 }
 
 uint8_t mr_exact_find(const struct mr_exact *exact, struct mr_fingerprint fp) {
-    MR_ASSERT(fp.hi <= FP_HI_MASK);
-    bool found;
-    uint64_t slot = probe(exact, fp, &found);
-    return found ? tag_of(&exact->entries[slot]) : 0;
+    MR_ASSERT(fp.hi <= UINT64_MAX >> 8);
+    struct place place = find(exact, fp);
+    return place.found ? tag_of(exact->lines[place.slot / A_LINE].hi[place.slot % A_LINE]) : 0;
 }
 
 /* ---- scans ---- */
@@ -386,42 +446,41 @@ static uint64_t mix(uint64_t x) {
 uint64_t mr_exact_hash_scan(const struct mr_exact *exact, const uint64_t tag_salt[MR_EXACT_TAGS]) {
     uint64_t sum = 0;
     for (uint64_t slot = 0; slot < exact->slots; slot++) {
-        const struct mr_exact_entry *entry = &exact->entries[slot];
-        uint8_t tag = tag_of(entry);
-        if (exact->tag_state[tag] == MR_EXACT_TAG_LIVE) {
+        const struct mr_exact_line *line = &exact->lines[slot / A_LINE];
+        uint32_t hi = line->hi[slot % A_LINE];
+        if (is_live(exact, hi)) {
             uint64_t content = exact->contents == NULL ? 0 : mix(exact->contents[slot]);
-            sum += mix(mix(mix(entry->lo) + (entry->hi & FP_HI_MASK)) + tag_salt[tag] + content);
+            sum += mix(mix(mix(line->lo[slot % A_LINE]) + (hi & FP_MASK)) + tag_salt[tag_of(hi)] + content);
         }
     }
     return sum;
 }
 
-/* I1 and I2 for one entry: on the way from its home are only entries whose homes are not behind its
- * own, and none of them is a live one of the same fingerprint. */
-static void check_entry(const struct mr_exact *exact, uint64_t at) {
-    const struct mr_exact_entry *entry = &exact->entries[at];
-    bool live = exact->tag_state[tag_of(entry)] == MR_EXACT_TAG_LIVE;
-    uint64_t home = home_of(entry->lo, entry->hi, exact->slots);
-    for (uint64_t slot = home; slot != at; slot = after(slot, exact->slots)) {
-        const struct mr_exact_entry *other = &exact->entries[slot];
-        MR_ASSERT(other->hi != 0);
-        uint64_t other_home = home_of(other->lo, other->hi, exact->slots);
-        MR_ASSERT(distance(other_home, slot, exact->slots) >= distance(home, slot, exact->slots));
-        bool same = other->lo == entry->lo && ((other->hi ^ entry->hi) & FP_HI_MASK) == 0;
-        MR_ASSERT(!(same && live && exact->tag_state[tag_of(other)] == MR_EXACT_TAG_LIVE));
+/* I1 and I2 for one live entry: on the way from its home all lines have its mark, and none has a live one of the same
+ * fingerprint. */
+static void check_entry(const struct mr_exact *exact, uint64_t at, uint32_t i) {
+    const struct mr_exact_line *line = &exact->lines[at];
+    struct mr_fingerprint fp = {.lo = line->lo[i], .hi = line->hi[i] & FP_MASK};
+    uint64_t away = away_of(line, i);
+    uint64_t home = (at + exact->count - away % exact->count) % exact->count;
+    for (uint64_t way = 0; way < away && away < AWAY_MAX; way++, home = after(exact, home)) {
+        MR_ASSERT(look(exact, &exact->lines[home], fp) == 0);
+        MR_ASSERT((exact->lines[home].marks_and_ways & mark_of(fp.lo)) != 0);
     }
+    MR_ASSERT(look(exact, line, fp) == 1u << i);
 }
 
 void mr_exact_check_scan(const struct mr_exact *exact) {
     uint64_t tag_used[MR_EXACT_TAGS] = {0};
     for (uint64_t slot = 0; slot < exact->slots; slot++) {
-        const struct mr_exact_entry *entry = &exact->entries[slot];
-        tag_used[tag_of(entry)]++;
-        if (tag_of(entry) == 0) {
-            MR_ASSERT(entry->hi == 0 && entry->lo == 0);
+        const struct mr_exact_line *line = &exact->lines[slot / A_LINE];
+        uint32_t i = (uint32_t)(slot % A_LINE);
+        tag_used[tag_of(line->hi[i])]++;
+        if (tag_of(line->hi[i]) == 0) {
+            MR_ASSERT(line->hi[i] == 0 && line->lo[i] == 0 && away_of(line, i) == 0);
             MR_ASSERT(exact->contents == NULL || exact->contents[slot] == 0);
-        } else {
-            check_entry(exact, slot);
+        } else if (is_live(exact, line->hi[i])) {
+            check_entry(exact, slot / A_LINE, i);
         }
     }
     uint64_t used = 0;
@@ -433,6 +492,6 @@ void mr_exact_check_scan(const struct mr_exact *exact) {
         dead += exact->tag_state[tag] == MR_EXACT_TAG_DEAD ? tag_used[tag] : 0;
     }
     MR_ASSERT(used == exact->used && dead == exact->dead);
+    MR_ASSERT(dead == 0 || exact->sweep_left > 0);
     MR_ASSERT(used - dead <= exact->ids_max);
-    MR_ASSERT(used <= exact->slots - exact->slots / 32);
 }

@@ -1,80 +1,76 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Exact: an open-addressing table of fingerprints, each with the tag of its generation.
+ * Exact: a hash table of fingerprints, each with the tag of its generation, in lines of the cache.
  *
- * Idea        A generation is forgotten by one byte: its tag turns from LIVE to DEAD, and from then
- *             on its entries match nothing. Taking them out is the sweep's work, little by little,
- *             and no answer depends on how far it is.
+ * Idea        A search should touch one cache line, and little else costs anything: a random line is a cache miss and a
+ *             page walk, and comparing five entries in it is cheaper than looking at one more. So an id's home is a
+ *             line, its entry lies anywhere in there, and never moves.
  *
- *             slots:  | fp·3 | fp·7 |      | fp·3 | fp·8 | fp·7 |      |       fp·tag: 16 bytes
- *                                             ^ home        ^ found: linear probing, 4 slots a line
+ *             line, 64 bytes:  | lo | lo | lo | lo | lo | tag·hi ×5 | marks, ways |      room for five ids
  *
- *             Entries lie in the order of their homes. So a search for a new id ends at the first
- *             entry with a later home (2 to 3 slots on average; 7 to 12 in any order, before an
- *             empty slot comes), and the sweep only has to move entries down, in one pass, without
- *             searching.
- * Contents    A table with contents has a second array, of the same slots: a hash of what came with the id
- *             first, 0 where that is not known. It moves with the entries. One without is searched by a
- *             loop of its own, which knows nothing of it.
- * Shape       slots = ids_max / 0.71; an entry is 120 bits of fingerprint and a tag of 8 bits in
- *             the top of hi; tag 0 (and then the whole entry is 0) is an empty slot. The home slot
- *             comes from hi, because the high bits of lo chose the shard. No resizing.
- * Sources     Linear probing in order: Amble and Knuth, Ordered hash tables; Robin Hood hashing:
- *             Celis.
+ *             A home that is full sends the id on to the next line with room, and says so: each line on the way gets the
+ *             id's mark, one of twelve. A search goes on behind a line only where that has the searched id's mark. The
+ *             way tells how far an entry is from home, so that the sweep can see which marks are still needed.
+ *             A generation is forgotten by one byte: its tag turns from LIVE to DEAD, and from then on its entries
+ *             match nothing and are room. Taking them out is the sweep's work, little by little, and no answer
+ *             depends on how far it is.
+ * Exactness   A line keeps 88 of an id's 120 bits; the others have led to the line. Two ids are taken for the same one
+ *             when all 88 agree and one's home lies on the other's way: 88 bits and log2(lines), less about one
+ *             (docs/GUARANTEES.md).
+ * Contents    A table with contents has an array of the same slots beside it: a hash of what came with the id first, 0
+ *             where that is not known. One without is searched by a loop of its own, which knows nothing of it.
+ * Shape       slots = ids_max / 0.57 (0.63 with contents), five a line; tag 0 (and then the whole entry is 0) is an empty slot. The home
+ *             comes from the high bits of the fingerprint's hi: those of lo chose the shard. No resizing.
+ * Sources     Lines with marks of what went on: the overflow bytes of F14 (Folly) and boost::unordered_flat_map.
+ *             Leaving out what the place tells: quotienting (Knuth, The Art of Computer Programming 6.4, exercise 13).
  * Owner       The caller's struct; the table is owned by it from open to close.
  * Threads     One owner.
  * Errors      open: MR_NO_MEMORY. Too many ids is a broken invariant: the caller counts them.
- * Cost        One cache miss or two an id, prefetched; 16/0.71 = 22.6 bytes an id. With contents one
- *             miss more, and 24/0.71 = 33.9 bytes. Dead entries are no burden (new ones are put in
- *             their place) until the table is crowded: then each new id pays for 16 slots of sweep,
- *             else for 1.
- * Invariants  I1 from an entry's home to the entry no slot is empty, and no entry has a later home.
+ * Cost        One cache miss an id, prefetched; one more for a new id in eight of a full table. 64/5/0.57 = 22.6 bytes an
+ *             id; with contents one miss more, and 104/5/0.63 = 33.0 bytes. While something is dead, eight new ids pay for one line
+ *             of sweep.
+ * Invariants  I1 from an entry's home to the line before its own, all lines have its mark.
  *             I2 a fingerprint has at most one live entry (and perhaps dead ones).
- *             I3 used <= 61/64 slots, so that every search ends.
+ *             I3 live entries <= ids_max < slots, so that a new id finds room.
  *             I4 a tag is opened again only when no entry carries it.
  *
- * Why I3      While more than 7/8 of the slots are used, each new id sweeps 16 slots (in chunks of
- *             at most slots/128 ids), so the sweep visits every slot within slots/16 + slots/128
- *             new ids. A visit leaves nothing dead there; the sweep goes up, and dead
- *             entries never do, so none slips past. Until the end of this pass used grows to at
- *             most 7/8 + 1/128 (the chunk in which it passed the mark) + 1/16 + 1/128 = 61/64 of
- *             the slots. At its end every dead entry was live at the beginning of the pass: used <=
- *             ids_max + slots/16 + slots/128 = 0.78 slots, so the mark is passed downwards before
- *             that.
- * Why I4      Opening a tag adds slots/128 + 1 to the sweep's debt, and first pays what is left of
- *             the debt before. The caller opens tags in a cycle of 255 and keeps at most 112 live.
- *             So between the death of a tag and its next opening at least 142 others are opened,
- *             and the sweep makes 142/128 of a pass.
+ * Why I4      The sweep goes around, and rests when it has been everywhere since the last tag died. Opening a tag adds
+ *             lines/128 + 1 to its debt, and first pays what is left of the debt before. The caller opens tags in a
+ *             cycle of 255 and keeps at most 112 live. So between the death of a tag and its next opening at least 142
+ *             others are opened, and the sweep makes 142/128 of a pass.
  */
 #include "dedup/batch.h"
 
 #define MR_EXACT_TAGS       256 /* 0: empty; 1 to 255: generations */
-#define MR_EXACT_SWEEP_PACE 16  /* slots for each new id, when crowded */
+#define MR_EXACT_LINE       5   /* slots of a line */
+#define MR_EXACT_SWEEP_PACE 8   /* new ids for each line that the sweep visits */
 
 /* What is remembered of an id. */
 enum mr_exact_kind { MR_EXACT_IDS, MR_EXACT_CONTENTS };
 
 enum mr_exact_tag_state { MR_EXACT_TAG_UNUSED, MR_EXACT_TAG_LIVE, MR_EXACT_TAG_DEAD };
 
-struct mr_exact_entry {
-    uint64_t lo;
-    uint64_t hi; /* tag << 56 | fingerprint.hi */
+struct mr_exact_line {
+    uint64_t lo[MR_EXACT_LINE];
+    uint32_t hi[MR_EXACT_LINE]; /* tag << 24 | the low 24 bits of the fingerprint's hi */
+    uint32_t marks_and_ways;    /* 12 marks, then 4 bits for each entry: how many lines it is from its home */
 };
 
 struct mr_exact {
     /* constant after open */
-    struct mr_exact_entry *entries;
+    struct mr_exact_line *lines;
     uint64_t *contents; /* by slot; 0 where it is empty or not known. NULL: the table has none */
-    uint64_t slots;
+    uint64_t count;     /* of lines */
+    uint64_t slots;     /* count * MR_EXACT_LINE */
     uint64_t ids_max;
-    uint64_t sweep_every; /* new ids between two shares of the sweep */
     /* state */
     uint64_t used; /* slots not empty */
     uint64_t dead; /* of these, with a dead tag */
-    uint64_t sweep_at;
-    uint64_t sweep_debt; /* slots to be visited before the next tag is opened */
-    uint64_t sweep_wait; /* new ids since the sweep's last share, below sweep_every */
+    uint64_t sweep_at;   /* the line it visits next; it goes down */
+    uint64_t sweep_left; /* lines until it has seen everything since the last death; 0: it rests */
+    uint64_t sweep_debt; /* lines to be visited before the next tag is opened */
+    uint64_t sweep_wait; /* new ids since the sweep's last share */
     uint64_t tag_used[MR_EXACT_TAGS];
     uint8_t tag_state[MR_EXACT_TAGS];
 };

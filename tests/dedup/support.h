@@ -26,7 +26,7 @@ static inline uint64_t rng_below(struct rng *rng, uint64_t bound) {
 /* How ids are mapped to fingerprints. */
 enum fp_kind {
     FP_RANDOM,
-    FP_ONE_HOME, /* all have the same home slot, in the middle */
+    FP_ONE_HOME, /* all have the same home, in the middle */
     FP_AT_END,   /* all homes in the last 2 % of the slots: every chain goes around the end */
     FP_KINDS,
 };

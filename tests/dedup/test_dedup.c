@@ -5,7 +5,7 @@
  *   1. random calls (judge, advance by small steps, generations, horizons and ages, sweep) against
  *      a model with a plain list of generations, and against the promise itself: within the horizon
  *      a duplicate, one generation after it new. Small tables, both policies, ids spread, with one
- *      home slot, and around the end of the slots. check_scan after each step;
+ *      home, and around the end of the table. check_scan after each step;
  *   2. a second instance gets the same ids in other cuts, and no sweep from outside: same verdicts
  *      and same state hash;
  *   3. more than 255 generations, with live ids, many times over;
