@@ -312,6 +312,7 @@ static enum mr_status run_stage(struct mr_data *data, struct mr_bytes text,
         status = open_plan(data, config, before, anew_seq, error);
     }
     if (status == MR_OK) {
+        mr_data_give_room(data->plan, data->options.config);
         status = replay_and_save(data, error);
     }
     close_plan(data);

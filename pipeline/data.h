@@ -70,6 +70,10 @@ enum mr_status mr_data_open(const struct mr_data_options *options, struct mr_dat
 enum mr_status mr_data_pipeline(struct mr_data *data, struct mr_pipeline **ret,
                                 struct mr_error *error) MR_MUST_CHECK;
 void mr_data_close(struct mr_data *data);
+/* A plan of a former configuration, whose part of the log is replayed here, gets the room for ids that the one at hand has,
+ * where that is more. What was refused live is not in the log, so that no answer depends on it; but a repaired log may hold
+ * more ids than it had room for, and who raises dedup.ids must get on. */
+void mr_data_give_room(struct mr_plan *plan, const struct mr_config *at_hand);
 /* Runs the stations here, without threads, until replay is over, makes a checkpoint, and closes the pipeline. */
 enum mr_status mr_data_run_to_checkpoint(struct mr_pipeline *pipeline, struct mr_error *error) MR_MUST_CHECK;
 

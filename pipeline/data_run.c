@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Data: a pipeline run to its end here, on the way to another configuration. */
 #include "pipeline/data.h"
+#include "pipeline/plan_rule.h"
 #include "pipeline/stations.h"
 
 static void asked(struct mr_ask *ask, void *ctx) {
@@ -21,6 +22,18 @@ static enum mr_status stuck(const struct mr_pipeline *pipeline, struct mr_error 
             pipeline->checkpointer.dir);
     }
     return MR_OK;
+}
+
+void mr_data_give_room(struct mr_plan *plan, const struct mr_config *at_hand) {
+    for (uint32_t i = 0; i < plan->stream_count; i++) {
+        struct mr_dedup_options *dedup = &plan->streams[i].dedup;
+        for (uint32_t k = 0; k < at_hand->stream_count && dedup->when_full == MR_WHEN_FULL_REJECT; k++) {
+            uint64_t ids = mr_plan_share(at_hand->streams[k].dedup.ids, plan->shards);
+            if (ids > dedup->ids_max && mr_bytes_equal(plan->streams[i].name, at_hand->streams[k].name)) {
+                dedup->ids_max = ids;
+            }
+        }
+    }
 }
 
 enum mr_status mr_data_run_to_checkpoint(struct mr_pipeline *pipeline, struct mr_error *error) {

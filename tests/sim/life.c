@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void lose_results(struct sim_world *w) {
     sim_store_finish(&w->store);
@@ -89,6 +90,7 @@ bool sim_life_start(struct sim_world *w) {
         if (error.status == MR_CORRUPT || error.status == MR_MISMATCH) {
             SIM_FAILS("refused to start: %s", error.text); /* a crash is never corruption */
         }
+        w->wants_ids = error.status == MR_FULL && strstr(error.text, "dedup.ids") != NULL;
         return false;
     }
     w->restarts++;
@@ -257,6 +259,16 @@ static void mend(struct sim_world *w) {
     sim_world_pass_time(w, 1000);
 }
 
+/* People read that dedup.ids must be raised: copies of what a repair took are new ids, and more than there was room for. */
+static void raise_ids(struct sim_world *w) {
+    if (!w->log_repaired || w->version_count == SIM_VERSIONS_MAX) {
+        SIM_FAILS("has no room for the ids of its own log, %s", w->log_repaired ? "again" : "of which nothing was lost");
+    }
+    w->settings.ids = 2 * SIM_IDS_MAX;
+    sim_world_configure(w);
+    w->wants_ids = false;
+}
+
 void sim_life_crash(struct sim_world *w, const struct sim_crash *crash) {
     bool power = loses_power(w, crash);
     bool may_lose = power && !w->settings.log_sync;
@@ -281,6 +293,9 @@ void sim_life_crash(struct sim_world *w, const struct sim_crash *crash) {
         may_lose = may_lose || !w->settings.log_sync;
         tries++;
         mend(w);
+        if (w->wants_ids) {
+            raise_ids(w);
+        }
     }
     /* One START stands behind what was acknowledged, or else something that was not. */
     w->probes[SIM_PROBE_FAILED_KEPT] += tries == 1 && mr_log_last_lsn(w->data.log) > last_lsn + 1;

@@ -150,6 +150,7 @@ struct sim_world {
     bool moved; /* a start has divided a checkpoint anew among shards: groups lie in another order than from zero */
     bool log_lost; /* log.sync: off, and power took some of it; or repair did */
     bool log_repaired;
+    bool wants_ids; /* the last start refused: dedup.ids has no room */
     uint64_t probes[SIM_PROBE_COUNT];
     uint32_t crashes;
     uint32_t restarts;
