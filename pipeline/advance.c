@@ -64,10 +64,11 @@ void mr_sequencer_advance(struct mr_sequencer *s, struct mr_ask *ask) {
     }
     s->seq++;
     s->advance = (struct mr_advance){true, ask->stream, ask->source, ask->advance_ms};
-    if (mr_sequencer_dispatch(s, NULL, 0) != MR_OK) {
+    status = mr_sequencer_dispatch(s, NULL, 0);
+    if (status != MR_OK) { /* it is in the log, and holds from the next start on: no answer could say how far */
         mr_pipeline_fail(s->pipeline, MR_NO_MEMORY, "out of memory in the sequencer");
     }
-    answer(s, ask, MR_OK);
+    answer(s, ask, status);
 }
 
 enum mr_status mr_sequencer_read_advance(struct mr_sequencer *s, const struct mr_record *record,
