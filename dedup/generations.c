@@ -96,16 +96,13 @@ static int64_t later(int64_t a, int64_t b) {
 uint64_t mr_generations_open_next(struct mr_generations *gens) {
     MR_ASSERT(mr_generations_room(gens) == 0);
     MR_ASSERT(gens->end - gens->first < MR_GENERATIONS_LIVE_MAX);
-    int64_t from_ms = gens->recorded_ms - gens->recorded_ms % gens->generation_ms;
-    bool fits = from_ms <= INT64_MAX - gens->generation_ms;
-    int64_t to_ms = fits ? from_ms + gens->generation_ms : INT64_MAX;
+    int64_t slot_ms = gens->recorded_ms - gens->recorded_ms % gens->generation_ms;
+    bool fits = slot_ms <= INT64_MAX - gens->generation_ms;
+    int64_t to_ms = fits ? slot_ms + gens->generation_ms : INT64_MAX;
     int64_t before_ms = end_before(gens, gens->end);
-    if (before_ms > from_ms) {
-        from_ms = gens->recorded_ms; /* the one before filled up in this very slot */
-    }
     uint64_t ordinal = gens->end++;
     gens->ring[ordinal % MR_GENERATIONS_LIVE_MAX] =
-        (struct mr_generation){.from_ms = from_ms, .to_ms = later(to_ms, before_ms), .ids = 0};
+        (struct mr_generation){.from_ms = gens->recorded_ms, .to_ms = later(to_ms, before_ms), .ids = 0};
     gens->names[ordinal % MR_GENERATIONS_LIVE_MAX] = ordinal;
     return ordinal;
 }

@@ -15,7 +15,8 @@
  *
  *             A generation [from, to) is forgotten when recorded time reaches to + horizon: an id
  *             first seen at t in it is remembered for more than horizon and at most horizon +
- *             generation_ms.
+ *             generation_ms. It begins when it is opened, not with its slot: nothing in it may look older
+ *             than what was forgotten before (with another horizon slots may have been shorter).
  * Changes     A start may find generations of another length, from another horizon (dedup.h,
  *             Loading). A shorter horizon waits until those below the ordinal next_at are
  *             forgotten, and is then in force for the others as well:

@@ -6,8 +6,8 @@
 
 static_assert(MR_LAYOUT_EXACT_MAX % 2 == 1 && MR_BLOOMING_SPANS % 2 == 1, "they are 2 j - 1");
 
-/* A source's place in time. Those of equal [from, to) stand together, and the first of them counts
- * for all. */
+/* A source's place in time. Those of equal ends stand together, and the first of them counts for
+ * all. */
 struct place {
     int64_t to_ms;
     int64_t from_ms;
@@ -28,7 +28,7 @@ static int compare_places(const void *left, const void *right) {
     return a->source < b->source ? -1 : 1;
 }
 
-/* Returns how many different [from, to) there are. */
+/* Returns how many different ends there are. */
 static uint32_t sort_places(const struct mr_loading *l, struct place *places) {
     for (uint32_t i = 0; i < l->source_count; i++) {
         const struct mr_generation *gen = &l->sources[i].gen;
@@ -41,8 +41,7 @@ static uint32_t sort_places(const struct mr_loading *l, struct place *places) {
     struct place *first = NULL;
     for (uint32_t i = 0; i < l->source_count; i++) {
         struct place *place = &places[i];
-        bool equal =
-            first != NULL && first->to_ms == place->to_ms && first->from_ms == place->from_ms;
+        bool equal = first != NULL && first->to_ms == place->to_ms;
         place->first = !equal;
         different += place->first;
         first = equal ? first : place;

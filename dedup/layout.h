@@ -12,7 +12,7 @@
  *                 targets               |  12       |  13     |     from the first to the last
  *
  *             A target ends when the last of its generations does, so ids are remembered longer,
- *             never shorter. Equal [from, to) of several shards are one without any loss.
+ *             never shorter. Equal ends of several shards are one without any loss.
  * Shape       At most MR_LAYOUT_EXACT_MAX targets (generations.h), MR_BLOOMING_SPANS in bloom. One
  *             pass over the generations in order of time; a target takes the next one as long as
  *             it has at most total / j ids then. So two neighbours have more than that together,

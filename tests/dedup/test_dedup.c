@@ -95,9 +95,8 @@ static void model_evict(struct model *model) {
 static void model_open(struct model *model) {
     assert_true(model->gens < MODEL_GENS);
     int64_t slot_ms = model->now_ms / model->generation_ms * model->generation_ms;
-    bool again = model->gens > 0 && model->gen[model->gens - 1].to_ms > slot_ms;
     struct model_gen *gen = &model->gen[model->gens++];
-    gen->from_ms = again ? model->now_ms : slot_ms;
+    gen->from_ms = model->now_ms;
     gen->to_ms = slot_ms + model->generation_ms;
     gen->count = 0;
 }

@@ -3,7 +3,8 @@
  * Proves the bookkeeping of time against what the header says of every single id:
  *   1. horizons next to each rounding: an id seen at t is remembered at t + horizon, and forgotten
  *      at t + horizon + generation, for each t of some generations;
- *   2. a generation ends when it is full, and the next one carries on within the same time;
+ *   2. a generation ends when it is full, and the next one carries on within the same time; none begins before it is
+ *      opened, whatever the horizon was before;
  *   3. a jump of recorded time to the end of time forgets everything, at once, and goes on working.
  */
 #include "dedup/generations.h"
@@ -58,8 +59,8 @@ static void remembers_for_the_horizon_and_not_longer(void **state) {
             advance(&gens, t);
             (void)add_one(&gens);
             const struct mr_generation *gen = mr_generations_at(&gens, 0);
-            assert_true(gen->from_ms <= t && t < gen->to_ms);
-            assert_int_equal(gen->from_ms % gens.generation_ms, 0);
+            assert_true(gen->from_ms == t && t < gen->to_ms);
+            assert_int_equal(gen->to_ms % gens.generation_ms, 0);
             int64_t until_ms = mr_generations_until_ms(&gens, 0);
             assert_true(until_ms > t + horizons[h]);
             assert_true(until_ms <= t + horizons[h] + gens.generation_ms);
@@ -85,6 +86,21 @@ static void never_moves_back(void **state) {
     assert_int_equal(mr_generations_room(&gens), 9);
 }
 
+/* Who asks whether a claim is older than a moment (a redrive) must not take one that came after it for it. */
+static void begins_behind_what_was_forgotten(void **state) {
+    (void)state;
+    struct mr_generations gens;
+    mr_generations_init(&gens, 40, 4, 10);
+    advance(&gens, 101000);
+    (void)add_one(&gens);
+    advance(&gens, 101900);
+    assert_int_equal(gens.live_ids, 0);
+    mr_generations_set_horizons(&gens, 400000, 0, 0); /* slots of 100 s: this one began at 100 000 */
+    (void)add_one(&gens);
+    assert_true(mr_generations_at(&gens, gens.end - 1)->from_ms > 101000);
+    assert_int_equal(mr_generations_at(&gens, gens.end - 1)->to_ms, 200000);
+}
+
 static void ends_when_full(void **state) {
     (void)state;
     struct mr_generations gens;
@@ -93,7 +109,7 @@ static void ends_when_full(void **state) {
     for (uint32_t i = 0; i < 8; i++) {
         assert_int_equal(add_one(&gens), i / 3);
     }
-    assert_int_equal(mr_generations_at(&gens, 0)->from_ms, 1000);
+    assert_int_equal(mr_generations_at(&gens, 0)->from_ms, 1040);
     assert_int_equal(mr_generations_at(&gens, 0)->to_ms, 1041);
     assert_int_equal(mr_generations_at(&gens, 1)->from_ms, 1040);
     assert_int_equal(mr_generations_at(&gens, 2)->to_ms, 1100);
@@ -156,6 +172,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(remembers_for_the_horizon_and_not_longer),
         cmocka_unit_test(never_moves_back),
+        cmocka_unit_test(begins_behind_what_was_forgotten),
         cmocka_unit_test(ends_when_full),
         cmocka_unit_test(jumps_to_the_end_of_time),
         cmocka_unit_test(agrees_with_a_list),
