@@ -23,7 +23,7 @@ void mr_buf_init(struct mr_buf *buf, size_t cap_max) {
 }
 
 void mr_buf_finish(struct mr_buf *buf) {
-    mr_free(buf->ptr);
+    mr_free(buf->ptr == NULL ? NULL : buf->ptr - buf->head);
     mr_buf_init(buf, buf->cap_max);
 }
 
@@ -32,15 +32,28 @@ void mr_buf_clear(struct mr_buf *buf) {
     buf->failed = false;
 }
 
+void mr_buf_drop(struct mr_buf *buf, size_t len) {
+    MR_ASSERT(len <= buf->len);
+    buf->ptr += len; /* of NULL only 0, which it stays */
+    buf->head += len;
+    buf->len -= len;
+    buf->cap -= len;
+}
+
 static bool grow(struct mr_buf *buf, size_t need) {
     size_t cap = buf->cap == 0 ? CAP_FIRST : buf->cap;
     while (cap < need) {
         cap *= 2;
     }
     cap = cap > buf->cap_max ? buf->cap_max : cap;
-    uint8_t *ptr = mr_realloc(buf->ptr, cap);
+    uint8_t *ptr = buf->head == 0 ? mr_realloc(buf->ptr, cap) : mr_alloc(cap);
     if (ptr == NULL) {
         return false;
+    }
+    if (buf->head > 0) {
+        memcpy(ptr, buf->ptr, buf->len);
+        mr_free(buf->ptr - buf->head);
+        buf->head = 0;
     }
     buf->ptr = ptr;
     buf->cap = cap;
@@ -106,5 +119,5 @@ void mr_buf_printf(struct mr_buf *buf, const char *format, ...) {
 void mr_buf_check(const struct mr_buf *buf) {
     MR_ASSERT(buf->len <= buf->cap);
     MR_ASSERT(buf->cap <= buf->cap_max);
-    MR_ASSERT(buf->ptr != NULL || buf->cap == 0);
+    MR_ASSERT(buf->ptr != NULL || (buf->cap == 0 && buf->head == 0));
 }

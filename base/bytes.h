@@ -9,7 +9,8 @@
  * Threads     One owner at a time.
  * Errors      mr_buf: over cap_max or out of memory sets `failed` for good; what was written before
  *             stays, and every later append does nothing.
- * Invariants  I1 len <= cap <= cap_max.   I2 ptr is NULL only while cap is 0.
+ * Invariants  I1 len <= cap <= cap_max.   I2 ptr is NULL only while cap is 0.   I3 the memory that is owned begins at
+ *             ptr - head.
  */
 #include "base/status.h"
 
@@ -59,6 +60,7 @@ struct mr_buf {
     size_t len;
     size_t cap;
     size_t cap_max;
+    size_t head; /* bytes given up in front of ptr: mr_buf_drop */
     bool failed;
 };
 
@@ -68,6 +70,9 @@ void mr_buf_init(struct mr_buf *buf, size_t cap_max);
 void mr_buf_finish(struct mr_buf *buf);
 /* Forgets the content and the failure, keeps the memory. */
 void mr_buf_clear(struct mr_buf *buf);
+
+/* Forgets the first len bytes; those behind stay where they are, and len bytes of the capacity are gone. */
+void mr_buf_drop(struct mr_buf *buf, size_t len);
 
 /* Room for len more bytes, to be filled by the caller, who then adds to buf->len; NULL when failed. */
 uint8_t *mr_buf_reserve(struct mr_buf *buf, size_t len);

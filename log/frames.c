@@ -7,7 +7,11 @@
 #include "base/limits.h"
 #include "log/wire.h"
 
-enum { WINDOW = 256 << 10 };
+enum {
+    WINDOW = 256 << 10,
+    LONG_PART = 8,    /* of the window: a payload of so much is long */
+    HEADERS_PART = 64 /* of the window: what is read for the header of a record behind a long one */
+};
 
 /* The last bundle's records that we know, and those of it that a GAP stands for, perhaps. */
 static uint64_t known(const struct mr_chain *chain) {
@@ -85,6 +89,7 @@ enum mr_status mr_frames_open(struct mr_file *file, const struct mr_segment *seg
 void mr_frames_close(struct mr_frames *frames) {
     mr_file_close(frames->file);
     mr_free(frames->buf);
+    mr_buf_finish(&frames->payload);
     *frames = (struct mr_frames){0};
 }
 
@@ -115,7 +120,9 @@ static enum mr_status window(struct mr_frames *frames, uint64_t offset, size_t n
             return status;
         }
         uint64_t left = frames->segment.size - offset;
-        size_t want = left < frames->cap ? (size_t)left : frames->cap;
+        size_t part = frames->cap / HEADERS_PART;
+        size_t ahead = frames->long_before && need <= part ? part : frames->cap;
+        size_t want = left < ahead ? (size_t)left : ahead;
         frames->start = offset;
         frames->len = 0;
         status = mr_file_pread(frames->file, frames->buf, want, offset, &frames->len);
@@ -170,17 +177,63 @@ static bool fits(const struct mr_frames *frames, const struct mr_record *record)
     return mr_record_size(record->payload.len) <= frames->segment.size - frames->offset;
 }
 
-/* The payload of the record at offset, sound; it fits. */
+static bool is_long(const struct mr_frames *frames, const struct mr_record *record) {
+    return record->payload.len >= frames->cap / LONG_PART;
+}
+
+/* The payload of the record at offset, whose header is in the window: what the window has of it, and the rest from the
+ * file. */
+static enum mr_status read_long(struct mr_frames *frames, size_t len, const uint8_t **ret) {
+    uint64_t from = frames->offset + MR_RECORD_HEADER;
+    uint64_t end = frames->start + frames->len;
+    size_t have = end - from < len ? (size_t)(end - from) : len;
+    size_t need = len + MR_PADDING;
+    struct mr_buf *to = &frames->payload;
+    MR_ASSERT(frames->start <= from && from <= end);
+    if (to->cap < need || to->cap / 2 > need) {
+        mr_buf_finish(to);
+        mr_buf_init(to, need);
+        if (mr_buf_reserve(to, need) == NULL) {
+            return MR_NO_MEMORY;
+        }
+    }
+    size_t got = 0;
+    memcpy(to->ptr, frames->buf + (from - frames->start), have);
+    enum mr_status status = mr_file_pread(frames->file, to->ptr + have, len - have, from + have, &got);
+    if (status == MR_OK && got < len - have) {
+        status = MR_CORRUPT;
+    }
+    to->len = status == MR_OK ? len : 0;
+    *ret = to->ptr;
+    return status;
+}
+
+void mr_frames_take_payload(struct mr_frames *frames, const struct mr_record *record, struct mr_buf *ret) {
+    if (record->payload.ptr == NULL || record->payload.ptr != frames->payload.ptr) {
+        mr_buf_init(ret, 0);
+        return;
+    }
+    MR_ASSERT(frames->payload.len == record->payload.len);
+    *ret = frames->payload;
+    mr_buf_init(&frames->payload, 0);
+}
+
+/* The payload of the record at offset, sound; it fits, and its header is in the window. */
 static enum mr_status read_payload(struct mr_frames *frames, uint64_t payload_check,
                                    struct mr_record *record, const char **ret_why) {
     const uint8_t *at;
-    enum mr_status status =
-        window(frames, frames->offset, MR_RECORD_HEADER + record->payload.len, &at);
+    enum mr_status status;
+    if (is_long(frames, record)) {
+        status = read_long(frames, record->payload.len, &at);
+    } else {
+        status = window(frames, frames->offset, MR_RECORD_HEADER + record->payload.len, &at);
+        at = status == MR_OK ? at + MR_RECORD_HEADER : NULL;
+    }
     if (status != MR_OK) {
         *ret_why = "the file was cut short";
         return status;
     }
-    struct iovec payload = {(void *)(uintptr_t)(at + MR_RECORD_HEADER), record->payload.len};
+    struct iovec payload = {(void *)(uintptr_t)at, record->payload.len};
     if (mr_record_payload_check(&payload, 1) != payload_check) {
         return bad("bad payload checksum", ret_why);
     }
@@ -215,6 +268,7 @@ static enum mr_status take(struct mr_frames *frames, struct mr_chain *chain, boo
         record.payload.ptr = NULL;
     }
     frames->offset += mr_record_size(record.payload.len);
+    frames->long_before = is_long(frames, &record);
     mr_chain_push(chain, &record);
     *ret = record;
     check(frames);

@@ -7,6 +7,8 @@
  *             and its payload have their checksums and it belongs to this segment of this
  *             incarnation. Whether it may follow the one before says mr_chain, which goes from
  *             segment to segment.
+ *             A long payload is read into a block of its own, in one piece: once, however it lies to the
+ *             window, and who wants it takes the block (mr_frames_take_payload) instead of a copy.
  * Owner       The opener. The segment's file is closed with it.
  * Threads     One owner at a time.
  * Errors      MR_END: at offset there is no record, only zeros, or the segment is full.
@@ -24,6 +26,8 @@ struct mr_frames {
     size_t cap;
     uint64_t start; /* of the window in the file */
     size_t len;
+    struct mr_buf payload; /* of the last long record; may be empty */
+    bool long_before;      /* the record before offset was one: the next is likely to be */
 };
 
 /* Where the log stands behind the last record: what may come next. */
@@ -67,5 +71,8 @@ enum mr_status mr_frames_find(struct mr_frames *frames, struct mr_record *ret,
  * begins behind open_lsn. */
 enum mr_status mr_frames_tail(struct mr_frames *frames, uint64_t open_lsn,
                               struct mr_tail *ret) MR_MUST_CHECK;
+/* The block that the payload of the record last returned is in, without a copy; its bytes stay where they are. ret is
+ * empty when it lies in the window. */
+void mr_frames_take_payload(struct mr_frames *frames, const struct mr_record *record, struct mr_buf *ret);
 /* Forgets the window: the next call sees what was written since. */
 void mr_frames_forget(struct mr_frames *frames);

@@ -14,8 +14,9 @@
  *             fallocate, and small appends write zeros ahead of themselves, so that most syncs
  *             change no extents.
  *
- * Recovery    Two passes. The first walks all headers and checksums and finds the end; the second
- *             hands records to the reader. At a bad frame it looks further for a sound record of
+ * Recovery    Two passes. The first walks all headers and checksums and finds the end, several
+ *             segments at once where the disk allows it (log/walk.h); the second hands records to
+ *             the reader. At a bad frame it looks further for a sound record of
  *             this incarnation that was written after a later sync (of a bundle that begins behind
  *             the torn one; the argument is in log/recover.h): found, the log is corrupt and open
  *             refuses, saying segment and offset; not found, it is a torn tail: zeroed, synced,
@@ -163,6 +164,10 @@ struct mr_log_extent {
  * MR_NOT_FOUND: no segment; MR_CORRUPT as for a reader. */
 enum mr_status mr_log_extent_scan(struct mr_disk *disk, const char *dir, struct mr_log_extent *ret,
                                   struct mr_error *error) MR_MUST_CHECK;
+
+/* Takes over the memory of the payload of the record that was handed out last, which stays where it is, when it is long
+ * enough to have a block of its own; else ret is empty. */
+void mr_log_reader_take_payload(struct mr_log_reader *reader, const struct mr_record *record, struct mr_buf *ret);
 
 /* `millrace log list|dump DIR`: JSON lines (json) or aligned text, to a stdio stream. Read-only:
  * works beside a running server. dump prints payloads of EVENTS as text, escaped, cut at 200

@@ -313,6 +313,10 @@ enum mr_status mr_log_reader_next(struct mr_log_reader *reader, struct mr_record
     }
 }
 
+void mr_log_reader_take_payload(struct mr_log_reader *reader, const struct mr_record *record, struct mr_buf *ret) {
+    mr_frames_take_payload(&reader->frames, record, ret);
+}
+
 /* What looks corrupt beside an appender may have been a bundle half written, and the next one behind it: it is whole by
  * then, so the next look comes further. */
 enum mr_status mr_log_extent_scan(struct mr_disk *disk, const char *dir, struct mr_log_extent *ret,

@@ -110,8 +110,26 @@ static void close_batch(struct mr_batch *batch, void *ctx) {
     mr_batch_close(batch);
 }
 
+/* The body in memory of its own. */
+static enum mr_status own_body(const struct mr_record *record, struct mr_bytes events, struct mr_buf *payload,
+                               struct mr_buf *ret, struct mr_error *error) {
+    if (payload != NULL && payload->len > 0) {
+        MR_ASSERT(payload->ptr == record->payload.ptr && payload->len == record->payload.len);
+        *ret = *payload;
+        mr_buf_init(payload, 0);
+        mr_buf_drop(ret, (size_t)(events.ptr - record->payload.ptr));
+        return MR_OK;
+    }
+    mr_buf_init(ret, events.len + MR_PADDING);
+    if (mr_buf_reserve(ret, events.len + MR_PADDING) == NULL) {
+        return mr_error_set(error, MR_NO_MEMORY, "out of memory reading a body of %zu bytes", events.len);
+    }
+    mr_buf_append_bytes(ret, events);
+    return MR_OK;
+}
+
 enum mr_status mr_events_decode(struct mr_events_decoder *decoder, const struct mr_record *record,
-                                struct mr_batch **ret, struct mr_error *error) {
+                                struct mr_buf *payload, struct mr_batch **ret, struct mr_error *error) {
     struct mr_events events = {0};
     const struct mr_schema *schema = NULL;
     enum mr_status status = mr_events_parse(decoder->plan, record, &events, error);
@@ -122,12 +140,10 @@ enum mr_status mr_events_decode(struct mr_events_decoder *decoder, const struct 
         return status;
     }
     struct mr_buf body;
-    mr_buf_init(&body, events.body.len + MR_PADDING);
-    if (mr_buf_reserve(&body, events.body.len + MR_PADDING) == NULL) {
-        return mr_error_set(error, MR_NO_MEMORY, "out of memory reading a body of %zu bytes",
-                            events.body.len);
+    status = own_body(record, events.body, payload, &body, error);
+    if (status != MR_OK) {
+        return status;
     }
-    mr_buf_append_bytes(&body, events.body);
     status = mr_decode(decoder->decoder, schema, events.format, &body, ret, error);
     if (status != MR_OK) {
         mr_buf_finish(&body);

@@ -37,6 +37,7 @@ struct mr_events_decoder;
 enum mr_status mr_events_decoder_open(const struct mr_plan *plan,
                                       struct mr_events_decoder **ret) MR_MUST_CHECK;
 void mr_events_decoder_close(struct mr_events_decoder *decoder); /* NULL is fine */
-/* The batch as it was, with lsn, recorded_ms and stream; its done closes it: nobody waits for an answer. */
+/* The batch as it was, with lsn, recorded_ms and stream; its done closes it: nobody waits for an answer. payload: the
+ * memory of record's payload, which becomes the batch's and is empty then; NULL or empty: the body is copied. */
 enum mr_status mr_events_decode(struct mr_events_decoder *decoder, const struct mr_record *record,
-                                struct mr_batch **ret, struct mr_error *error) MR_MUST_CHECK;
+                                struct mr_buf *payload, struct mr_batch **ret, struct mr_error *error) MR_MUST_CHECK;

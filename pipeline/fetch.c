@@ -68,6 +68,15 @@ static enum mr_status next(struct mr_fetch *fetch, uint64_t lsn, struct mr_recor
     return status;
 }
 
+static enum mr_status decode(struct mr_fetch *fetch, const struct mr_record *record, struct mr_batch **ret,
+                             struct mr_error *error) {
+    struct mr_buf payload;
+    mr_log_reader_take_payload(fetch->reader, record, &payload);
+    enum mr_status status = mr_events_decode(fetch->decoder, record, &payload, ret, error);
+    mr_buf_finish(&payload);
+    return status;
+}
+
 enum mr_status mr_fetch_batch(struct mr_fetch *fetch, uint64_t lsn, struct mr_batch **ret,
                               struct mr_error *error) {
     struct mr_record record = {.lsn = 0};
@@ -76,7 +85,7 @@ enum mr_status mr_fetch_batch(struct mr_fetch *fetch, uint64_t lsn, struct mr_ba
         status = next(fetch, lsn, &record, error);
     }
     if (status == MR_OK && record.lsn == lsn && record.type == MR_RECORD_EVENTS) {
-        return mr_events_decode(fetch->decoder, &record, ret, error);
+        return decode(fetch, &record, ret, error);
     }
     if (status == MR_OK && record.lsn == lsn && record.type == MR_RECORD_REDRIVE) {
         return mr_redrive_decode(fetch->decoder, &record, ret, error);
@@ -102,7 +111,7 @@ enum mr_status mr_fetch_next(struct mr_fetch *fetch, uint64_t lsn, uint64_t last
     while (status == MR_OK) {
         status = next(fetch, lsn, &record, error);
         if (status == MR_OK && record.lsn >= lsn && is_of(fetch, &record, stream)) {
-            return mr_events_decode(fetch->decoder, &record, ret, error);
+            return decode(fetch, &record, ret, error);
         }
     }
     return status;

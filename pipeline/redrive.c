@@ -47,7 +47,7 @@ enum mr_status mr_redrive_decode(struct mr_events_decoder *decoder, const struct
     struct mr_record events = *record;
     events.payload = mr_bytes_of(p + MR_REDRIVE_HEADER, record->payload.len - MR_REDRIVE_HEADER);
     struct mr_batch *batch = NULL;
-    enum mr_status status = mr_events_decode(decoder, &events, &batch, error);
+    enum mr_status status = mr_events_decode(decoder, &events, NULL, &batch, error);
     if (status == MR_OK && batch->count != 1) {
         status = mr_error_set(error, MR_CORRUPT, "log record %llu: a REDRIVE of %u events",
                               (unsigned long long)record->lsn, batch->count);

@@ -60,6 +60,15 @@ void mr_replay_forget(struct mr_sequencer *s) {
     s->fetch = NULL;
 }
 
+static enum mr_status decode(struct mr_sequencer *s, const struct mr_record *record, struct mr_batch **ret,
+                             struct mr_error *error) {
+    struct mr_buf payload;
+    mr_log_reader_take_payload(s->replay, record, &payload);
+    enum mr_status status = mr_events_decode(s->decoder, record, &payload, ret, error);
+    mr_buf_finish(&payload);
+    return status;
+}
+
 static enum mr_status add_claimed(struct mr_sequencer *s, const struct mr_record *record,
                                   const struct mr_events *events, struct mr_error *error) {
     mr_undecided_add(&s->undecided[events->stream], record->lsn, events->count);
@@ -69,7 +78,7 @@ static enum mr_status add_claimed(struct mr_sequencer *s, const struct mr_record
         return MR_OK;
     }
     struct mr_batch *batch = NULL;
-    enum mr_status status = mr_events_decode(s->decoder, record, &batch, error);
+    enum mr_status status = decode(s, record, &batch, error);
     if (status == MR_OK) {
         keep_waiting(s, batch);
     }
@@ -168,7 +177,7 @@ static enum mr_status add_events(struct mr_sequencer *s, const struct mr_record 
         return mr_error_set(error, MR_CORRUPT, "bundle %llu has more than %u records",
                             (unsigned long long)record->seq, MR_BUNDLE_BATCHES_MAX);
     }
-    status = mr_events_decode(s->decoder, record, &s->group[*count], error);
+    status = decode(s, record, &s->group[*count], error);
     if (status == MR_OK) {
         mr_counter_add(&s->replayed_events, s->group[*count]->count);
         *count += 1;

@@ -3,7 +3,7 @@
  * Proves that bytes compare as memcmp does with a prefix first, and that a buffer holds what was
  * appended:
  *   1. all pairs of a set with NULs, prefixes and high bytes;
- *   2. random appends of every kind against an array of the test's own, up to and over random
+ *   2. random appends of every kind, and drops from the front, against an array of the test's own, up to and over random
  * bounds: after a failure nothing more is taken, and what was there stays;
  *   3. an allocation that fails is a failure like the bound.
  */
@@ -65,7 +65,7 @@ static void append_something(struct mr_buf *buf, struct oracle *o, uint64_t rand
     memset(piece, (int)(random >> 40), sizeof piece);
     char text[32];
     (void)snprintf(text, sizeof text, "%u-%s", (unsigned)(random >> 32), "x");
-    switch (random % 7) {
+    switch (random % 8) {
     case 0:
         mr_buf_append(buf, piece, len);
         oracle_append(o, piece, len, len);
@@ -96,6 +96,12 @@ static void append_something(struct mr_buf *buf, struct oracle *o, uint64_t rand
         oracle_append(o, piece, len, len);
         break;
     }
+    case 6:
+        len = (random >> 8) % 4 == 0 && len <= o->len ? len : 0;
+        mr_buf_drop(buf, len);
+        memmove(o->bytes, o->bytes + len, o->len - len);
+        o->len -= len;
+        break;
     default:
         if ((random >> 8) % 50 == 0) {
             mr_buf_clear(buf);

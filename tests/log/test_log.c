@@ -8,9 +8,11 @@
  *   4. on the machine's own disk, a reader on another thread beside the appender gets every record
  *      once; one that is too slow for retention is told so, and begins anew with what is there;
  *   5. a second log, or another version's file, in the directory is refused;
- *   6. list and dump print what is there.
+ *   6. list and dump print what is there;
+ *   7. a long payload can be taken from the reader, and reading on leaves it alone.
  */
 #include "base/hash.h"
+#include "base/limits.h"
 #include "log/segment.h"
 #include "log/wire.h"
 #include "tests/log/world.h"
@@ -159,6 +161,42 @@ static void readers_start_where_asked(void **state) {
         assert_int_equal(first_lsn_of(&w, seq, 0), i < w.truth_len ? i + 2 : 0);
         assert_int_equal(first_lsn_of(&w, seq, 20), i + 2 > last ? 0 : i + 2 > 20 ? i + 2 : 20);
     }
+    world_finish(&w);
+}
+
+/* Payloads that are long for the segment are taken, others not; in either case all that is read is the model's. */
+static void payloads_are_taken(void **state) {
+    (void)state;
+    struct world w;
+    struct mr_error error;
+    struct mr_log_reader *reader = NULL;
+    struct mr_record record;
+    struct mr_buf taken[2] = {{.len = 0}}; /* of the record before, and of this one */
+    uint32_t count = 0;
+    world_init(&w, 5, 8192);
+    open_world(&w);
+    append_some(&w, 60, 3000);
+    assert_int_equal(mr_log_reader_open(virtual_disk_disk(w.vd), WORLD_DIR, 2, &reader, &error), MR_OK);
+    for (size_t i = 0; mr_log_reader_next(reader, &record, &error) == MR_OK; i++) {
+        uint8_t expected[3000];
+        const struct expected *e = &w.truth[i];
+        assert_true(i < w.truth_len && record.payload.len == e->len && e->len <= sizeof expected);
+        world_payload(e->seq, e->index, expected, e->len);
+        mr_log_reader_take_payload(reader, &record, &taken[1]);
+        assert_true(taken[1].len == 0 || (taken[1].len == e->len && e->len >= 1024)); /* larger segments: longer */
+        assert_true(taken[1].len == 0 || (taken[1].ptr == record.payload.ptr && taken[1].cap >= e->len + MR_PADDING));
+        assert_true(mr_bytes_equal(record.payload, mr_bytes_of(expected, e->len)));
+        if (taken[0].len > 0) { /* reading on has left it alone */
+            world_payload(e[-1].seq, e[-1].index, expected, e[-1].len);
+            assert_true(mr_bytes_equal(mr_buf_bytes(&taken[0]), mr_bytes_of(expected, e[-1].len)));
+        }
+        count += taken[1].len > 0;
+        mr_buf_finish(&taken[0]);
+        taken[0] = taken[1];
+    }
+    assert_true(count > 20 && count < w.truth_len - 30);
+    mr_buf_finish(&taken[0]);
+    mr_log_reader_close(reader);
     world_finish(&w);
 }
 
@@ -509,6 +547,7 @@ int main(void) {
         cmocka_unit_test(knows_the_last_config),
         cmocka_unit_test(a_bundle_lies_in_one_segment),
         cmocka_unit_test(readers_start_where_asked),
+        cmocka_unit_test(payloads_are_taken),
         cmocka_unit_test(a_reader_follows),
         cmocka_unit_test(an_empty_directory_reads_as_empty),
         cmocka_unit_test(another_version_is_refused),
