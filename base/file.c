@@ -362,6 +362,7 @@ struct mr_disk *mr_disk_system(void) {
         .sync_dir = system_sync_dir,
         .list = system_list,
         .free_bytes = system_free_bytes,
+        .readers = true,
     };
     static struct mr_disk system = {&ops};
     return &system;

@@ -48,6 +48,7 @@ struct mr_disk_ops {
     enum mr_status (*list)(struct mr_disk *, const char *path,
                            enum mr_status (*visit)(void *ctx, const char *name), void *ctx);
     enum mr_status (*free_bytes)(struct mr_disk *, const char *path, uint64_t *ret);
+    bool readers; /* files of it may be opened, read and closed by several threads at once; each file by one */
 };
 
 struct mr_disk {

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/check.h"
+#include "log/walk.h"
 
 #include <inttypes.h>
 
@@ -255,9 +256,15 @@ static enum mr_status walk_from(struct mr_disk *disk, const char *dir,
              MR_HELD_UNKNOWN);
     }
     enum mr_status status = sync_from(disk, dir, segments, first, error);
+    struct mr_walked *walked = status == MR_OK ? mr_walk_open(disk, dir, segments, first) : NULL;
     for (uint32_t i = first; status == MR_OK && i < segments->count; i++) {
         struct mr_segment_summary *s = &recovery->last;
-        status = mr_recover_segment(disk, dir, segments, i, &recovery->chain, NULL, NULL, s, error);
+        if (walked != NULL) {
+            *s = walked[i - first].summary;
+            recovery->chain = walked[i - first].chain;
+        } else {
+            status = mr_recover_segment(disk, dir, segments, i, &recovery->chain, NULL, NULL, s, error);
+        }
         if (status == MR_OK) {
             *ret_found = *ret_found || s->records > 0;
             recovery->config_lsn = s->config_lsn != 0 ? s->config_lsn : recovery->config_lsn;
@@ -268,6 +275,7 @@ static enum mr_status walk_from(struct mr_disk *disk, const char *dir,
                 s->records > 0 && s->last_ms != 0 ? s->last_ms : recovery->recorded_ms;
         }
     }
+    mr_free(walked);
     return status;
 }
 
