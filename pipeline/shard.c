@@ -118,7 +118,10 @@ static enum mr_step step_dedup(struct mr_shard *shard) {
     if (bundle == NULL) {
         return MR_STEP_IDLE;
     }
-    mr_event_count_signal_blocked(&p->sequencer.wake);
+    /* Not for each bundle: a sequencer that is faster than we are, as in replay, would sleep and wake as often. */
+    if (mr_ring_len(shard->in) <= MR_SHARD_RING / 2) {
+        mr_event_count_signal_blocked(&p->sequencer.wake);
+    }
     enum mr_status status = bundle->kind == MR_BUNDLE_EVENTS ? judge_bundle(shard, bundle)
                                                              : answer_ask(shard, bundle);
     if (status != MR_OK) {
