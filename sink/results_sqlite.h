@@ -55,6 +55,7 @@ struct mr_results_sqlite {
     struct mr_sqlite *db;
     const char *path;
     bool in_memory; /* readers share the writer's connection */
+    bool sync;
     bool in_transaction;
     uint64_t incarnation;
     struct mr_clock *clock;

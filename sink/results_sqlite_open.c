@@ -499,6 +499,7 @@ static struct mr_results_sqlite *allocate(const struct mr_results_sqlite_options
     s->base.ops = &mr_results_sqlite_ops;
     s->path = path;
     s->in_memory = strcmp(path, ":memory:") == 0;
+    s->sync = options->sync;
     s->incarnation = options->incarnation;
     s->clock = options->clock != NULL ? options->clock : mr_clock_system();
     s->outbox_panes_max = options->outbox_panes_max;
