@@ -7,11 +7,12 @@
 #include "pipeline/restore.h"
 #include "pipeline/stations.h"
 
+#include <errno.h>
 #include <sys/resource.h>
 #include <time.h>
 
 #define LAST_CLAIMS_NS (UINT64_C(10) * 1000 * 1000 * 1000) /* of a stop */
-#define BEHIND_NICE 5 /* of the flusher and the checkpointer */
+#define BEHIND_NICE 5 /* more than the other threads: the flusher and the checkpointer */
 #define LAST_CHECKPOINT_NS (UINT64_C(60) * 1000 * 1000 * 1000) /* of a stop */
 void mr_pipeline_fail(struct mr_pipeline *pipeline, enum mr_status status, const char *text) {
     /* acq_rel: one thread wins and alone writes the failure. */
@@ -150,7 +151,11 @@ static void *run_shard(void *ctx) {
  * that acknowledge come first. A weight and not a class of its own, so that it always has its share (a third of what a
  * competitor gets). */
 static void be_patient(void) {
-    (void)setpriority(PRIO_PROCESS, 0, BEHIND_NICE); /* of the thread, on Linux; refused: then all are equal */
+    errno = 0;
+    int nice_now = getpriority(PRIO_PROCESS, 0); /* of the thread, on Linux; the process's own may be any */
+    if (errno == 0) {
+        (void)setpriority(PRIO_PROCESS, 0, nice_now + BEHIND_NICE); /* refused: then all are equal */
+    }
 }
 
 static void *run_flusher(void *ctx) {
