@@ -142,13 +142,8 @@ static void order_one_shard(struct mr_batch *batch) {
     batch->shard_start[1] = n;
 }
 
-/* Counting sort: shard_start first holds the counts, then each shard's beginning. */
-static void order_shards(struct mr_batch *batch, uint32_t shards) {
-    uint32_t next[MR_SHARDS_MAX] = {0};
-    for (uint32_t i = 0; i < batch->count; i++) {
-        next[mr_fingerprint_shard(batch->fps[i], shards)] +=
-            batch->verdicts[i] != MR_VERDICT_REJECTED;
-    }
+/* Turns each shard's count into its beginning, for *ret_next as well: where its next event goes. */
+static void start_shards(struct mr_batch *batch, uint32_t shards, uint32_t *next) {
     uint32_t sum = 0;
     for (uint32_t s = 0; s < shards; s++) {
         uint32_t count = next[s];
@@ -157,9 +152,52 @@ static void order_shards(struct mr_batch *batch, uint32_t shards) {
         sum += count;
     }
     batch->shard_start[shards] = sum;
+}
+
+/* Counting sort: next first holds the counts, then where each shard's next event goes. */
+static void order_shards(struct mr_batch *batch, uint32_t shards) {
+    uint32_t next[MR_SHARDS_MAX] = {0};
+    for (uint32_t i = 0; i < batch->count; i++) {
+        next[mr_fingerprint_shard(batch->fps[i], shards)] +=
+            batch->verdicts[i] != MR_VERDICT_REJECTED;
+    }
+    start_shards(batch, shards, next);
     for (uint32_t i = 0; i < batch->count; i++) {
         if (batch->verdicts[i] != MR_VERDICT_REJECTED) {
             batch->order[next[mr_fingerprint_shard(batch->fps[i], shards)]++] = i;
+        }
+    }
+}
+
+enum { PACKED_BITS = 16, PACKED_SHARDS_MAX = 64 / PACKED_BITS };
+
+/* The same for few shards: all counts in one word. In memory, most events would wait for the store of the one before
+ * them, which has the same shard. */
+static void order_few_shards(struct mr_batch *batch, uint32_t shards) {
+    const struct mr_fingerprint *fps = batch->fps;
+    const uint8_t *verdicts = batch->verdicts;
+    uint32_t *order = batch->order;
+    uint32_t count = batch->count;
+    uint64_t counts = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (verdicts[i] != MR_VERDICT_REJECTED) {
+            counts += UINT64_C(1) << mr_fingerprint_shard(fps[i], shards) * PACKED_BITS;
+        }
+    }
+    uint32_t next[PACKED_SHARDS_MAX];
+    for (uint32_t s = 0; s < shards; s++) {
+        next[s] = (uint16_t)(counts >> s * PACKED_BITS);
+    }
+    start_shards(batch, shards, next);
+    uint64_t places = 0;
+    for (uint32_t s = 0; s < shards; s++) {
+        places |= (uint64_t)next[s] << s * PACKED_BITS;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (verdicts[i] != MR_VERDICT_REJECTED) {
+            uint32_t shift = mr_fingerprint_shard(fps[i], shards) * PACKED_BITS;
+            order[(uint16_t)(places >> shift)] = i;
+            places += UINT64_C(1) << shift;
         }
     }
 }
@@ -168,6 +206,8 @@ void mr_batch_partition(struct mr_batch *batch, uint32_t shards) {
     MR_ASSERT(shards >= 1 && shards <= MR_SHARDS_MAX);
     if (shards == 1) {
         order_one_shard(batch);
+    } else if (shards <= PACKED_SHARDS_MAX && batch->count <= UINT16_MAX) {
+        order_few_shards(batch, shards);
     } else {
         order_shards(batch, shards);
     }
