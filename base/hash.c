@@ -65,6 +65,13 @@ __attribute__((flatten)) struct mr_fingerprint mr_fingerprint_of(const struct mr
     return id.len > 128 ? fingerprint_long(secret, id) : fingerprint(secret, id);
 }
 
+__attribute__((flatten)) void mr_fingerprints_of(const struct mr_secret *secret, const struct mr_bytes *ids,
+                                                 uint32_t count, struct mr_fingerprint *ret) {
+    for (uint32_t i = 0; i < count; i++) {
+        ret[i] = ids[i].len > 128 ? fingerprint_long(secret, ids[i]) : fingerprint(secret, ids[i]);
+    }
+}
+
 uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content) {
     uint64_t hash = XXH3_64bits_withSecret(content.ptr, content.len, secret->bytes, MR_SECRET_LEN);
     return hash == 0 ? 1 : hash;

@@ -38,6 +38,10 @@ void mr_secret_derive(const struct mr_hash_key *key, struct mr_bytes stream, str
  * one buffer by the caller (event/). */
 struct mr_fingerprint mr_fingerprint_of(const struct mr_secret *secret, struct mr_bytes id);
 
+/* The same of each of count ids: without a call for each, the processor does several at a time. */
+void mr_fingerprints_of(const struct mr_secret *secret, const struct mr_bytes *ids, uint32_t count,
+                        struct mr_fingerprint *ret);
+
 /* A hash of an event's content, under a secret as of fingerprints: nobody outside can make two contents that pass for
  * one. Never 0. */
 uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content);

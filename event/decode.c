@@ -383,7 +383,7 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
     walk->end = walk->body + body->len;
     walk->unescaped = &unescaped;
     walk->no_memory = false;
-    decoder->marks.base = NULL;
+    decoder->marks.safe = NULL;
     struct mr_build b = {.ops = decoder->ops,
                          .walk = walk,
                          .schema = schema,

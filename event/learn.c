@@ -181,10 +181,6 @@ static bool choose_leaf(struct mr_program *program, const struct mr_walk *walk, 
     return true;
 }
 
-static bool is_plain(uint8_t c) {
-    return c >= ' ' && c < 0x80 && c != '"' && c != '\\';
-}
-
 /* The step of value i. */
 static bool put_value(struct mr_program *program, const struct example *e, uint32_t i) {
     struct mr_run_step *step = &program->steps[i];
@@ -198,9 +194,6 @@ static bool put_value(struct mr_program *program, const struct example *e, uint3
     size_t len = (size_t)(e->end[i] - e->value[i]) - 2u * step->quote;
     step->fixed = len <= MR_RUN_FIXED_MAX ? (uint8_t)len : 0;
     step->plain = step->fixed < 32 ? (UINT32_C(1) << step->fixed) - 1 : UINT32_MAX;
-    while (step->mark < MR_RUN_FIXED_MAX && is_plain(e->end[i][step->mark])) {
-        step->mark++;
-    }
     if (more->child != 0) {
         return choose_leaf(program, e->walk, i, content, len);
     }

@@ -13,15 +13,15 @@
  * enough to stay in the cache. */
 enum { ROWS_PENDING = 64 };
 
-/* What the events of one run have in common. In the rows from first_pending on, fps has where the id is: its text in
- * lo. */
+/* What the events of one run have in common. Of the rows from row_pending on, ids has the ids. */
 struct run {
     struct mr_build *b;
     struct mr_walk *walk;
     struct mr_batch *batch;
     struct mr_program *program;
     struct mr_marks *marks;
-    struct mr_fingerprint *fps; /* the batch's */
+    struct mr_bytes *ids; /* ROWS_PENDING; one that had escapes has no place, for unescaped may move… */
+    struct mr_fingerprint *fps; /* the batch's; …and lo is where in unescaped it is */
     int64_t *times_ms;
     struct mr_span *spans;
     const uint8_t *start; /* of the event that is read */
@@ -33,6 +33,7 @@ struct run {
     uint32_t row_text; /* whose beginning b->text_mark is of */
     uint32_t event_bytes_max;
     bool careful;
+    bool moving; /* some of ids have no place */
 };
 
 /* The gap's head is at q. */
@@ -51,13 +52,25 @@ static inline const struct mr_run_more *more_of(const struct run *run,
     return &run->program->mores[step - run->program->steps];
 }
 
-/* A text as one word, and back. */
-static inline uint64_t text_word(struct mr_text text) {
-    return text.off | (uint64_t)text.len << 32;
+static inline struct mr_text text_of(const uint8_t *body, const uint8_t *p, const uint8_t *end) {
+    return (struct mr_text){(uint32_t)(p - body), (uint32_t)(end - p)};
 }
 
-static inline struct mr_text word_text(uint64_t word) {
-    return (struct mr_text){(uint32_t)word, (uint32_t)(word >> 32)};
+/* The row's id is text, taken by the walk. */
+static void set_id(struct run *run, struct mr_text text) {
+    struct mr_bytes *id = &run->ids[run->row - run->row_pending];
+    *id = mr_walk_text(run->walk, text);
+    if ((text.off & MR_TEXT_UNESCAPED) != 0) {
+        id->ptr = NULL;
+        run->fps[run->row].lo = text.off;
+        run->moving = true;
+    }
+}
+
+static struct mr_text id_of(const struct run *run, uint32_t row) {
+    struct mr_bytes id = run->ids[row - run->row_pending];
+    return id.ptr != NULL ? text_of(run->walk->body, id.ptr, id.ptr + id.len)
+                          : (struct mr_text){(uint32_t)run->fps[row].lo, (uint32_t)id.len};
 }
 
 /* Any value at p, by the walk; the byte behind it, or NULL, also when the walk has something against it. */
@@ -109,7 +122,7 @@ take_value(struct run *run, const struct mr_run_step *step, uint8_t kind, const 
         return NULL; /* null may be allowed, or not */
     }
     if (needs_id) {
-        run->fps[run->row].lo = text_word(walk->id[0]);
+        set_id(run, walk->id[0]);
     }
     if (time) {
         run->times_ms[run->row] = walk->time_ms;
@@ -161,10 +174,6 @@ mend(struct run *run, const struct mr_run_step *step, const uint8_t *p, const ui
     return NULL;
 }
 
-static inline struct mr_text text_of(const uint8_t *body, const uint8_t *p, const uint8_t *end) {
-    return (struct mr_text){(uint32_t)(p - body), (uint32_t)(end - p)};
-}
-
 /* A value that goes to several columns. */
 static void put_outs(const struct run *run, const struct mr_run_step *step, struct mr_text text,
                      uint8_t text_kind, union mr_value number, uint8_t number_kind) {
@@ -199,11 +208,10 @@ run_text_outs(const struct run *run, const struct mr_run_step *step, const uint8
     return end - p <= MR_KEY_TEXT_MAX ? end : MR_NOWHERE;
 }
 
-static inline const uint8_t *put_number(const struct mr_marks *marks,
-                                        const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *put_number(const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *p) {
     struct plain_number number;
-    if (!scan_plain(marks, step, p, &number)) {
+    if (!scan_plain(p, &number)) {
         return MR_NOWHERE;
     }
     step->kinds[row] = plain_value(&number, &step->values[row]);
@@ -211,35 +219,30 @@ static inline const uint8_t *put_number(const struct mr_marks *marks,
 }
 
 /* Apart, so that the others need not wait to know whether there is a minus. */
-static __attribute__((noinline)) const uint8_t *put_negative(const struct mr_marks *marks,
-                                                             const struct mr_run_step *step,
+static __attribute__((noinline)) const uint8_t *put_negative(const struct mr_run_step *step,
                                                              uint32_t row, const uint8_t *p) {
-    const uint8_t *end = put_number(marks, step, row, p + 1);
+    const uint8_t *end = put_number(step, row, p + 1);
     union mr_value *value = &step->values[row];
     value->i = step->kinds[row] == MR_VALUE_INT ? -value->i
                                                 : (int64_t)((uint64_t)value->i ^ UINT64_C(1) << 63);
     return end;
 }
 
-static inline const uint8_t *run_number(const struct mr_marks *marks,
-                                        const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *run_number(const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *p) {
-    return UNLIKELY(*p == '-') ? put_negative(marks, step, row, p)
-                               : put_number(marks, step, row, p);
+    return UNLIKELY(*p == '-') ? put_negative(step, row, p) : put_number(step, row, p);
 }
 
 /* The byte behind a number, or MR_NOWHERE. */
-static inline const uint8_t *number_end(const struct mr_marks *marks,
-                                        const struct mr_run_step *step, const uint8_t *p) {
+static inline const uint8_t *number_end(const uint8_t *p) {
     struct plain_number number;
     p += *p == '-';
-    return scan_plain(marks, step, p, &number) ? p + number.len : MR_NOWHERE;
+    return scan_plain(p, &number) ? p + number.len : MR_NOWHERE;
 }
 
-static inline const uint8_t *run_digits(const struct mr_marks *marks,
-                                        const struct mr_run_step *step, uint32_t row,
+static inline const uint8_t *run_digits(const struct mr_run_step *step, uint32_t row,
                                         const uint8_t *body, const uint8_t *p) {
-    const uint8_t *end = number_end(marks, step, p);
+    const uint8_t *end = number_end(p);
     step->values[row].text = text_of(body, p, end);
     step->kinds[row] = MR_VALUE_DIGITS;
     return end;
@@ -249,8 +252,8 @@ static const uint8_t *run_number_outs(const struct run *run, const struct mr_run
                                       const uint8_t *p) {
     union mr_value value = {.i = 0};
     uint8_t kind = MR_VALUE_MISSING;
-    const struct mr_run_step local = {.values = &value, .kinds = &kind, .mark = step->mark};
-    const uint8_t *end = run_number(run->marks, &local, 0, p);
+    const struct mr_run_step local = {.values = &value, .kinds = &kind};
+    const uint8_t *end = run_number(&local, 0, p);
     if (end != MR_NOWHERE) {
         put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_DIGITS, value, kind);
     }
@@ -258,16 +261,15 @@ static const uint8_t *run_number_outs(const struct run *run, const struct mr_run
 }
 
 /* The id of len bytes at p, whose bytes are not checked yet. */
-static inline void put_id(const struct run *run, uint32_t row, const uint8_t *body,
-                          const uint8_t *p, size_t len) {
-    run->fps[row].lo = (uint64_t)(p - body) | len << 32;
+static inline void put_id(const struct run *run, uint32_t row, const uint8_t *p, size_t len) {
+    run->ids[row - run->row_pending] = mr_bytes_of(p, len);
 }
 
 static inline const uint8_t *run_id(const struct run *run, const struct mr_marks *marks,
-                                    uint32_t row, const uint8_t *body, const uint8_t *p) {
+                                    uint32_t row, const uint8_t *p) {
     const uint8_t *end = string_end(marks, p);
     size_t len = (size_t)(end - p);
-    put_id(run, row, body, p, len);
+    put_id(run, row, p, len);
     return LIKELY(len - 1 < MR_ID_LEN_MAX) ? end : MR_NOWHERE; /* nor an empty one */
 }
 
@@ -312,15 +314,19 @@ run_time_outs(const struct run *run, const struct mr_run_step *step, const uint8
 /* Does for the rows before run->row what is done for many at once. */
 static void finish_rows(struct run *run) {
     struct mr_batch *batch = run->batch;
-    const struct mr_secret *secret = &run->walk->schema->options.secret;
+    uint32_t first = run->row_pending;
     int64_t time_max_ms = batch->time_max_ms;
-    for (uint32_t i = run->row_pending; i < run->row; i++) {
-        batch->fps[i] =
-            mr_fingerprint_of(secret, mr_walk_text(run->walk, word_text(batch->fps[i].lo)));
+    for (uint32_t i = first; i < run->row; i++) {
+        if (UNLIKELY(run->moving) && run->ids[i - first].ptr == NULL) {
+            run->ids[i - first] = mr_walk_text(run->walk, id_of(run, i));
+        }
         time_max_ms = batch->times_ms[i] > time_max_ms ? batch->times_ms[i] : time_max_ms;
     }
+    mr_fingerprints_of(&run->walk->schema->options.secret, run->ids, run->row - first,
+                       &batch->fps[first]);
     batch->time_max_ms = time_max_ms;
     run->row_pending = run->row;
+    run->moving = false;
 }
 
 /* Leaves the walk as it is at the end of the event of this row. */
@@ -330,7 +336,7 @@ static void set_walk(const struct run *run, uint32_t row) {
     walk->time_ms = run->times_ms[row];
     if (run->program->has_id) {
         walk->ids = run->b->id_bit;
-        walk->id[0] = word_text(run->fps[row].lo);
+        walk->id[0] = id_of(run, row);
     }
 }
 
@@ -350,6 +356,7 @@ static __attribute__((noinline)) bool stop_at_row(struct run *run, const uint8_t
             return false;
         }
         mr_build_begin_event(run->b);
+        run->row_pending = run->row;
     }
     uint32_t next = run->row + (run->careful ? 1 : ROWS_PENDING);
     run->row_stop = next < run->batch->capacity ? next : run->batch->capacity;
@@ -383,20 +390,20 @@ static inline const uint8_t *run_value(struct run *run, const struct mr_marks *m
     case MR_RUN_SKIP_FIXED:
         return string_end_fixed(marks, step, p);
     case MR_RUN_SKIP_NUMBER:
-        return number_end(marks, step, p);
+        return number_end(p);
     case MR_RUN_ID:
-        return run_id(run, marks, row, body, p);
+        return run_id(run, marks, row, p);
     case MR_RUN_ID_FIXED:
-        put_id(run, row, body, p, step->fixed);
+        put_id(run, row, p, step->fixed);
         return string_end_fixed(marks, step, p);
     case MR_RUN_TEXT:
         return run_text(marks, step, row, body, p);
     case MR_RUN_TEXT_FIXED:
         return put_text(step, row, body, p, string_end_fixed(marks, step, p));
     case MR_RUN_NUMBER:
-        return run_number(marks, step, row, p);
+        return run_number(step, row, p);
     case MR_RUN_DIGITS:
-        return run_digits(marks, step, row, body, p);
+        return run_digits(step, row, body, p);
     case MR_RUN_TIME:
         return run_time(run, step, row, p, NULL);
     case MR_RUN_TEXT_OUTS:
@@ -528,11 +535,13 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
     struct mr_batch *batch = b->batch;
     uint32_t first = batch->count;
     uint32_t stop = first + (program->careful ? 1 : ROWS_PENDING);
+    struct mr_bytes ids[ROWS_PENDING];
     struct run run = {.b = b,
                       .walk = walk,
                       .batch = batch,
                       .program = program,
                       .marks = walk->marks,
+                      .ids = ids,
                       .fps = batch->fps,
                       .times_ms = batch->times_ms,
                       .spans = batch->spans,
@@ -546,17 +555,19 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
                       .careful = program->careful};
     MR_ASSERT(program->ready && **p == '{' && batch->count < batch->capacity);
     bind(program, batch);
-    if (walk->marks->base == NULL || *p >= walk->marks->next) {
+    if (walk->marks->safe == NULL || *p >= walk->marks->next) {
         marks_fill(walk->marks, *p, walk->end);
     }
     run_on(&run);
     *p = run.start;
+    if (run.end != NULL) {
+        set_walk(&run, run.row); /* before its id is forgotten */
+    }
     end_run(&run);
     if (run.end == NULL) {
         return walk_again(&run);
     }
     program->misses = 0;
     walk->whole = false; /* nothing to learn */
-    set_walk(&run, run.row);
     return run.end;
 }

@@ -88,7 +88,6 @@ struct mr_run_step {
     uint32_t ignored; /* a bit for each byte that is not the gap's */
     uint32_t plain;   /* times: a bit for each digit */
     uint8_t fixed;    /* the length that is assumed, without quotes */
-    uint8_t mark;     /* where in the next gap the first mark is: so far behind a number's end */
     uint8_t kind;     /* enum mr_run_kind */
     uint8_t gap_len;  /* of the head */
     uint8_t quote;    /* 1: the value is a string, the gaps hold its quotes */
@@ -115,8 +114,8 @@ struct mr_run_more {
  * waiting
  * for anything, so that looking for the end of a value is one load and one count. */
 struct mr_marks {
-    const uint8_t *base; /* NULL: none yet of this body */
-    size_t safe;         /* offsets below see at least 57 marks */
+    const uint8_t *safe; /* from below here, at least 57 marks are seen; NULL: none yet of this body */
+    uintptr_t origin;    /* where the bits would begin if they were of all addresses from 0 on */
     const uint8_t *next; /* an event from here on needs the next piece */
     uint64_t bits[MR_MARKS_WINDOW / 64];
 };

@@ -46,26 +46,27 @@ static inline uint64_t stops_of64(const uint8_t *p) {
     return stops_of(p) | (uint64_t)stops_of(p + 32) << 32;
 }
 
-/* Marks from the event at start on; the body ends at end. */
+/* Marks from the event at start on, and up to 7 bytes before it, which the body's alignment lets be read; the body ends
+ * at end. */
 static inline void marks_fill(struct mr_marks *marks, const uint8_t *start, const uint8_t *end) {
-    size_t blocks = (size_t)(end - start) / 64 + 1; /* with the NUL at the end */
+    const uint8_t *base = start - (uintptr_t)start % 8;
+    size_t blocks = (size_t)(end - base) / 64 + 1; /* with the NUL at the end */
     bool all = blocks <= MR_MARKS_WINDOW / 64;
     blocks = all ? blocks : MR_MARKS_WINDOW / 64;
     for (size_t i = 0; i < blocks; i++) {
-        marks->bits[i] = stops_of64(start + 64 * i);
+        marks->bits[i] = stops_of64(base + 64 * i);
     }
-    marks->base = start;
-    marks->safe = 64 * blocks - MR_RUN_FIXED_MAX;
-    marks->next = all ? end + 1 : start + 64 * blocks - 1024;
+    marks->safe = base + 64 * blocks - MR_RUN_FIXED_MAX;
+    marks->origin = (uintptr_t)marks->bits - (uintptr_t)base / 8;
+    marks->next = all ? end + 1 : base + 64 * blocks - 1024;
 }
 
 /* The marks from p on, 57 of them or more. */
 static inline uint64_t marks_from(const struct mr_marks *marks, const uint8_t *p) {
-    size_t off = (size_t)(p - marks->base);
-    if (__builtin_expect(off >= marks->safe, 0)) {
+    if (__builtin_expect(p >= marks->safe, 0)) {
         return stops_of64(p);
     }
-    return mr_load64((const uint8_t *)marks->bits + off / 8) >> off % 8;
+    return mr_load64((const uint8_t *)(marks->origin + (uintptr_t)p / 8)) >> (uintptr_t)p % 8;
 }
 
 /* The first mark from p on: the string's quote, most of the time. */
@@ -116,33 +117,27 @@ static inline uint64_t digits_whole(__m128i values, uint32_t len) {
     return digits_sum(_mm_shuffle_epi8(values, load16(mr_run_tables.align + len)));
 }
 
-/* A number of at most 15 bytes, without sign and exponent. */
+/* A number of at most 16 bytes, without sign and exponent. */
 struct plain_number {
     __m128i values;
     uint32_t len;
     uint32_t fraction; /* digits behind the point; 0: whole */
 };
 
-/* The number at p, if it is one up to where its step's next gap should begin; that it does, the gap says. */
-static inline bool scan_plain(const struct mr_marks *marks, const struct mr_run_step *step,
-                              const uint8_t *p, struct plain_number *ret) {
-    uint64_t bits = marks_from(marks, p);
-    uint32_t len = (uint32_t)_tzcnt_u64(bits) - step->mark;
+/* The number at p, as far as it has digits and a point; that it ends there, the next gap says. */
+static inline bool scan_plain(const uint8_t *p, struct plain_number *ret) {
     struct digits digits = digits_of(p);
-    uint32_t others = _bzhi_u32(digits.others, len); /* but for a point, none */
+    uint32_t whole = (uint32_t)__builtin_ctz(digits.others);
     ret->values = digits.values;
-    ret->len = len;
+    ret->len = whole;
     ret->fraction = 0;
-    uint8_t first = (uint8_t)(*p - '0');
-    if (__builtin_expect(len - 1 > 14, 0) || (__builtin_expect((uint8_t)(first - 1) > 8, 0) &&
-                                              (first != 0 || (len > 1 && (others & 2) == 0)))) {
-        return false; /* too long; not a digit, or a zero in front of one */
+    if (__builtin_expect((uint8_t)(*p - '1') > 8, 0) && (*p != '0' || whole > 1)) {
+        return false; /* not a digit, or a zero in front of one */
     }
-    if (others != 0) {
-        uint32_t whole = (uint32_t)__builtin_ctz(others);
-        ret->fraction = len - whole - 1;
-        return __builtin_expect(
-            p[whole] == '.' && (others & (others - 1)) == 0 && ret->fraction != 0, 1);
+    if (p[whole] == '.') {
+        ret->len = (uint32_t)__builtin_ctz(digits.others & (digits.others - 1));
+        ret->fraction = ret->len - whole - 1;
+        return __builtin_expect(ret->fraction != 0, 1);
     }
     return true;
 }
