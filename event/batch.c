@@ -44,23 +44,24 @@ bool mr_batch_grow(struct mr_batch *batch, uint32_t count, uint32_t capacity) {
     bool with_has_id =
         schema->options.missing_id == MR_MISSING_ACCEPT || schema->options.id_parts == 0;
     size_t bytes = row_bytes(schema, with_has_id) * capacity;
-    /* Not mr_alloc_zero: jemalloc makes zeros of large blocks by giving their pages back, and the page faults that follow
-     * cost as much as half of decoding. */
+    /* What every event writes is not cleared, nor order. Not mr_alloc_zero: jemalloc makes zeros of large
+     * blocks by giving their pages back, and the page faults that follow cost as much as half of decoding. */
     uint8_t *block = mr_alloc(bytes);
     if (block == NULL) {
         return false;
     }
-    memset(block, 0, bytes);
     void *old = batch->fps;
     uint8_t *at = block; /* widest elements first: each array is aligned by what is before it */
     batch->fps = take(&at, sizeof *batch->fps, capacity, batch->fps, count);
     batch->times_ms = take(&at, sizeof *batch->times_ms, capacity, batch->times_ms, count);
     batch->spans = take(&at, sizeof *batch->spans, capacity, batch->spans, count);
+    memset(at, 0, batch->columns * sizeof(union mr_value) * capacity);
     for (uint32_t i = 0; i < batch->columns; i++) {
         struct mr_column *column = &batch->column[i];
         column->values = take(&at, sizeof *column->values, capacity, column->values, count);
     }
     batch->order = take(&at, sizeof *batch->order, capacity, batch->order, count);
+    memset(at, 0, (size_t)(block + bytes - at));
     batch->verdicts = take(&at, 1, capacity, batch->verdicts, count);
     for (uint32_t i = 0; i < batch->columns; i++) {
         batch->column[i].kinds = take(&at, 1, capacity, batch->column[i].kinds, count);
@@ -169,36 +170,61 @@ static void order_shards(struct mr_batch *batch, uint32_t shards) {
     }
 }
 
-enum { PACKED_BITS = 16, PACKED_SHARDS_MAX = 64 / PACKED_BITS };
+/* Of order_few_shards: two bits an event, and places of 16 bits. */
+enum { FEW_SHARDS_MAX = 4, FEW_EVENTS_MAX = 16384, WORD_EVENTS = 32, PLACE_BITS = 16 };
 
-/* The same for few shards: all counts in one word. In memory, most events would wait for the store of the one before
- * them, which has the same shard. */
-static void order_few_shards(struct mr_batch *batch, uint32_t shards) {
-    const struct mr_fingerprint *fps = batch->fps;
-    const uint8_t *verdicts = batch->verdicts;
-    uint32_t *order = batch->order;
-    uint32_t count = batch->count;
-    uint64_t counts = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (verdicts[i] != MR_VERDICT_REJECTED) {
-            counts += UINT64_C(1) << mr_fingerprint_shard(fps[i], shards) * PACKED_BITS;
-        }
+/* The shards of events [first, stop), two bits each, the first one's lowest. */
+static uint64_t shards_word(const struct mr_fingerprint *fps, uint32_t first, uint32_t stop,
+                            uint32_t shards) {
+    uint64_t word = 0;
+    for (uint32_t i = stop; i > first; i--) {
+        word = word * 4 + mr_fingerprint_shard(fps[i - 1], shards);
     }
-    uint32_t next[PACKED_SHARDS_MAX];
-    for (uint32_t s = 0; s < shards; s++) {
-        next[s] = (uint16_t)(counts >> s * PACKED_BITS);
+    return word;
+}
+
+/* Writes events [first, stop) where places says, 16 bits for each shard's next; the places after them. */
+static uint64_t place_word(uint32_t *order, uint64_t places, uint64_t word, uint32_t first,
+                           uint32_t stop) {
+    for (uint32_t i = first; i < stop; i++) {
+        uint32_t shift = (uint32_t)(word & 3) * PLACE_BITS;
+        order[(uint16_t)(places >> shift)] = i;
+        places += UINT64_C(1) << shift;
+        word >>= 2;
+    }
+    return places;
+}
+
+/* The same without rejected events and for few shards, three times as fast. Counts in memory wait for the store of the
+ * event before, which mostly has the same shard; and fingerprints that are read between stores to places not known yet
+ * wait for these. */
+static void order_few_shards(struct mr_batch *batch, uint32_t shards) {
+    const uint64_t lows = UINT64_C(0x5555555555555555);
+    uint64_t words[FEW_EVENTS_MAX / WORD_EVENTS];
+    uint32_t next[FEW_SHARDS_MAX] = {0};
+    uint32_t count = batch->count;
+    for (uint32_t i = 0; i < count; i += WORD_EVENTS) {
+        uint32_t stop = count - i < WORD_EVENTS ? count : i + WORD_EVENTS;
+        uint64_t word = shards_word(batch->fps, i, stop, shards);
+        uint64_t low = word & lows;
+        uint64_t high = word >> 1 & lows;
+        uint32_t both = (uint32_t)__builtin_popcountll(low & high);
+        uint32_t odd = (uint32_t)__builtin_popcountll(low);
+        uint32_t upper = (uint32_t)__builtin_popcountll(high);
+        next[0] += stop - i - (odd + upper - both);
+        next[1] += odd - both;
+        next[2] += upper - both;
+        next[3] += both;
+        words[i / WORD_EVENTS] = word;
     }
     start_shards(batch, shards, next);
     uint64_t places = 0;
     for (uint32_t s = 0; s < shards; s++) {
-        places |= (uint64_t)next[s] << s * PACKED_BITS;
+        places |= (uint64_t)next[s] << s * PLACE_BITS;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (verdicts[i] != MR_VERDICT_REJECTED) {
-            uint32_t shift = mr_fingerprint_shard(fps[i], shards) * PACKED_BITS;
-            order[(uint16_t)(places >> shift)] = i;
-            places += UINT64_C(1) << shift;
-        }
+    for (uint32_t i = 0; i < count; i += WORD_EVENTS) {
+        uint32_t stop = count - i < WORD_EVENTS ? count : i + WORD_EVENTS;
+        places = place_word(batch->order, places, words[i / WORD_EVENTS], i, stop);
     }
 }
 
@@ -206,7 +232,7 @@ void mr_batch_partition(struct mr_batch *batch, uint32_t shards) {
     MR_ASSERT(shards >= 1 && shards <= MR_SHARDS_MAX);
     if (shards == 1) {
         order_one_shard(batch);
-    } else if (shards <= PACKED_SHARDS_MAX && batch->count <= UINT16_MAX) {
+    } else if (shards <= FEW_SHARDS_MAX && batch->count <= FEW_EVENTS_MAX && batch->rejected == 0) {
         order_few_shards(batch, shards);
     } else {
         order_shards(batch, shards);

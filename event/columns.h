@@ -3,7 +3,8 @@
 /*
  * Columns: the memory of a batch while it is filled, inside event/ only.
  *
- * Shape       One zeroed block for capacity events; growing makes a new block and copies.
+ * Shape       One block for capacity events; growing makes a new block and copies. Values, kinds and verdicts are zeros
+ *             at first; the rest is written when an event ends.
  * Errors      NULL or false when out of memory; nothing changes.
  */
 #include "event/batch.h"

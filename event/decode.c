@@ -21,7 +21,6 @@ struct mr_decoder {
     struct mr_derive_scratch *derive; /* NULL until a schema has expressions */
     struct mr_shape shapes[SHAPES]; /* one per schema and format seen lately */
     struct mr_program programs[SHAPES]; /* each of the shape of its number */
-    struct mr_marks marks;
 };
 
 static const struct mr_walk_ops *choose(enum mr_decode_path path) {
@@ -46,7 +45,6 @@ enum mr_status mr_decoder_open(enum mr_decode_path path, struct mr_decoder **ret
     memset(decoder, 0, sizeof *decoder);
     decoder->ops = ops;
     decoder->walk.predict = true;
-    decoder->walk.marks = &decoder->marks;
     /* strtod reads the decimal point of the process's locale unless told otherwise. */
     decoder->walk.c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (decoder->walk.c_locale == (locale_t)0) {
@@ -383,7 +381,6 @@ enum mr_status mr_decode(struct mr_decoder *decoder, const struct mr_schema *sch
     walk->end = walk->body + body->len;
     walk->unescaped = &unescaped;
     walk->no_memory = false;
-    decoder->marks.safe = NULL;
     struct mr_build b = {.ops = decoder->ops,
                          .walk = walk,
                          .schema = schema,

@@ -19,11 +19,11 @@ struct run {
     struct mr_walk *walk;
     struct mr_batch *batch;
     struct mr_program *program;
-    struct mr_marks *marks;
     struct mr_bytes *ids; /* ROWS_PENDING; one that had escapes has no place, for unescaped may move… */
     struct mr_fingerprint *fps; /* the batch's; …and lo is where in unescaped it is */
     int64_t *times_ms;
     struct mr_span *spans;
+    const uint8_t *body;
     const uint8_t *start; /* of the event that is read */
     const uint8_t *end;   /* of the last one, when it fits */
     uint32_t row;
@@ -194,15 +194,15 @@ static inline const uint8_t *put_text(const struct mr_run_step *step, uint32_t r
     return end;
 }
 
-static inline const uint8_t *run_text(const struct mr_marks *marks, const struct mr_run_step *step,
+static inline const uint8_t *run_text(const struct mr_run_step *step,
                                       uint32_t row, const uint8_t *body, const uint8_t *p) {
-    const uint8_t *end = put_text(step, row, body, p, string_end(marks, p));
+    const uint8_t *end = put_text(step, row, body, p, string_end(p));
     return LIKELY(end - p <= MR_KEY_TEXT_MAX) ? end : MR_NOWHERE;
 }
 
 static __attribute__((noinline)) const uint8_t *
 run_text_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
-    const uint8_t *end = string_end(run->marks, p);
+    const uint8_t *end = string_end(p);
     put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_STRING, (union mr_value){.i = 0},
              MR_VALUE_MISSING);
     return end - p <= MR_KEY_TEXT_MAX ? end : MR_NOWHERE;
@@ -265,9 +265,8 @@ static inline void put_id(const struct run *run, uint32_t row, const uint8_t *p,
     run->ids[row - run->row_pending] = mr_bytes_of(p, len);
 }
 
-static inline const uint8_t *run_id(const struct run *run, const struct mr_marks *marks,
-                                    uint32_t row, const uint8_t *p) {
-    const uint8_t *end = string_end(marks, p);
+static inline const uint8_t *run_id(const struct run *run,                                     uint32_t row, const uint8_t *p) {
+    const uint8_t *end = string_end(p);
     size_t len = (size_t)(end - p);
     put_id(run, row, p, len);
     return LIKELY(len - 1 < MR_ID_LEN_MAX) ? end : MR_NOWHERE; /* nor an empty one */
@@ -275,7 +274,7 @@ static inline const uint8_t *run_id(const struct run *run, const struct mr_marks
 
 static const uint8_t *run_part(const struct run *run, const struct mr_run_step *step,
                                const uint8_t *p) {
-    const uint8_t *end = string_end(run->marks, p);
+    const uint8_t *end = string_end(p);
     run->walk->id[step->index] = text_of(run->walk->body, p, end);
     run->walk->ids |= (uint8_t)(1u << step->index);
     return (size_t)(end - p) - 1 < MR_ID_LEN_MAX ? end : MR_NOWHERE;
@@ -381,25 +380,24 @@ run_rare(struct run *run, const struct mr_run_step *step, uint8_t kind, const ui
 }
 
 /* The value of a step at p, of any kind but WRAP and REST: where the next gap should be; NULL: the run ends here. */
-static inline const uint8_t *run_value(struct run *run, const struct mr_marks *marks,
-                                       const struct mr_run_step *step, uint8_t kind, uint32_t row,
+static inline const uint8_t *run_value(struct run *run,                                        const struct mr_run_step *step, uint8_t kind, uint32_t row,
                                        const uint8_t *body, const uint8_t *p) {
     switch (kind) {
     case MR_RUN_SKIP_STRING:
-        return string_end(marks, p);
+        return string_end(p);
     case MR_RUN_SKIP_FIXED:
-        return string_end_fixed(marks, step, p);
+        return string_end_fixed(step, p);
     case MR_RUN_SKIP_NUMBER:
         return number_end(p);
     case MR_RUN_ID:
-        return run_id(run, marks, row, p);
+        return run_id(run, row, p);
     case MR_RUN_ID_FIXED:
         put_id(run, row, p, step->fixed);
-        return string_end_fixed(marks, step, p);
+        return string_end_fixed(step, p);
     case MR_RUN_TEXT:
-        return run_text(marks, step, row, body, p);
+        return run_text(step, row, body, p);
     case MR_RUN_TEXT_FIXED:
-        return put_text(step, row, body, p, string_end_fixed(marks, step, p));
+        return put_text(step, row, body, p, string_end_fixed(step, p));
     case MR_RUN_NUMBER:
         return run_number(step, row, p);
     case MR_RUN_DIGITS:
@@ -420,22 +418,19 @@ static inline const uint8_t *run_value(struct run *run, const struct mr_marks *m
 }
 
 /* The event ended at `end` and the next one begins; false: the run is over. */
-static inline bool next_row(struct run *run, const uint8_t *end, const uint8_t *next) {
-    const uint8_t *start = run->start;
+static inline bool next_row(struct run *run, uint32_t row, const uint8_t *start, const uint8_t *end,
+                            const uint8_t *next) {
     size_t len = (size_t)(end - start);
     if (UNLIKELY(len > run->event_bytes_max)) {
         return false;
     }
-    run->spans[run->row] = (struct mr_span){(uint32_t)(start - run->walk->body), (uint32_t)len};
-    run->row++;
-    if (UNLIKELY(run->row == run->row_stop) && !stop_at_row(run, end)) {
+    run->spans[row] = (struct mr_span){(uint32_t)(start - run->body), (uint32_t)len};
+    run->row = row + 1;
+    if (UNLIKELY(row + 1 == run->row_stop) && !stop_at_row(run, end)) {
         run->end = run->walk->no_memory ? NULL : end;
         return false;
     }
     run->start = next;
-    if (UNLIKELY(next >= run->marks->next)) {
-        marks_fill(run->marks, next, run->walk->end);
-    }
     return true;
 }
 
@@ -443,11 +438,11 @@ static inline bool next_row(struct run *run, const uint8_t *end, const uint8_t *
 static void run_on(struct run *run) {
     struct mr_program *program = run->program;
     const struct mr_run_step *step = program->steps;
-    const struct mr_marks *marks = run->marks;
     const uint8_t *body = run->walk->body;
     const uint8_t *q = run->start;
     const uint8_t *p = NULL;
     uint32_t row = run->row;
+    const uint8_t *start = run->start;
     for (; q != NULL; step++) {
         if (UNLIKELY(!head_equal(step, q))) {
             q = mend(run, step, p, q);
@@ -457,23 +452,27 @@ static void run_on(struct run *run) {
         }
         p = q + step->gap_len;
         uint8_t kind = step->kind;
-        if (kind == MR_RUN_REST) {
-            const struct mr_run_more *more = more_of(run, step);
-            if (!rest_equal(run, more, p)) {
-                return;
+        if (kind <= MR_RUN_REST) {
+            if (kind == MR_RUN_REST) {
+                const struct mr_run_more *more = more_of(run, step);
+                if (!rest_equal(run, more, p)) {
+                    return;
+                }
+                p += more->rest_len;
+                kind = more->kind;
             }
-            p += more->rest_len;
-            kind = more->kind;
-        }
-        if (kind == MR_RUN_WRAP) {
-            if (!next_row(run, p - program->next_len, p - program->start_len)) {
-                return;
+            if (kind == MR_RUN_WRAP) {
+                const uint8_t *next = p - program->start_len;
+                if (!next_row(run, row, start, p - program->next_len, next)) {
+                    return;
+                }
+                start = next;
+                step = program->steps;
+                kind = program->first_kind;
+                row++;
             }
-            step = program->steps;
-            kind = program->first_kind;
-            row++;
         }
-        q = run_value(run, marks, step, kind, row, body, p);
+        q = run_value(run, step, kind, row, body, p);
     }
 }
 
@@ -540,11 +539,11 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
                       .walk = walk,
                       .batch = batch,
                       .program = program,
-                      .marks = walk->marks,
                       .ids = ids,
                       .fps = batch->fps,
                       .times_ms = batch->times_ms,
                       .spans = batch->spans,
+                      .body = walk->body,
                       .start = *p,
                       .row = first,
                       .row_first = first,
@@ -555,9 +554,6 @@ const uint8_t *mr_run_events(struct mr_build *b, const uint8_t **p) {
                       .careful = program->careful};
     MR_ASSERT(program->ready && **p == '{' && batch->count < batch->capacity);
     bind(program, batch);
-    if (walk->marks->safe == NULL || *p >= walk->marks->next) {
-        marks_fill(walk->marks, *p, walk->end);
-    }
     run_on(&run);
     *p = run.start;
     if (run.end != NULL) {

@@ -11,15 +11,15 @@
  *                 {"id":"4f…","ts":1700000000123,"value":12.345}\n{"id":"50…","ts":…
  *                 ^^^^^^^   ^^^^^^^             ^^^^^^^^^      ^^^^^^^^^^        gaps; the last is that of WRAP
  *
- *             Where a value ends, a mark says, made before for a piece of the body at once; whether all before it is
- *             plain, nothing waits for; and that it ends there indeed, the next gap says. Lengths that are always the
- *             same (ids, times) are assumed and checked, instead of found.
+ *             A string ends at the first of its bytes that is not plain, a number behind its digits and point; that it
+ *             does indeed, the next gap says. Lengths that are always the same (ids, times) are assumed and checked,
+ *             instead of found.
  *
  *             Where one value is odd, the walk takes it; where anything else differs, the event is walked again from
  *             its first byte (walk.h): that decides all and tells all. A program only ever takes events that the walk
  *             would take, and makes the same rows.
  * Shape       A step is one cache line, without the gap's bytes over MR_GAP_HEAD.
- * Owner       Programs and marks are the decoder's; a program outlives batches, its columns are bound to one at a time.
+ * Owner       Programs are the decoder's; a program outlives batches, its columns are bound to one at a time.
  * Errors      None: what a program does not take, the walk judges.
  * Invariants  I1 gaps hold no NUL: where one is equal, its bytes lie in the body.
  *             I2 names in the gaps were checked to differ when the shape was recorded, and between two events stands
@@ -46,7 +46,7 @@ struct mr_run_tables {
 
 extern const struct mr_run_tables mr_run_tables;
 
-#define MR_RUN_FIXED_MAX  56  /* longest length that is assumed: so many marks are seen at once */
+#define MR_RUN_FIXED_MAX  64  /* longest length that is assumed: two vectors */
 #define MR_RUN_OUTS_MAX   128 /* columns of values that go to several, or besides */
 #define MR_RUN_MISSES_MAX 8   /* events in a row of another shape, and the program is given up… */
 #define MR_RUN_PAUSE      64  /* …and a new one made after so many events at the earliest */
@@ -106,18 +106,6 @@ struct mr_run_more {
     uint8_t class; /* of the value: learn.c */
     uint8_t out_first;
     uint8_t outs; /* of a value that goes to several columns */
-};
-
-#define MR_MARKS_WINDOW 16384
-
-/* Of a piece of the body: a bit for each byte at which a string's plain bytes end. Made from left to right without
- * waiting
- * for anything, so that looking for the end of a value is one load and one count. */
-struct mr_marks {
-    const uint8_t *safe; /* from below here, at least 57 marks are seen; NULL: none yet of this body */
-    uintptr_t origin;    /* where the bits would begin if they were of all addresses from 0 on */
-    const uint8_t *next; /* an event from here on needs the next piece */
-    uint64_t bits[MR_MARKS_WINDOW / 64];
 };
 
 struct mr_program {

@@ -28,66 +28,35 @@ static inline __m256i load32(const void *p) {
     return _mm256_loadu_si256((const __m256i_u *)p);
 }
 
-/* Not 0 in each byte that is a quote, a backslash, a control character or not ASCII. */
-static inline __m256i stops_at(const uint8_t *p) {
+/* A bit for each of 32 bytes that is a quote, a backslash, a control character or not ASCII. */
+static inline uint32_t stops_of(const uint8_t *p) {
     __m256i bytes = load32(p);
     /* By its low four bits each byte is given the one character that it must not be; none for those from 0x80 on. */
     __m256i name = _mm256_shuffle_epi8(load32(mr_run_tables.stop_by_nibble), bytes);
     __m256i low = _mm256_cmpgt_epi8(load32(mr_run_tables.blanks), bytes);
-    return _mm256_or_si256(_mm256_cmpeq_epi8(bytes, name), low);
+    return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(_mm256_cmpeq_epi8(bytes, name), low));
 }
 
-/* A bit for each of these, of 32 and of 64 bytes. */
-static inline uint32_t stops_of(const uint8_t *p) {
-    return (uint32_t)_mm256_movemask_epi8(stops_at(p));
-}
-
-static inline uint64_t stops_of64(const uint8_t *p) {
-    return stops_of(p) | (uint64_t)stops_of(p + 32) << 32;
-}
-
-/* Marks from the event at start on, and up to 7 bytes before it, which the body's alignment lets be read; the body ends
- * at end. */
-static inline void marks_fill(struct mr_marks *marks, const uint8_t *start, const uint8_t *end) {
-    const uint8_t *base = start - (uintptr_t)start % 8;
-    size_t blocks = (size_t)(end - base) / 64 + 1; /* with the NUL at the end */
-    bool all = blocks <= MR_MARKS_WINDOW / 64;
-    blocks = all ? blocks : MR_MARKS_WINDOW / 64;
-    for (size_t i = 0; i < blocks; i++) {
-        marks->bits[i] = stops_of64(base + 64 * i);
-    }
-    marks->safe = base + 64 * blocks - MR_RUN_FIXED_MAX;
-    marks->origin = (uintptr_t)marks->bits - (uintptr_t)base / 8;
-    marks->next = all ? end + 1 : base + 64 * blocks - 1024;
-}
-
-/* The marks from p on, 57 of them or more. */
-static inline uint64_t marks_from(const struct mr_marks *marks, const uint8_t *p) {
-    if (__builtin_expect(p >= marks->safe, 0)) {
-        return stops_of64(p);
-    }
-    return mr_load64((const uint8_t *)(marks->origin + (uintptr_t)p / 8)) >> (uintptr_t)p % 8;
-}
-
-/* The first mark from p on: the string's quote, most of the time. */
-static inline const uint8_t *string_end(const struct mr_marks *marks, const uint8_t *p) {
-    uint64_t bits = marks_from(marks, p);
+/* The first byte from p on that a plain string does not hold: its quote, most of the time. */
+static inline const uint8_t *string_end(const uint8_t *p) {
+    uint32_t bits = stops_of(p);
     while (__builtin_expect(bits == 0, 0)) { /* the NUL behind the body stops */
-        p += MR_RUN_FIXED_MAX;
-        bits = marks_from(marks, p);
+        p += 32;
+        bits = stops_of(p);
     }
-    return p + __builtin_ctzll(bits);
+    return p + __builtin_ctz(bits);
 }
 
-/* The same where the length is assumed: if there is no mark in it. What is behind it, the next gap says; and as that
- * need
+/* The same where the length is assumed: if all in it is plain. What is behind it, the next gap says; and as that need
  * not wait for this to be known, nor does anything else. */
-static inline const uint8_t *string_end_fixed(const struct mr_marks *marks,
-                                              const struct mr_run_step *step, const uint8_t *p) {
+static inline const uint8_t *string_end_fixed(const struct mr_run_step *step, const uint8_t *p) {
     uint32_t fixed = step->fixed;
-    return __builtin_expect(_bzhi_u64(marks_from(marks, p), fixed) == 0, 1) ? p + fixed
-                                                                            : MR_NOWHERE;
+    bool plain = _bzhi_u32(stops_of(p), fixed) == 0 &&
+                 (fixed <= 32 || _bzhi_u32(stops_of(p + 32), fixed - 32) == 0);
+    return __builtin_expect(plain, 1) ? p + fixed : MR_NOWHERE;
 }
+
+static_assert(MR_RUN_FIXED_MAX <= 64 && MR_PADDING >= 32, "two vectors, read where the body may have ended");
 
 struct digits {
     __m128i values;

@@ -95,7 +95,6 @@ struct mr_walk {
     /* Across events. */
     struct mr_shape *shape;
     struct mr_program *program; /* made of the shape; event/run.h */
-    struct mr_marks *marks;     /* likewise */
     uint64_t taken;             /* events that programs took */
     bool whole;                 /* the last event was predicted from its first byte to its last */
     uint32_t generation;
