@@ -314,17 +314,19 @@ run_time_outs(const struct run *run, const struct mr_run_step *step, const uint8
 static void finish_rows(struct run *run) {
     struct mr_batch *batch = run->batch;
     uint32_t first = run->row_pending;
+    uint32_t stop = run->row;
+    const int64_t *times_ms = run->times_ms;
     int64_t time_max_ms = batch->time_max_ms;
-    for (uint32_t i = first; i < run->row; i++) {
-        if (UNLIKELY(run->moving) && run->ids[i - first].ptr == NULL) {
-            run->ids[i - first] = mr_walk_text(run->walk, id_of(run, i));
-        }
-        time_max_ms = batch->times_ms[i] > time_max_ms ? batch->times_ms[i] : time_max_ms;
+    for (uint32_t i = first; run->moving && i < stop; i++) {
+        run->ids[i - first] = mr_walk_text(run->walk, id_of(run, i));
     }
-    mr_fingerprints_of(&run->walk->schema->options.secret, run->ids, run->row - first,
+    for (uint32_t i = first; i < stop; i++) {
+        time_max_ms = times_ms[i] > time_max_ms ? times_ms[i] : time_max_ms;
+    }
+    mr_fingerprints_of(&run->walk->schema->options.secret, run->ids, stop - first,
                        &batch->fps[first]);
     batch->time_max_ms = time_max_ms;
-    run->row_pending = run->row;
+    run->row_pending = stop;
     run->moving = false;
 }
 
