@@ -65,10 +65,25 @@ __attribute__((flatten)) struct mr_fingerprint mr_fingerprint_of(const struct mr
     return id.len > 128 ? fingerprint_long(secret, id) : fingerprint(secret, id);
 }
 
+static __attribute__((noinline)) struct mr_fingerprint fingerprint_other(const struct mr_secret *secret,
+                                                                         struct mr_bytes id) {
+    return mr_fingerprint_of(secret, id);
+}
+
+/* The ids are mostly as long as the one before: what follows from the length is then made once. */
 __attribute__((flatten)) void mr_fingerprints_of(const struct mr_secret *secret, const struct mr_bytes *ids,
                                                  uint32_t count, struct mr_fingerprint *ret) {
-    for (uint32_t i = 0; i < count; i++) {
-        ret[i] = ids[i].len > 128 ? fingerprint_long(secret, ids[i]) : fingerprint(secret, ids[i]);
+    for (uint32_t i = 0; i < count;) {
+        size_t len = ids[i].len;
+        if (len <= 16 || len > 64) {
+            ret[i] = fingerprint_other(secret, ids[i]);
+            i++;
+            continue;
+        }
+        do {
+            ret[i] = fingerprint(secret, mr_bytes_of(ids[i].ptr, len));
+            i++;
+        } while (i < count && ids[i].len == len);
     }
 }
 

@@ -134,9 +134,14 @@ bool mr_batch_errors(struct mr_batch *batch) {
 }
 
 static void order_one_shard(struct mr_batch *batch) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        batch->order[n] = i; /* overwritten by the next one if i was rejected */
+    uint32_t *order = batch->order;
+    uint32_t count = batch->count;
+    uint32_t n = batch->rejected == 0 ? count : 0;
+    for (uint32_t i = 0; i < n; i++) {
+        order[i] = i;
+    }
+    for (uint32_t i = n; i < count; i++) {
+        order[n] = i; /* overwritten by the next one if i was rejected */
         n += batch->verdicts[i] != MR_VERDICT_REJECTED;
     }
     batch->shard_start[0] = 0;

@@ -193,7 +193,6 @@ static bool put_value(struct mr_program *program, const struct example *e, uint3
     const uint8_t *content = e->value[i] + step->quote;
     size_t len = (size_t)(e->end[i] - e->value[i]) - 2u * step->quote;
     step->fixed = len <= MR_RUN_FIXED_MAX ? (uint8_t)len : 0;
-    step->plain = step->fixed < 32 ? (UINT32_C(1) << step->fixed) - 1 : UINT32_MAX;
     if (more->child != 0) {
         return choose_leaf(program, e->walk, i, content, len);
     }

@@ -194,15 +194,16 @@ static inline const uint8_t *put_text(const struct mr_run_step *step, uint32_t r
     return end;
 }
 
-static inline const uint8_t *run_text(const struct mr_run_step *step,
+static inline const uint8_t *run_text(const struct stops *stops, const struct mr_run_step *step,
                                       uint32_t row, const uint8_t *body, const uint8_t *p) {
-    const uint8_t *end = put_text(step, row, body, p, string_end(p));
+    const uint8_t *end = put_text(step, row, body, p, string_end(stops, p));
     return LIKELY(end - p <= MR_KEY_TEXT_MAX) ? end : MR_NOWHERE;
 }
 
 static __attribute__((noinline)) const uint8_t *
 run_text_outs(const struct run *run, const struct mr_run_step *step, const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+    struct stops stops = stops_load();
+    const uint8_t *end = string_end(&stops, p);
     put_outs(run, step, text_of(run->walk->body, p, end), MR_VALUE_STRING, (union mr_value){.i = 0},
              MR_VALUE_MISSING);
     return end - p <= MR_KEY_TEXT_MAX ? end : MR_NOWHERE;
@@ -265,8 +266,8 @@ static inline void put_id(const struct run *run, uint32_t row, const uint8_t *p,
     run->ids[row - run->row_pending] = mr_bytes_of(p, len);
 }
 
-static inline const uint8_t *run_id(const struct run *run,                                     uint32_t row, const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+static inline const uint8_t *run_id(const struct run *run, const struct stops *stops,                                     uint32_t row, const uint8_t *p) {
+    const uint8_t *end = string_end(stops, p);
     size_t len = (size_t)(end - p);
     put_id(run, row, p, len);
     return LIKELY(len - 1 < MR_ID_LEN_MAX) ? end : MR_NOWHERE; /* nor an empty one */
@@ -274,7 +275,8 @@ static inline const uint8_t *run_id(const struct run *run,                      
 
 static const uint8_t *run_part(const struct run *run, const struct mr_run_step *step,
                                const uint8_t *p) {
-    const uint8_t *end = string_end(p);
+    struct stops stops = stops_load();
+    const uint8_t *end = string_end(&stops, p);
     run->walk->id[step->index] = text_of(run->walk->body, p, end);
     run->walk->ids |= (uint8_t)(1u << step->index);
     return (size_t)(end - p) - 1 < MR_ID_LEN_MAX ? end : MR_NOWHERE;
@@ -283,19 +285,19 @@ static const uint8_t *run_part(const struct run *run, const struct mr_run_step *
 /* As many digits as before. */
 static inline const uint8_t *run_time(const struct run *run, const struct mr_run_step *step,
                                       uint32_t row, const uint8_t *p, int64_t *ret_number) {
-    struct digits digits = digits_of(p);
     const struct mr_program *program = run->program;
-    int64_t number = (int64_t)digits_whole(digits.values, step->fixed);
-    int64_t ms = number * program->factor;
+    uint32_t len = step->fixed;
+    uint64_t number;
+    bool digits = digits_whole(p, len, &number);
+    int64_t ms = (int64_t)(number * (uint64_t)program->factor);
     if (ret_number != NULL) {
-        *ret_number = number;
+        *ret_number = (int64_t)number;
     }
     run->times_ms[row] = ms;
-    if (UNLIKELY((digits.others & step->plain) != 0 ||
-                 (uint64_t)(ms - program->time_first) >= program->time_span)) {
+    if (UNLIKELY(!digits || (uint64_t)(ms - program->time_first) >= program->time_span)) {
         return MR_NOWHERE;
     }
-    return p + step->fixed;
+    return p + len;
 }
 
 static __attribute__((noinline)) const uint8_t *
@@ -382,24 +384,24 @@ run_rare(struct run *run, const struct mr_run_step *step, uint8_t kind, const ui
 }
 
 /* The value of a step at p, of any kind but WRAP and REST: where the next gap should be; NULL: the run ends here. */
-static inline const uint8_t *run_value(struct run *run,                                        const struct mr_run_step *step, uint8_t kind, uint32_t row,
+static inline const uint8_t *run_value(struct run *run, const struct stops *stops,                                        const struct mr_run_step *step, uint8_t kind, uint32_t row,
                                        const uint8_t *body, const uint8_t *p) {
     switch (kind) {
     case MR_RUN_SKIP_STRING:
-        return string_end(p);
+        return string_end(stops, p);
     case MR_RUN_SKIP_FIXED:
-        return string_end_fixed(step, p);
+        return string_end_fixed(stops, step, p);
     case MR_RUN_SKIP_NUMBER:
         return number_end(p);
     case MR_RUN_ID:
-        return run_id(run, row, p);
+        return run_id(run, stops, row, p);
     case MR_RUN_ID_FIXED:
         put_id(run, row, p, step->fixed);
-        return string_end_fixed(step, p);
+        return string_end_fixed(stops, step, p);
     case MR_RUN_TEXT:
-        return run_text(step, row, body, p);
+        return run_text(stops, step, row, body, p);
     case MR_RUN_TEXT_FIXED:
-        return put_text(step, row, body, p, string_end_fixed(step, p));
+        return put_text(step, row, body, p, string_end_fixed(stops, step, p));
     case MR_RUN_NUMBER:
         return run_number(step, row, p);
     case MR_RUN_DIGITS:
@@ -445,6 +447,7 @@ static void run_on(struct run *run) {
     const uint8_t *p = NULL;
     uint32_t row = run->row;
     const uint8_t *start = run->start;
+    const struct stops stops = stops_load();
     for (; q != NULL; step++) {
         if (UNLIKELY(!head_equal(step, q))) {
             q = mend(run, step, p, q);
@@ -474,7 +477,7 @@ static void run_on(struct run *run) {
                 row++;
             }
         }
-        q = run_value(run, step, kind, row, body, p);
+        q = run_value(run, &stops, step, kind, row, body, p);
     }
 }
 

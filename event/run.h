@@ -86,7 +86,6 @@ struct mr_run_step {
     union mr_value *values;   /* of the column, bound to a batch; NULL: of none, or of several */
     uint8_t *kinds;
     uint32_t ignored; /* a bit for each byte that is not the gap's */
-    uint32_t plain;   /* times: a bit for each digit */
     uint8_t fixed;    /* the length that is assumed, without quotes */
     uint8_t kind;     /* enum mr_run_kind */
     uint8_t gap_len;  /* of the head */

@@ -28,31 +28,44 @@ static inline __m256i load32(const void *p) {
     return _mm256_loadu_si256((const __m256i_u *)p);
 }
 
+/* What the bytes of a string are compared with, for a loop to hold in registers. */
+struct stops {
+    __m256i names;
+    __m256i blanks;
+};
+
+static inline struct stops stops_load(void) {
+    struct stops stops = {load32(mr_run_tables.stop_by_nibble), load32(mr_run_tables.blanks)};
+    __asm__("" : "+x"(stops.names), "+x"(stops.blanks)); /* else they are loaded again for each value */
+    return stops;
+}
+
 /* A bit for each of 32 bytes that is a quote, a backslash, a control character or not ASCII. */
-static inline uint32_t stops_of(const uint8_t *p) {
+static inline uint32_t stops_of(const struct stops *stops, const uint8_t *p) {
     __m256i bytes = load32(p);
     /* By its low four bits each byte is given the one character that it must not be; none for those from 0x80 on. */
-    __m256i name = _mm256_shuffle_epi8(load32(mr_run_tables.stop_by_nibble), bytes);
-    __m256i low = _mm256_cmpgt_epi8(load32(mr_run_tables.blanks), bytes);
+    __m256i name = _mm256_shuffle_epi8(stops->names, bytes);
+    __m256i low = _mm256_cmpgt_epi8(stops->blanks, bytes);
     return (uint32_t)_mm256_movemask_epi8(_mm256_or_si256(_mm256_cmpeq_epi8(bytes, name), low));
 }
 
 /* The first byte from p on that a plain string does not hold: its quote, most of the time. */
-static inline const uint8_t *string_end(const uint8_t *p) {
-    uint32_t bits = stops_of(p);
+static inline const uint8_t *string_end(const struct stops *stops, const uint8_t *p) {
+    uint32_t bits = stops_of(stops, p);
     while (__builtin_expect(bits == 0, 0)) { /* the NUL behind the body stops */
         p += 32;
-        bits = stops_of(p);
+        bits = stops_of(stops, p);
     }
     return p + __builtin_ctz(bits);
 }
 
 /* The same where the length is assumed: if all in it is plain. What is behind it, the next gap says; and as that need
  * not wait for this to be known, nor does anything else. */
-static inline const uint8_t *string_end_fixed(const struct mr_run_step *step, const uint8_t *p) {
+static inline const uint8_t *string_end_fixed(const struct stops *stops,
+                                              const struct mr_run_step *step, const uint8_t *p) {
     uint32_t fixed = step->fixed;
-    bool plain = _bzhi_u32(stops_of(p), fixed) == 0 &&
-                 (fixed <= 32 || _bzhi_u32(stops_of(p + 32), fixed - 32) == 0);
+    bool plain = _bzhi_u32(stops_of(stops, p), fixed) == 0 &&
+                 (fixed <= 32 || _bzhi_u32(stops_of(stops, p + 32), fixed - 32) == 0);
     return __builtin_expect(plain, 1) ? p + fixed : MR_NOWHERE;
 }
 
@@ -81,9 +94,13 @@ static inline uint64_t digits_sum(__m128i digits) {
     return (both & UINT32_MAX) * 100000000 + (both >> 32);
 }
 
-/* The first len digits, at most 16. */
-static inline uint64_t digits_whole(__m128i values, uint32_t len) {
-    return digits_sum(_mm_shuffle_epi8(values, load16(mr_run_tables.align + len)));
+/* The len bytes at p, at most 16, as a number; false: they are not all digits. */
+static inline bool digits_whole(const uint8_t *p, uint32_t len, uint64_t *ret) {
+    __m128i values = _mm_sub_epi8(load16(p), load16(mr_run_tables.zeros));
+    __m128i aligned = _mm_shuffle_epi8(values, load16(mr_run_tables.align + len));
+    __m128i over = _mm_subs_epu8(aligned, load16(mr_run_tables.nines));
+    *ret = digits_sum(aligned);
+    return _mm_testz_si128(over, over) != 0;
 }
 
 /* A number of at most 16 bytes, without sign and exponent. */
