@@ -4,7 +4,8 @@
  *   1. the values of a few inputs, written down: a change of them would make every data directory
  * unreadable;
  *   2. key, stream, id and each bit of them change the fingerprint; its upper 8 bits are free; the same of contents;
- *   3. reduce stays in its range, is monotonic, and shards get even parts of sequential ids.
+ *   3. the fingerprints of many ids are those of each;
+ *   4. reduce stays in its range, is monotonic, and shards get even parts of sequential ids.
  */
 #include "base/hash.h"
 
@@ -79,6 +80,32 @@ static void every_bit_counts(void **state) {
     assert_true(mr_hash_seed(&key, MR_BYTES("a")) != mr_hash_seed(&key, MR_BYTES("b")));
 }
 
+static void many_as_each(void **state) {
+    (void)state;
+    enum { IDS = 700 };
+    static uint8_t text[IDS + 400];
+    struct mr_bytes ids[IDS];
+    struct mr_fingerprint got[IDS + 1];
+    struct mr_hash_key key = counting_key();
+    struct mr_secret secret;
+    mr_secret_derive(&key, MR_BYTES("clicks"), &secret);
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = (uint8_t)(i * 151 + i / 256);
+    }
+    for (uint32_t same = 1; same <= 5; same += 2) { /* so many of one length, then of another */
+        for (uint32_t i = 0; i < IDS; i++) {
+            ids[i] = mr_bytes_of(text + i, i / same * 37 % 300);
+        }
+        got[IDS] = (struct mr_fingerprint){1, 2};
+        mr_fingerprints_of(&secret, ids, IDS, got);
+        for (uint32_t i = 0; i < IDS; i++) {
+            assert_true(mr_fingerprint_equal(got[i], mr_fingerprint_of(&secret, ids[i])));
+        }
+        assert_true(got[IDS].lo == 1 && got[IDS].hi == 2);
+    }
+    mr_fingerprints_of(&secret, ids, 0, got);
+}
+
 static void contents_differ(void **state) {
     (void)state;
     struct mr_hash_key key = counting_key();
@@ -148,6 +175,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_for_ever),
         cmocka_unit_test(every_bit_counts),
+        cmocka_unit_test(many_as_each),
         cmocka_unit_test(contents_differ),
         cmocka_unit_test(reduce_is_a_division_of_the_range),
         cmocka_unit_test(shards_get_even_parts),

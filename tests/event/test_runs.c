@@ -71,7 +71,7 @@ static const char *pick(struct env *env, const char *const *texts, uint32_t coun
 
 #define PICK(env, texts) pick(env, texts, sizeof(texts) / sizeof(texts)[0])
 
-/* Lengths around those at which something changes: vectors, marks seen at once, limits of keys and ids. */
+/* Lengths around those at which something changes: vectors, lengths that are assumed. */
 static void put_string(struct env *env, struct mr_buf *body, uint32_t len) {
     static const uint32_t lens[] = {0,  1,  5,  7,  8,  15, 16, 17, 31,  32,
                                     33, 55, 56, 57, 58, 63, 64, 65, 120, 300};
@@ -104,6 +104,15 @@ static void put_number(struct env *env, struct mr_buf *body) {
                                          "-12345678.5",
                                          "123456789012345",
                                          "1234567890123456",
+                                         "9999999999999999",
+                                         "12345678901234567",
+                                         "123456789012345.6",
+                                         "12345678901234.5",
+                                         "1234567890123456.7",
+                                         "1.2345678901234",
+                                         "1.23456789012345",
+                                         "12345678901234.",
+                                         "12345678901234567.",
                                          "-123456789012345",
                                          "0.1234567890123",
                                          "0.12345678901234",
@@ -344,7 +353,7 @@ static void takes_alike_events(void **state) {
     struct mr_buf body;
     mr_buf_init(&body, 1 << 24);
     for (uint32_t i = 0; i < 5000;
-         i++) { /* over many windows of marks, with values of changing lengths */
+         i++) { /* with values of changing lengths */
         mr_buf_printf(&body,
                       "{\"id\":\"%032u\",\"time\":17%011u,\"k\":\"/page/"
                       "%u\",\"x\":{\"y\":[%u]},\"n\":%u.%u,\"b\":-%u}\n",
@@ -370,8 +379,8 @@ static void takes_alike_events(void **state) {
     mr_schema_close(schema);
 }
 
-/* Events longer than a window of marks, with strings across its end, and after them short ones again. */
-static void goes_over_windows(void **state) {
+/* Long events, with strings of many vectors, and after them short ones again. */
+static void takes_long_strings(void **state) {
     struct env *env = *state;
     struct mr_schema *schema = schema_of(1);
     env->random = 9;
@@ -422,7 +431,8 @@ static void learns_no_rubbish(void **state) {
  * program. */
 static void leaves_nothing_behind(void **state) {
     (void)state;
-    static const char *const odd[] = {"1e400", "-1e400", "12e5", "1.5e-3", "12x", "null",
+    static const char *const odd[] = {"1e400", "-1e400", "12e5", "1.5e-3", "12x", "null", "1.", "-1.", "01", "-01.5", "0.", ".5", "1234567890123456.",
+                                      "123456789012345678901234567890", "123456789012345e2",
                                       "\"a\"", "-",      "-x",   "1.2.3",  "00",  "[1]"};
     struct mr_schema *schema = schema_of(1);
     for (uint32_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
@@ -478,7 +488,7 @@ static void keeps_schemas_apart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_what_the_walk_takes), cmocka_unit_test(takes_alike_events),
-        cmocka_unit_test(goes_over_windows),         cmocka_unit_test(learns_no_rubbish),
+        cmocka_unit_test(takes_long_strings),        cmocka_unit_test(learns_no_rubbish),
         cmocka_unit_test(leaves_nothing_behind),     cmocka_unit_test(keeps_schemas_apart),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
