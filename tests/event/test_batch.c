@@ -9,14 +9,13 @@
 
 enum { EVENTS_MAX = 17000 };
 
-/* Random fingerprints; some of the beginning or end of a shard's part; rejected ones are zeros. */
+/* Random fingerprints; rejected ones are zeros. */
 static void fill(struct mr_batch *batch, uint32_t count, uint32_t reject_in_1000, uint64_t *random) {
     batch->count = count;
     batch->rejected = 0;
     for (uint32_t i = 0; i < count; i++) {
         bool rejected = random_below(random, 1000) < reject_in_1000;
-        uint64_t lo = (uint64_t)random_below(random, UINT32_MAX) << 32 | random_below(random, UINT32_MAX);
-        lo = random_below(random, 50) == 0 ? lo | UINT64_MAX >> 8 : lo;
+        uint64_t lo = random_next(random);
         batch->fps[i] = (struct mr_fingerprint){.lo = rejected ? 0 : lo, .hi = 0};
         batch->verdicts[i] = rejected ? MR_VERDICT_REJECTED : MR_VERDICT_NONE;
         batch->rejected += rejected;
