@@ -70,7 +70,8 @@ static __attribute__((noinline)) struct mr_fingerprint fingerprint_other(const s
     return mr_fingerprint_of(secret, id);
 }
 
-/* The ids are mostly as long as the one before: what follows from the length is then made once. */
+/* Most ids are as long as the one before, and between those that need so few registers that a loop holds them: what
+ * follows from the length is then made once. */
 __attribute__((flatten)) void mr_fingerprints_of(const struct mr_secret *secret, const struct mr_bytes *ids,
                                                  uint32_t count, struct mr_fingerprint *ret) {
     for (uint32_t i = 0; i < count;) {

@@ -148,7 +148,7 @@ static void order_one_shard(struct mr_batch *batch) {
     batch->shard_start[1] = n;
 }
 
-/* Turns each shard's count into its beginning, for *ret_next as well: where its next event goes. */
+/* From each shard's count in next makes where its first event goes, there and in shard_start. */
 static void start_shards(struct mr_batch *batch, uint32_t shards, uint32_t *next) {
     uint32_t sum = 0;
     for (uint32_t s = 0; s < shards; s++) {
@@ -200,9 +200,8 @@ static uint64_t place_word(uint32_t *order, uint64_t places, uint64_t word, uint
     return places;
 }
 
-/* The same without rejected events and for few shards, three times as fast. Counts in memory wait for the store of the
- * event before, which mostly has the same shard; and fingerprints that are read between stores to places not known yet
- * wait for these. */
+/* The same for few shards and no rejected event, three times as fast: a count in memory waits for the store of the event
+ * before it with the same shard, and a fingerprint that is read behind a store waits until its place is known. */
 static void order_few_shards(struct mr_batch *batch, uint32_t shards) {
     const uint64_t lows = UINT64_C(0x5555555555555555);
     uint64_t words[FEW_EVENTS_MAX / WORD_EVENTS];

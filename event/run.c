@@ -13,14 +13,15 @@
  * enough to stay in the cache. */
 enum { ROWS_PENDING = 64 };
 
-/* What the events of one run have in common. Of the rows from row_pending on, ids has the ids. */
+/* What the events of one run have in common. The rows from row_pending on have their ids in ids, not yet in fps. Where
+ * an id had escapes, ids has no address, for unescaped may move; fps.lo is where in there it is. */
 struct run {
     struct mr_build *b;
     struct mr_walk *walk;
     struct mr_batch *batch;
     struct mr_program *program;
-    struct mr_bytes *ids; /* ROWS_PENDING; one that had escapes has no place, for unescaped may move… */
-    struct mr_fingerprint *fps; /* the batch's; …and lo is where in unescaped it is */
+    struct mr_bytes *ids;       /* ROWS_PENDING of them */
+    struct mr_fingerprint *fps; /* the batch's */
     int64_t *times_ms;
     struct mr_span *spans;
     const uint8_t *body;
@@ -33,7 +34,7 @@ struct run {
     uint32_t row_text; /* whose beginning b->text_mark is of */
     uint32_t event_bytes_max;
     bool careful;
-    bool moving; /* some of ids have no place */
+    bool moving; /* some of ids have no address */
 };
 
 /* The gap's head is at q. */
@@ -266,7 +267,8 @@ static inline void put_id(const struct run *run, uint32_t row, const uint8_t *p,
     run->ids[row - run->row_pending] = mr_bytes_of(p, len);
 }
 
-static inline const uint8_t *run_id(const struct run *run, const struct stops *stops,                                     uint32_t row, const uint8_t *p) {
+static inline const uint8_t *run_id(const struct run *run, const struct stops *stops,
+                                    uint32_t row, const uint8_t *p) {
     const uint8_t *end = string_end(stops, p);
     size_t len = (size_t)(end - p);
     put_id(run, row, p, len);
@@ -384,7 +386,8 @@ run_rare(struct run *run, const struct mr_run_step *step, uint8_t kind, const ui
 }
 
 /* The value of a step at p, of any kind but WRAP and REST: where the next gap should be; NULL: the run ends here. */
-static inline const uint8_t *run_value(struct run *run, const struct stops *stops,                                        const struct mr_run_step *step, uint8_t kind, uint32_t row,
+static inline const uint8_t *run_value(struct run *run, const struct stops *stops,
+                                       const struct mr_run_step *step, uint8_t kind, uint32_t row,
                                        const uint8_t *body, const uint8_t *p) {
     switch (kind) {
     case MR_RUN_SKIP_STRING:
