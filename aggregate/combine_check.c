@@ -140,6 +140,7 @@ void mr_combine_check_scan(const struct mr_combine *combine) {
     }
     MR_ASSERT(last == combine->final_last && finals == combine->final_count);
     MR_ASSERT((combine->dead_count == 0) == (combine->dead.len == 0));
+    MR_ASSERT(combine->merges.count == 0);
     MR_ASSERT(combine->save.under_way || combine->save.waiting.cap == 0);
     MR_ASSERT(combine->save.waiting_at <= combine->save.waiting.len);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Combine, inside: what combine.c (merge), fire.c, scan.c, save.c, load.c and combine_check.c
+ * Combine, inside: what combine.c, combine_merge.c, fire.c, scan.c, save.c, load.c and combine_check.c
  * share. Nobody else includes it.
  *
  * Shape       For each rule a timeline of windows; for each window its groups. Two lists run
@@ -122,6 +122,19 @@ struct mr_combine_save {
     struct mr_combine_run waiting_run;
 };
 
+/* Partials: their index slots are prefetched together, then their groups, then the groups are found, then their states
+ * are merged. */
+enum { MR_COMBINE_RUN = 16 };
+
+/* States of one rule that are to be merged: into[k] += from[k]. Empty between runs, and when groups are added, for that
+ * may move others. */
+struct mr_combine_merges {
+    const struct mr_rule *rule;
+    uint32_t count;
+    uint8_t *into[MR_COMBINE_RUN];
+    const uint8_t *from[MR_COMBINE_RUN];
+};
+
 struct mr_combine_loading;
 
 struct mr_combine {
@@ -135,6 +148,7 @@ struct mr_combine {
     int64_t recorded_ms;  /* of the last advance */
     uint64_t merging_seq; /* of the parcels merged since */
     bool merging;
+    struct mr_combine_merges merges;
     bool advanced; /* seq is set */
     bool firing;
     uint32_t fire_rule;
@@ -172,6 +186,16 @@ struct mr_row mr_combine_row(struct mr_combine *combine, const struct mr_combine
 /* The index of the pane that it fires with this timing. */
 uint32_t mr_combine_pane_index(const struct mr_combine_window *window, const struct mr_group *group,
                                enum mr_timing timing);
+static inline uint32_t mr_combine_recent_slot(int64_t start_ms) {
+    return (uint32_t)((uint64_t)start_ms * UINT64_C(0x9E3779B97F4A7C15) >> 61);
+}
+
+/* The window if it is at hand. */
+static inline struct mr_combine_window *mr_combine_recent_window(const struct mr_combine_rule *cr, int64_t start_ms) {
+    struct mr_combine_window *window = cr->recent[mr_combine_recent_slot(start_ms)];
+    return window != NULL && window->start_ms == start_ms ? window : NULL;
+}
+
 /* NULL: no such window is there. */
 struct mr_combine_window *mr_combine_find_window(struct mr_combine_rule *cr, int64_t start_ms);
 

@@ -33,7 +33,7 @@ void mr_groups_init(struct mr_groups *groups, uint32_t state_len) {
     *groups = (struct mr_groups){.state_len = state_len};
 }
 
-static const struct mr_group_block *block_at(const struct mr_groups *groups, uint32_t b) {
+static inline const struct mr_group_block *block_at(const struct mr_groups *groups, uint32_t b) {
     MR_ASSERT(b < groups->block_count);
     return groups->blocks == NULL ? &groups->first : &groups->blocks[b];
 }
@@ -66,11 +66,15 @@ void mr_groups_finish(struct mr_groups *groups) {
     mr_groups_init(groups, groups->state_len);
 }
 
-struct mr_group *mr_groups_at(const struct mr_groups *groups, uint32_t ref) {
+static inline struct mr_group *group_at(const struct mr_groups *groups, uint32_t ref) {
     const struct mr_group_block *block = block_at(groups, ref >> BLOCK_SHIFT);
     uint32_t offset = (ref & BLOCK_MASK) * 8;
     MR_ASSERT(offset < block->used);
     return (struct mr_group *)(void *)(block->ptr + offset);
+}
+
+struct mr_group *mr_groups_at(const struct mr_groups *groups, uint32_t ref) {
+    return group_at(groups, ref);
 }
 
 static uint32_t group_size(const struct mr_groups *groups, size_t key_len) {
@@ -84,7 +88,7 @@ struct mr_group *mr_groups_next(const struct mr_groups *groups, uint32_t *ref) {
     if (b >= groups->block_count) {
         return NULL;
     }
-    struct mr_group *group = mr_groups_at(groups, *ref);
+    struct mr_group *group = group_at(groups, *ref);
     uint32_t end = (*ref & BLOCK_MASK) * 8 + group_size(groups, group->key_len);
     bool more = end < block_at(groups, b)->used;
     *ref = more ? *ref + group_size(groups, group->key_len) / 8 : (b + 1) << BLOCK_SHIFT;
@@ -105,16 +109,55 @@ void mr_groups_prefetch_slot(const struct mr_groups *groups, uint32_t hash) {
     }
 }
 
-void mr_groups_prefetch_group(const struct mr_groups *groups, uint32_t hash) {
-    if (groups->directory != NULL) {
-        const struct mr_group_segment *segment = segment_for(groups, hash);
-        uint64_t slot = segment->slots[slot_of(hash, SEGMENT_WORDS - 1)];
-        if (slot != 0) {
-            const uint8_t *group = (const uint8_t *)mr_groups_at(groups, (uint32_t)slot - 1);
-            __builtin_prefetch(group);
-            __builtin_prefetch(group + 64);
+/* By words, without a call, the last one over bytes of the one before: equal hashes have brought us here, so it is
+ * nearly always the whole length. */
+static inline bool keys_equal(const uint8_t *a, const uint8_t *b, size_t len) {
+    if (len < 8) {
+        return len == 0 || memcmp(a, b, len) == 0;
+    }
+    for (size_t at = 0;; at = at + 16 <= len ? at + 8 : len - 8) {
+        uint64_t x;
+        uint64_t y;
+        memcpy(&x, a + at, 8);
+        memcpy(&y, b + at, 8);
+        if (x != y || at + 8 == len) {
+            return x == y;
         }
     }
+}
+
+static inline bool has_key(const struct mr_groups *groups, const struct mr_group *group, struct mr_bytes key) {
+    return group->key_len == key.len && keys_equal(mr_group_key(group, groups->state_len).ptr, key.ptr, key.len);
+}
+
+/* In a directory all have the full size: known without the cache miss for the header. */
+static inline uint32_t slot_count_of(const struct mr_groups *groups, const struct mr_group_segment *segment) {
+    return groups->directory != NULL ? SEGMENT_WORDS - 1 : segment->slot_count;
+}
+
+uint32_t mr_groups_seek(const struct mr_groups *groups, uint32_t hash) {
+    const struct mr_group_segment *segment = segment_for(groups, hash);
+    if (segment == NULL) {
+        return MR_GROUPS_NONE;
+    }
+    uint32_t slot_count = slot_count_of(groups, segment);
+    uint32_t i = slot_of(hash, slot_count);
+    while (segment->slots[i] != 0 && (uint32_t)(segment->slots[i] >> 32) != hash) {
+        i = i + 1 == slot_count ? 0 : i + 1;
+    }
+    if (segment->slots[i] == 0) {
+        return MR_GROUPS_NONE;
+    }
+    uint32_t ref = (uint32_t)segment->slots[i] - 1;
+    const uint8_t *group = (const uint8_t *)group_at(groups, ref);
+    __builtin_prefetch(group);
+    __builtin_prefetch(group + 64);
+    return ref;
+}
+
+struct mr_group *mr_groups_of_key(const struct mr_groups *groups, uint32_t ref, struct mr_bytes key) {
+    struct mr_group *group = ref == MR_GROUPS_NONE ? NULL : group_at(groups, ref);
+    return group != NULL && has_key(groups, group, key) ? group : NULL;
 }
 
 struct mr_group *mr_groups_find(const struct mr_groups *groups, uint32_t hash, struct mr_bytes key,
@@ -123,8 +166,7 @@ struct mr_group *mr_groups_find(const struct mr_groups *groups, uint32_t hash, s
     if (segment == NULL) {
         return NULL;
     }
-    /* In a directory all have the full size: known without the cache miss for the header. */
-    uint32_t slot_count = groups->directory != NULL ? SEGMENT_WORDS - 1 : segment->slot_count;
+    uint32_t slot_count = slot_count_of(groups, segment);
     for (uint32_t i = slot_of(hash, slot_count);; i = i + 1 == slot_count ? 0 : i + 1) {
         uint64_t slot = segment->slots[i];
         if (slot == 0) {
@@ -132,8 +174,8 @@ struct mr_group *mr_groups_find(const struct mr_groups *groups, uint32_t hash, s
         }
         if ((uint32_t)(slot >> 32) == hash) {
             uint32_t ref = (uint32_t)slot - 1;
-            struct mr_group *group = mr_groups_at(groups, ref);
-            if (mr_bytes_equal(mr_group_key(group, groups->state_len), key)) {
+            struct mr_group *group = group_at(groups, ref);
+            if (has_key(groups, group, key)) {
                 *ret_ref = ref;
                 return group;
             }

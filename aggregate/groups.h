@@ -87,9 +87,13 @@ void mr_groups_finish(struct mr_groups *groups);
 /* NULL if there is none. A group's pointer is valid until the next add. */
 struct mr_group *mr_groups_find(const struct mr_groups *groups, uint32_t hash, struct mr_bytes key,
                                 uint32_t *ret_ref);
-/* Hints for a find that comes soon: its index slot; once that is there, the group it names. */
+/* A find in three steps, each for many keys before the next, so that cache misses overlap: a hint for the index slot;
+ * then the reference of the first group of that hash, which is prefetched (MR_GROUPS_NONE: there is none); then that
+ * group if it has the key, else NULL, and a find is due: groups may have been added, or two keys have the same hash. */
+#define MR_GROUPS_NONE UINT32_MAX
 void mr_groups_prefetch_slot(const struct mr_groups *groups, uint32_t hash);
-void mr_groups_prefetch_group(const struct mr_groups *groups, uint32_t hash);
+uint32_t mr_groups_seek(const struct mr_groups *groups, uint32_t hash);
+struct mr_group *mr_groups_of_key(const struct mr_groups *groups, uint32_t ref, struct mr_bytes key);
 /* A new group, of a key that is not in yet: events and revision 0, state all zero bytes. */
 enum mr_status mr_groups_add(struct mr_groups *groups, uint32_t hash, struct mr_bytes key,
                              struct mr_group **ret, uint32_t *ret_ref) MR_MUST_CHECK;

@@ -135,8 +135,9 @@ bool mr_metrics_grow(const struct mr_metric *metrics, uint32_t count) {
 }
 
 static void count_column(const struct mr_metric *metric, uint8_t *const *states, uint32_t n) {
+    const uint32_t offset = metric->offset;
     for (uint32_t k = 0; k < n; k++) {
-        uint64_t *events = (void *)(states[k] + metric->offset);
+        uint64_t *events = (void *)(states[k] + offset);
         (*events)++;
     }
 }
@@ -205,9 +206,57 @@ static enum mr_status merge_more(const struct mr_metric *metric, uint8_t *into, 
     return sketch.len == 0 ? MR_OK : ops_of(metric)->merge(metric, mr_sketch_slot(metric, into), sketch);
 }
 
+static void merge_counts(uint32_t offset, uint8_t *const *into, const uint8_t *const *from, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        *(uint64_t *)(void *)(into[k] + offset) += *(const uint64_t *)(const void *)(from[k] + offset);
+    }
+}
+
+static void merge_sums(uint32_t offset, uint8_t *const *into, const uint8_t *const *from, uint32_t n) {
+    for (uint32_t k = 0; k < n; k++) {
+        mr_sum_merge((void *)(into[k] + offset), (const void *)(from[k] + offset));
+    }
+}
+
 static void merge_histogram(const struct mr_metric *metric, uint64_t *to, const uint64_t *add) {
     for (uint32_t i = 0; i <= metric->param_count; i++) {
         to[i] += add[i];
+    }
+}
+
+/* One metric of n blocks; false: it has a sketch, or may have. */
+static bool merge_plain(const struct mr_metric *metric, uint8_t *const *into, const uint8_t *const *from,
+                        uint32_t n) {
+    const uint32_t at = metric->offset;
+    switch (metric->kind) {
+    case MR_METRIC_COUNT:
+        merge_counts(at, into, from, n);
+        return true;
+    case MR_METRIC_SUM:
+    case MR_METRIC_AVG:
+        merge_sums(at, into, from, n);
+        return true;
+    case MR_METRIC_MIN:
+    case MR_METRIC_MAX:
+        for (uint32_t k = 0; k < n; k++) {
+            mr_extreme_merge(metric->kind, (void *)(into[k] + at), (const void *)(from[k] + at));
+        }
+        return true;
+    case MR_METRIC_VARIANCE:
+    case MR_METRIC_STDDEV:
+        for (uint32_t k = 0; k < n; k++) {
+            mr_moments_merge((void *)(into[k] + at), (const void *)(from[k] + at));
+        }
+        return true;
+    case MR_METRIC_HISTOGRAM:
+        for (uint32_t k = 0; k < n; k++) {
+            merge_histogram(metric, (void *)(into[k] + at), (const void *)(from[k] + at));
+        }
+        return true;
+    case MR_METRIC_RATIO:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -215,38 +264,21 @@ enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, 
                                struct mr_bytes from) {
     MR_ASSERT(from.len >= block_len(metrics, count) && (uintptr_t)from.ptr % 8 == 0);
     for (uint32_t m = 0; m < count; m++) {
-        void *to = into + metrics[m].offset;
-        const void *add = from.ptr + metrics[m].offset;
-        enum mr_status status = MR_OK;
-        switch (metrics[m].kind) {
-        case MR_METRIC_COUNT:
-            *(uint64_t *)to += *(const uint64_t *)add;
-            break;
-        case MR_METRIC_SUM:
-        case MR_METRIC_AVG:
-            mr_sum_merge(to, add);
-            break;
-        case MR_METRIC_MIN:
-        case MR_METRIC_MAX:
-            mr_extreme_merge(metrics[m].kind, to, add);
-            break;
-        case MR_METRIC_VARIANCE:
-        case MR_METRIC_STDDEV:
-            mr_moments_merge(to, add);
-            break;
-        case MR_METRIC_HISTOGRAM:
-            merge_histogram(&metrics[m], to, add);
-            break;
-        case MR_METRIC_RATIO:
-            break;
-        default:
-            status = merge_more(&metrics[m], into, from);
-        }
+        enum mr_status status =
+            merge_plain(&metrics[m], &into, &from.ptr, 1) ? MR_OK : merge_more(&metrics[m], into, from);
         if (status != MR_OK) {
             return status;
         }
     }
     return MR_OK;
+}
+
+void mr_metric_merge_plain(const struct mr_metric *metrics, uint32_t count, uint8_t *const *into,
+                           const uint8_t *const *from, uint32_t n) {
+    for (uint32_t m = 0; m < count; m++) {
+        bool plain = merge_plain(&metrics[m], into, from, n);
+        MR_ASSERT(plain);
+    }
 }
 
 /* The slot in a live block; NULL where the metric has none now. */

@@ -136,6 +136,11 @@ enum mr_status mr_metric_add(const struct mr_metric *metric, const struct mr_bat
 enum mr_status mr_metric_merge(const struct mr_metric *metrics, uint32_t count, uint8_t *into,
                                struct mr_bytes from) MR_MUST_CHECK;
 
+/* The same of n pairs of blocks, in their order, of metrics that do not grow: a loop for each metric, so that what one
+ * block waits for, another does meanwhile. A block may be there more than once. */
+void mr_metric_merge_plain(const struct mr_metric *metrics, uint32_t count, uint8_t *const *into,
+                           const uint8_t *const *from, uint32_t n);
+
 /* Encoding: the size, a multiple of 8, then the bytes. The prefix is copied too. */
 uint32_t mr_metric_encoded_len(const struct mr_metric *metrics, uint32_t count, const uint8_t *state);
 void mr_metric_encode(const struct mr_metric *metrics, uint32_t count, const uint8_t *state, uint8_t *ret);

@@ -2,7 +2,8 @@
 /*
  * Proves that the groups of a window are a map in order of first appearance that grows in small
  * steps:
- *   1. random keys of all lengths, found again after every growth, walked in the order they came;
+ *   1. random keys of all lengths, found again after every growth, in one step and in three, walked in the order they
+ *      came;
  *   2. hashes that agree in many bits split far enough and are told apart by key;
  *   3. a million groups: no single add moves more than one segment and the directory;
  *   4. small windows stay small;
@@ -37,10 +38,23 @@ static struct mr_bytes key_of(uint32_t n, uint32_t padding, char *text) {
     return mr_bytes_of(text, (size_t)len + padding);
 }
 
+/* Finding it in steps gives the same, but where another key has the same hash: then NULL. */
+static uint32_t find_in_steps(const struct mr_groups *g, struct mr_bytes key, uint32_t hash) {
+    uint32_t ref = 0;
+    const struct mr_group *group = mr_groups_find(g, hash, key, &ref);
+    mr_groups_prefetch_slot(g, hash);
+    uint32_t sought = mr_groups_seek(g, hash);
+    const struct mr_group *found = mr_groups_of_key(g, sought, key);
+    assert_true(found == NULL || (found == group && sought == ref));
+    assert_true(group == NULL || sought != MR_GROUPS_NONE);
+    return found != NULL;
+}
+
 static void add(struct mr_groups *g, struct mr_bytes key, uint32_t hash, uint64_t events) {
     uint32_t ref = 0;
     struct mr_group *group = NULL;
     assert_null(mr_groups_find(g, hash, key, &ref));
+    assert_int_equal(find_in_steps(g, key, hash), 0);
     assert_int_equal(mr_groups_add(g, hash, key, &group, &ref), MR_OK);
     assert_ptr_equal(mr_groups_at(g, ref), group);
     assert_int_equal(group->events, 0);
@@ -64,6 +78,12 @@ static void grow_and_find(uint32_t (*hash)(struct mr_bytes, uint64_t), uint32_t 
         }
     }
     mr_groups_check_scan(&g, hash, 9);
+    uint32_t in_steps = 0;
+    for (uint32_t n = 0; n < count; n++) {
+        struct mr_bytes key = key_of(n, n % 7 == 0 ? n % (padding_max + 1) : 0, text);
+        in_steps += find_in_steps(&g, key, hash(key, 9));
+    }
+    assert_true(in_steps >= (hash == poor_hash_of ? 1 : count - 2)); /* the first of each hash */
     uint32_t at = 0;
     uint64_t n = 0;
     const struct mr_group *group;

@@ -5,7 +5,8 @@
  *      heap says what is allocated, release leaves a neutral block;
  *   2. check refuses every truncation and, of random damage, everything that would not come back as the same bytes;
  *   3. whichever allocation fails, nothing leaks (under ASan) and the status says it;
- *   4. the same adds and merges give the bytes they gave when this was written.
+ *   4. the same adds and merges give the bytes they gave when this was written;
+ *   5. many pairs of blocks merged at once, some of them into the same block, are as merged one by one.
  */
 #include "base/alloc.h"
 #include "base/check.h"
@@ -103,6 +104,40 @@ static void round_trip(void **state) {
             assert_int_equal(block[i], i < PREFIX ? 0x5A : 0);
         }
         mr_free(block);
+    }
+}
+
+/* Those that do not grow: all before first, and the histogram. The others' pointers stay as they are. */
+static void many_at_once_as_one_by_one(void **state) {
+    (void)state;
+    enum { BLOCKS = 40, INTO = 9 };
+    const struct mr_metric *histogram = &all[MR_METRIC_HISTOGRAM];
+    uint8_t *from[BLOCKS];
+    uint8_t *into[INTO];
+    uint8_t *again[INTO];
+    uint8_t *targets[BLOCKS];
+    uint32_t len = all[ALL - 1].offset;
+    for (uint32_t i = 0; i < INTO; i++) {
+        into[i] = make_block(i * 3, i + 100);
+        again[i] = mr_alloc(len);
+        memcpy(again[i], into[i], len);
+    }
+    for (uint32_t k = 0; k < BLOCKS; k++) {
+        from[k] = make_block(k % 13, k + 1);
+        targets[k] = into[k * k % INTO];
+        struct mr_bytes bytes = mr_bytes_of(from[k], len);
+        assert_int_equal(mr_metric_merge(all, MR_METRIC_FIRST, again[k * k % INTO], bytes), MR_OK);
+        assert_int_equal(mr_metric_merge(histogram, 1, again[k * k % INTO], bytes), MR_OK);
+    }
+    mr_metric_merge_plain(all, MR_METRIC_FIRST, targets, (const uint8_t *const *)from, BLOCKS);
+    mr_metric_merge_plain(histogram, 1, targets, (const uint8_t *const *)from, BLOCKS);
+    for (uint32_t i = 0; i < INTO; i++) {
+        assert_memory_equal(into[i], again[i], len);
+        metric_block_close(all, ALL, into[i]);
+        mr_free(again[i]);
+    }
+    for (uint32_t k = 0; k < BLOCKS; k++) {
+        metric_block_close(all, ALL, from[k]);
     }
 }
 
@@ -281,6 +316,7 @@ static void numbers_of_all_kinds_are_in_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),
+        cmocka_unit_test(many_at_once_as_one_by_one),
         cmocka_unit_test(check_refuses_other_lengths),
         cmocka_unit_test(check_refuses_damage),
         cmocka_unit_test(every_allocation_may_fail),
