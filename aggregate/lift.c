@@ -7,34 +7,29 @@
 #include "aggregate/lift.h"
 
 #include "aggregate/dead_letter.h"
+#include "aggregate/key_columns.h"
 #include "aggregate/partial_table.h"
 #include "aggregate/window.h"
 #include "base/alloc.h"
 #include "base/bug.h"
-#include "base/key.h"
 
 enum {
     LIFT_CHUNK = 256,      /* events judged together */
     KEY_BYTES = 32 * 1024, /* their encoded keys; long keys make smaller groups of probes */
-    KEY_HEADER = 3,        /* tag and length */
-    KEY_BYTES_MAX = MR_KEY_LEN_MAX + KEY_HEADER * MR_RULE_KEYS_MAX,
-    COPY = 32, /* texts up to here are copied whole, with the readable bytes behind them */
+    TEXT_AHEAD = 16,       /* events: their texts are prefetched so far ahead; the other core wrote them */
 };
 
 /* Bounded by the bundle (its events times the rules): no bound of its own that a replay could meet
  * for ever. */
 #define PARCEL_BYTES_MAX (SIZE_MAX / 2)
 
-static_assert(COPY <= MR_PADDING, "a short text is read with what lies behind it");
-
 /* A rule and one of the streams it reads. */
 struct lift_rule {
     const struct mr_rule *rule;
     const struct mr_rule_input *input;
-    struct mr_partial_entry *first; /* those that events of this stream began */
-    struct mr_partial_entry *last;
-    int64_t late_before_ms; /* of this batch: events before it are late */
-    int64_t slice_start_ms; /* of the last event: its neighbours are likely in the same one */
+    struct mr_partial_list partials; /* those that events of this stream began */
+    int64_t late_before_ms;          /* of this batch: events before it are late */
+    int64_t slice_start_ms;          /* of the last event: its neighbours are likely in the same one */
     int64_t slice_end_ms;
 };
 
@@ -56,7 +51,7 @@ struct mr_lift {
     uint8_t *states[LIFT_CHUNK];
     uint32_t some_events[LIFT_CHUNK]; /* those that one metric takes */
     uint8_t *some_states[LIFT_CHUNK];
-    uint8_t keys[KEY_BYTES + COPY];
+    uint8_t keys[KEY_BYTES + MR_KEY_SHORT]; /* each with zeros behind it up to a multiple of 8 */
 };
 
 /* What one call of mr_lift_batch works on. */
@@ -122,7 +117,7 @@ enum mr_status mr_lift_open(const struct mr_rule *rules, uint32_t rule_count,
 static void release_partials(struct mr_lift *lift) {
     for (uint32_t r = 0; r < lift->rule_count; r++) {
         const struct mr_rule *rule = lift->rules[r].rule;
-        struct mr_partial_entry *e = lift->rules[r].first;
+        struct mr_partial_entry *e = lift->rules[r].partials.first;
         for (; e != NULL && rule->grows; e = e->next) {
             mr_metric_release(rule->metrics, rule->metric_count, mr_partial_state(&e->partial));
         }
@@ -146,8 +141,7 @@ void mr_lift_begin(struct mr_lift *lift, uint64_t seq) {
     lift->seq = seq;
     mr_partial_table_reset(&lift->table);
     for (uint32_t r = 0; r < lift->rule_count; r++) {
-        lift->rules[r].first = NULL;
-        lift->rules[r].last = NULL;
+        lift->rules[r].partials = (struct mr_partial_list){NULL, NULL};
     }
 }
 
@@ -192,87 +186,42 @@ static bool judge_late(const struct mr_lift *lift, const struct job *job, uint32
     return takers > 0 && late_count == takers;
 }
 
+/* The verdict of an event that is too far in the future, or late for some rule. */
+static enum mr_verdict judge_unusual(const struct mr_lift *lift, const struct job *job, uint32_t event) {
+    MR_ASSERT(job->batch->times_ms[event] != MR_TIME_ARRIVAL);
+    if (job->batch->times_ms[event] > job->time_limit_ms) {
+        job->counts->future++;
+        write_dead_letter(lift, job, event, MR_DEAD_FUTURE, NULL, 0);
+        return MR_VERDICT_LATE;
+    }
+    if (judge_late(lift, job, event)) {
+        job->counts->late++;
+        return MR_BUG(LATE_AS_DUPLICATE) ? MR_VERDICT_DUPLICATE : MR_VERDICT_LATE;
+    }
+    return MR_VERDICT_ACCEPTED;
+}
+
 /* Sets the verdicts of order[0..n), writes dead letters, and collects the accepted events in
  * lift->live. */
 static uint32_t judge(struct mr_lift *lift, const struct job *job, const uint32_t *order,
                       uint32_t n) {
     uint32_t live = 0;
     const int64_t *times = job->batch->times_ms;
+    uint8_t *verdicts = job->batch->verdicts;
+    int64_t some_late_ms = job->some_late_ms > MR_TIME_ARRIVAL ? job->some_late_ms : MR_TIME_ARRIVAL + 1;
+    int64_t time_limit_ms = job->time_limit_ms;
     for (uint32_t k = 0; k < n; k++) {
         uint32_t e = order[k];
-        int64_t time = times[e];
-        MR_ASSERT(time != MR_TIME_ARRIVAL);
-        lift->live[live] = e;
-        if (__builtin_expect(time >= job->some_late_ms && time <= job->time_limit_ms, 1)) {
-            live++;
-            job->batch->verdicts[e] = MR_VERDICT_ACCEPTED;
-        } else if (time > job->time_limit_ms) {
-            job->counts->future++;
-            job->batch->verdicts[e] = MR_VERDICT_LATE;
-            write_dead_letter(lift, job, e, MR_DEAD_FUTURE, NULL, 0);
-        } else if (judge_late(lift, job, e)) {
-            job->counts->late++;
-            job->batch->verdicts[e] =
-                MR_BUG(LATE_AS_DUPLICATE) ? MR_VERDICT_DUPLICATE : MR_VERDICT_LATE;
-        } else {
-            live++;
-            job->batch->verdicts[e] = MR_VERDICT_ACCEPTED;
+        uint8_t verdict = MR_VERDICT_ACCEPTED;
+        if (__builtin_expect(times[e] < some_late_ms || times[e] > time_limit_ms, 0)) {
+            verdict = (uint8_t)judge_unusual(lift, job, e);
         }
+        verdicts[e] = verdict;
+        lift->live[live] = e;
+        live += verdict == MR_VERDICT_ACCEPTED;
     }
     job->counts->accepted += live;
     return live;
-}
-
-static uint32_t encode_text(const struct mr_batch *batch, uint8_t tag, union mr_value value,
-                            uint8_t *at) {
-    struct mr_bytes text = mr_batch_text(batch, value);
-    at[0] = tag;
-    at[1] = (uint8_t)(text.len >> 8);
-    at[2] = (uint8_t)text.len;
-    MR_ASSERT(text.len <= MR_KEY_LEN_MAX);
-    if (text.len <= COPY && (value.text.off & MR_TEXT_UNESCAPED) == 0) {
-        memcpy(at + KEY_HEADER, text.ptr, COPY);
-    } else if (text.len > 0) {
-        memcpy(at + KEY_HEADER, text.ptr, text.len);
-    }
-    return KEY_HEADER + (uint32_t)text.len;
-}
-
-static uint32_t encode_value(const struct mr_batch *batch, const struct mr_column *column,
-                             uint32_t e, uint8_t *at) {
-    if (__builtin_expect(column->kinds[e] == MR_VALUE_STRING, 1)) { /* spares most the jump table */
-        return encode_text(batch, MR_KEY_STRING, column->values[e], at);
-    }
-    switch (column->kinds[e]) {
-    case MR_VALUE_DIGITS:
-        return encode_text(batch, MR_KEY_NUMBER, column->values[e], at);
-    case MR_VALUE_TRUE:
-        *at = MR_KEY_TRUE;
-        return 1;
-    case MR_VALUE_FALSE:
-        *at = MR_KEY_FALSE;
-        return 1;
-    case MR_VALUE_NULL:
-    case MR_VALUE_MISSING:
-        *at = MR_KEY_NULL;
-        return 1;
-    }
-    MR_UNREACHABLE(); /* INT and DOUBLE are not kinds of a KEY column */
-}
-
-/* Writes the key of event e; at has room for KEY_BYTES_MAX + COPY. The decoder bounds each text so
- * that all of them fit. */
-static uint32_t encode_key(const struct lift_rule *lr, const struct mr_batch *batch, uint32_t e,
-                           uint8_t *at) {
-    uint32_t len = 0;
-    for (uint32_t c = 0; c < lr->rule->key_count; c++) {
-        const struct mr_column *column = &batch->column[lr->input->key_columns[c]];
-        if (c > 0 && column->kinds[e] >= MR_VALUE_STRING) {
-            MR_ASSERT(len + KEY_HEADER + column->values[e].text.len <= KEY_BYTES_MAX);
-        }
-        len += encode_value(batch, column, e, at + len);
-    }
-    return len;
 }
 
 /* What one partial of the rule holds of times around this one: times of a slice are in the same windows. Of sessions:
@@ -288,77 +237,90 @@ static void find_slice(struct lift_rule *lr, int64_t time) {
     lr->slice_end_ms = lr->slice_start_ms + gap;
 }
 
-/* Probes for live[*at..live_count), without hashes, as far as the scratch for keys reaches; moves
- * *at. */
-static uint32_t encode_keys(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
-                            uint32_t *at, uint32_t live_count) {
+/* The accepted events that the rule takes, and the slice of each; returns how many. */
+static uint32_t take_events(struct mr_lift *lift, struct lift_rule *lr, const struct job *job, uint32_t live_count) {
     struct mr_lift_rule_counts *counts = &job->rule_counts[lr->rule->index];
+    const int64_t *times = job->batch->times_ms;
+    const uint32_t where = lr->input->where;
+    const int64_t late_before_ms = lr->late_before_ms;
+    int64_t slice_start_ms = lr->slice_start_ms;
+    int64_t slice_end_ms = lr->slice_end_ms;
     uint32_t n = 0;
-    uint32_t key_used = 0;
-    uint32_t k = *at;
-    for (; k < live_count && key_used <= KEY_BYTES - KEY_BYTES_MAX; k++) {
+    for (uint32_t k = 0; k < live_count; k++) {
         uint32_t e = lift->live[k];
-        int64_t time = job->batch->times_ms[e];
-        if (!is_true(job->batch, lr->input->where, e)) {
+        int64_t time = times[e];
+        if (where != MR_NO_COLUMN && !is_true(job->batch, where, e)) {
             counts->filtered++;
             continue;
         }
-        if (time < lr->late_before_ms) {
+        if (time < late_before_ms) {
             counts->late++;
             continue;
         }
-        if (time < lr->slice_start_ms || time >= lr->slice_end_ms) {
+        if (time < slice_start_ms || time >= slice_end_ms) {
             find_slice(lr, time);
+            slice_start_ms = lr->slice_start_ms;
+            slice_end_ms = lr->slice_end_ms;
         }
-        struct mr_partial_probe *probe = &lift->probes[n];
-        uint8_t *key = lift->keys + key_used;
-        probe->key = mr_bytes_of(key, encode_key(lr, job->batch, e, key));
-        probe->window_start_ms = lr->slice_start_ms;
-        key_used += (uint32_t)probe->key.len;
-        lift->events[n++] = e;
+        lift->events[n] = e;
+        lift->probes[n].window_start_ms = slice_start_ms;
+        n++;
     }
-    *at = k;
     return n;
+}
+
+/* The keys of events[from..n), as far as the scratch for them reaches; returns up to where. */
+static uint32_t encode_keys(struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch,
+                            uint32_t from, uint32_t n) {
+    const struct mr_key_columns columns = mr_key_columns_of(lr->rule, lr->input, batch);
+    const uint8_t *kinds = columns.columns[0].kinds;
+    const union mr_value *values = columns.columns[0].values;
+    const uint8_t *body = columns.body;
+    const bool one = columns.count == 1;
+    uint8_t *at = lift->keys;
+    uint32_t k = from;
+    for (; k < n && at <= lift->keys + (KEY_BYTES - MR_KEY_COLUMNS_MAX); k++) {
+        uint32_t e = lift->events[k];
+        uint32_t len = 0;
+        if (one) {
+            uint32_t ahead = lift->events[k + TEXT_AHEAD < n ? k + TEXT_AHEAD : n - 1];
+            const uint8_t *text = body + values[ahead].text.off;
+            __builtin_prefetch(text);
+            __builtin_prefetch(text + MR_KEY_SHORT - 1);
+            len = mr_key_encode_short(body, kinds[e], values[e].text, at);
+        }
+        if (__builtin_expect(len == 0, 0)) {
+            len = mr_key_columns_encode(&columns, batch, e, at);
+        }
+        lift->probes[k].key = mr_bytes_of(at, len);
+        memset(at + len, 0, 8);
+        at += (len + 7) & ~7u;
+    }
+    return k;
 }
 
 /* A loop of its own: a hash right behind the writing of its key would wait for the stores (a load
  * that spans several of them is not forwarded). */
-static void hash_keys(struct mr_lift *lift, const struct mr_rule *rule, uint32_t n) {
+static void hash_keys(const struct mr_lift *lift, const struct mr_rule *rule, struct mr_partial_probe *probes,
+                      uint32_t n) {
+    const uint64_t seed = rule->key_seed;
+    const uint32_t index = rule->index;
+    const struct mr_partial_table table = lift->table;
     for (uint32_t k = 0; k < n; k++) {
-        struct mr_partial_probe *probe = &lift->probes[k];
-        probe->key_hash = mr_hash64(probe->key, rule->key_seed);
-        probe->hash = mr_partial_hash(probe->key_hash, probe->window_start_ms, rule->index);
-        mr_partial_table_prefetch(&lift->table, probe->hash);
+        struct mr_partial_probe *probe = &probes[k];
+        probe->key_hash = mr_hash64(probe->key, seed);
+        probe->hash = mr_partial_hash(probe->key_hash, probe->window_start_ms, index);
+        mr_partial_table_prefetch(&table, probe->hash);
     }
-}
-
-static enum mr_status find_partials(struct mr_lift *lift, struct lift_rule *lr, uint32_t n) {
-    if (mr_partial_table_reserve(&lift->table, n) != MR_OK) {
-        return MR_NO_MEMORY;
-    }
-    for (uint32_t k = 0; k < n; k++) {
-        bool added;
-        struct mr_partial_entry *entry =
-            mr_partial_table_find_or_add(&lift->table, lr->rule, &lift->probes[k], &added);
-        if (entry == NULL) {
-            return MR_NO_MEMORY;
-        }
-        if (added) {
-            *(lr->last == NULL ? &lr->first : &lr->last->next) = entry;
-            lr->last = entry;
-        }
-        entry->partial.events++;
-        lift->states[k] = mr_partial_state(&entry->partial);
-    }
-    return MR_OK;
 }
 
 /* The extent of what each partial holds. */
-static void note_times(struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch, uint32_t n) {
+static void note_times(const struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch,
+                       const uint32_t *events, uint32_t n) {
     for (uint32_t k = 0; k < n; k++) {
         struct mr_session_extent extent;
         memcpy(&extent, lift->states[k], sizeof extent);
-        int64_t time = batch->times_ms[lift->events[k]];
+        int64_t time = batch->times_ms[events[k]];
         bool first = extent.end_ms == 0;
         extent.start_ms = first || time < extent.start_ms ? time : extent.start_ms;
         int64_t end = time + lr->rule->window.gap_ms;
@@ -368,19 +330,19 @@ static void note_times(struct mr_lift *lift, const struct lift_rule *lr, const s
 }
 
 static enum mr_status add_metric(struct mr_lift *lift, const struct lift_rule *lr, const struct mr_batch *batch,
-                                 uint32_t m, uint32_t n) {
+                                 uint32_t m, const uint32_t *events, uint32_t n) {
     const struct mr_metric *metric = &lr->rule->metrics[m];
     uint32_t of = lr->input->metric_columns[m];
     const struct mr_column *column = of == MR_NO_COLUMN ? NULL : &batch->column[of];
     uint32_t where = lr->input->metric_where[m];
     if (where == MR_NO_COLUMN) {
-        return mr_metric_add(metric, batch, column, lift->events, lift->states, n);
+        return mr_metric_add(metric, batch, column, events, lift->states, n);
     }
     uint32_t some = 0;
     for (uint32_t k = 0; k < n; k++) {
-        lift->some_events[some] = lift->events[k];
+        lift->some_events[some] = events[k];
         lift->some_states[some] = lift->states[k];
-        some += is_true(batch, where, lift->events[k]);
+        some += is_true(batch, where, events[k]);
     }
     return mr_metric_add(metric, batch, column, lift->some_events, lift->some_states, some);
 }
@@ -388,19 +350,23 @@ static enum mr_status add_metric(struct mr_lift *lift, const struct lift_rule *l
 static enum mr_status apply_rule(struct mr_lift *lift, struct lift_rule *lr, const struct job *job,
                                  uint32_t live_count) {
     const struct mr_rule *rule = lr->rule;
-    for (uint32_t at = 0; at < live_count;) {
-        uint32_t n = encode_keys(lift, lr, job, &at, live_count);
-        hash_keys(lift, rule, n);
-        enum mr_status status = find_partials(lift, lr, n);
+    uint32_t taken = take_events(lift, lr, job, live_count);
+    for (uint32_t from = 0, to; from < taken; from = to) {
+        to = encode_keys(lift, lr, job->batch, from, taken);
+        const uint32_t *events = lift->events + from;
+        uint32_t n = to - from;
+        hash_keys(lift, rule, lift->probes + from, n);
+        enum mr_status status =
+            mr_partial_table_count(&lift->table, rule, lift->probes + from, n, &lr->partials, lift->states);
         if (status != MR_OK) {
             return status;
         }
         if (rule->window.kind == MR_WINDOW_SESSION) {
-            note_times(lift, lr, job->batch, n);
+            note_times(lift, lr, job->batch, events, n);
         }
         for (uint32_t m = 0; m < rule->metric_count; m++) {
             bool skipped = (lr->input->metrics_skipped >> m & 1) != 0;
-            status = skipped ? MR_OK : add_metric(lift, lr, job->batch, m, n);
+            status = skipped ? MR_OK : add_metric(lift, lr, job->batch, m, events, n);
             if (status != MR_OK) {
                 return status;
             }
@@ -465,7 +431,7 @@ static bool size_parcels(const struct mr_lift *lift, struct mr_parcel **parcels)
     size_t sizes[MR_SHARDS_MAX] = {0};
     for (uint32_t r = 0; r < lift->rule_count; r++) {
         const struct mr_rule *rule = lift->rules[r].rule;
-        for (struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
+        for (struct mr_partial_entry *e = lift->rules[r].partials.first; e != NULL; e = e->next) {
             sizes[mr_rule_shard(e->partial.key_hash, lift->shards)] +=
                 encoded_size(&e->partial, encoded_len(rule, &e->partial));
         }
@@ -480,24 +446,19 @@ static bool size_parcels(const struct mr_lift *lift, struct mr_parcel **parcels)
     return true;
 }
 
-/* There is room for it: size_parcels. */
-static void append_partial(struct mr_parcel *parcel, const struct mr_rule *rule, struct mr_partial *p) {
-    MR_ASSERT(p->events > 0);
-    parcel->count++;
-    if (rule->window.kind == MR_WINDOW_SESSION) {
-        struct mr_session_extent extent;
-        memcpy(&extent, mr_partial_state(p), sizeof extent);
-        p->window_start_ms = extent.start_ms;
-    }
-    if (!rule->grows) {
-        mr_buf_append(&parcel->bytes, p, p->size);
-        return;
-    }
+/* size_parcels has made it. */
+static inline uint8_t *take_room(struct mr_buf *bytes, uint32_t size) {
+    MR_ASSERT(bytes->cap - bytes->len >= size);
+    uint8_t *at = bytes->ptr + bytes->len;
+    bytes->len += size;
+    return at;
+}
+
+static void append_encoded(struct mr_buf *bytes, const struct mr_rule *rule, struct mr_partial *p) {
     struct mr_partial head = *p;
     head.state_len = encoded_len(rule, p);
     head.size = encoded_size(p, head.state_len);
-    uint8_t *at = mr_buf_reserve(&parcel->bytes, head.size);
-    MR_ASSERT(at != NULL);
+    uint8_t *at = take_room(bytes, head.size);
     memset(at + head.size - 8, 0, 8);
     memcpy(at, &head, sizeof head);
     mr_metric_encode(rule->metrics, rule->metric_count, mr_partial_state(p), at + sizeof head);
@@ -505,7 +466,27 @@ static void append_partial(struct mr_parcel *parcel, const struct mr_rule *rule,
     if (key.len > 0) {
         memcpy(at + sizeof head + head.state_len, key.ptr, key.len);
     }
-    parcel->bytes.len += head.size;
+}
+
+static void append_partials(const struct mr_lift *lift, const struct lift_rule *lr, struct mr_parcel *const *parcels) {
+    const struct mr_rule *rule = lr->rule;
+    const uint32_t shards = lift->shards;
+    for (struct mr_partial_entry *e = lr->partials.first; e != NULL; e = e->next) {
+        struct mr_partial *p = &e->partial;
+        struct mr_parcel *parcel = parcels[mr_rule_shard(p->key_hash, shards)];
+        MR_ASSERT(p->events > 0);
+        parcel->count++;
+        if (rule->window.kind == MR_WINDOW_SESSION) {
+            struct mr_session_extent extent;
+            memcpy(&extent, mr_partial_state(p), sizeof extent);
+            p->window_start_ms = extent.start_ms;
+        }
+        if (rule->grows) {
+            append_encoded(&parcel->bytes, rule, p);
+        } else {
+            memcpy(take_room(&parcel->bytes, p->size), p, p->size);
+        }
+    }
 }
 
 enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) {
@@ -517,14 +498,9 @@ enum mr_status mr_lift_finish(struct mr_lift *lift, struct mr_parcel **ret) {
         return MR_NO_MEMORY;
     }
     for (uint32_t r = 0; r < lift->rule_count; r++) {
-        for (struct mr_partial_entry *e = lift->rules[r].first; e != NULL; e = e->next) {
-            append_partial(parcels[mr_rule_shard(e->partial.key_hash, lift->shards)], lift->rules[r].rule, &e->partial);
-        }
+        append_partials(lift, &lift->rules[r], parcels);
     }
-    for (uint32_t s = 0; s < lift->shards; s++) {
-        MR_ASSERT(!parcels[s]->bytes.failed);
-        ret[s] = parcels[s];
-    }
+    memcpy(ret, parcels, lift->shards * sizeof *ret);
     mr_lift_begin(lift, lift->seq); /* moved: nothing is left here to be sent twice */
     return MR_OK;
 }

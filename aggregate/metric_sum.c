@@ -14,14 +14,18 @@ static inline void *state_of(const struct mr_metric *metric, uint8_t *state) {
 
 void mr_sum_add(const struct mr_metric *metric, const struct mr_column *column, const uint32_t *events,
                 uint8_t *const *states, uint32_t n) {
+    /* Copies: the compiler has to take stores to a state for changes of anything. */
+    const union mr_value *values = column->values;
+    const uint8_t *kinds = column->kinds;
+    const uint32_t offset = metric->offset;
     for (uint32_t k = 0; k < n; k++) {
-        struct mr_sum_state *s = state_of(metric, states[k]);
+        struct mr_sum_state *s = (void *)(states[k] + offset);
         uint32_t e = events[k];
-        if (column->kinds[e] == MR_VALUE_INT) {
-            mr_sum_add_int(s, column->values[e].i);
+        if (kinds[e] == MR_VALUE_INT) {
+            mr_sum_add_int(s, values[e].i);
             s->values++;
-        } else if (column->kinds[e] == MR_VALUE_DOUBLE) {
-            mr_sum_add_double(s, column->values[e].d);
+        } else if (kinds[e] == MR_VALUE_DOUBLE) {
+            mr_sum_add_double(s, values[e].d);
             s->values = (s->values + 1) | MR_SUM_HAS_DOUBLES;
         }
     }

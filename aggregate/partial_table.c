@@ -41,7 +41,8 @@ static void put(struct mr_partial_slot *slots, uint32_t slots_log2, uint64_t has
     slots[i] = slot;
 }
 
-enum mr_status mr_partial_table_reserve(struct mr_partial_table *table, uint32_t more) {
+/* Room for that many more. */
+static enum mr_status reserve(struct mr_partial_table *table, uint32_t more) {
     uint32_t log2 = table->slots_log2;
     while (((uint64_t)table->used + more) * 2 > (uint64_t)1 << log2) {
         log2++;
@@ -67,11 +68,31 @@ enum mr_status mr_partial_table_reserve(struct mr_partial_table *table, uint32_t
     return MR_OK;
 }
 
+/* Keys of probes and of partials are filled up with zeros to whole words, so that neither copying nor comparing them
+ * needs a call. */
+static inline void copy_key(uint8_t *to, struct mr_bytes key) {
+    for (size_t at = 0; at < key.len; at += 8) {
+        memcpy(to + at, key.ptr + at, 8);
+    }
+}
+
+static inline bool keys_equal(const uint8_t *a, const uint8_t *b, size_t len) {
+    for (size_t at = 0; at < len; at += 8) {
+        uint64_t x;
+        uint64_t y;
+        memcpy(&x, a + at, 8);
+        memcpy(&y, b + at, 8);
+        if (x != y) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static struct mr_partial_entry *new_entry(struct mr_partial_table *table,
                                           const struct mr_rule *rule,
                                           const struct mr_partial_probe *probe) {
-    size_t used = sizeof(struct mr_partial) + rule->state_len + probe->key.len;
-    size_t size = (used + 7) & ~(size_t)7;
+    size_t size = (sizeof(struct mr_partial) + rule->state_len + probe->key.len + 7) & ~(size_t)7;
     struct mr_partial_entry *entry = mr_arena_alloc(&table->arena, sizeof entry->next + size);
     if (entry == NULL) {
         return NULL;
@@ -87,64 +108,65 @@ static struct mr_partial_entry *new_entry(struct mr_partial_table *table,
     };
     uint8_t *state = mr_partial_state(&entry->partial);
     memset(state, 0, rule->state_len);
-    if (probe->key.len > 0) {
-        memcpy(state + rule->state_len, probe->key.ptr, probe->key.len);
-    }
-    memset((uint8_t *)&entry->partial + used, 0, size - used);
+    copy_key(state + rule->state_len, probe->key);
     return entry;
 }
 
-/* By words, without a call: equal hashes have brought us here, so it is nearly always the whole
- * length. Reads up to 7 bytes behind both keys; little-endian, as all our formats are. */
-static inline bool keys_equal(const uint8_t *a, const uint8_t *b, size_t len) {
-    uint64_t x;
-    uint64_t y;
-    for (; len >= 8; len -= 8, a += 8, b += 8) {
-        memcpy(&x, a, 8);
-        memcpy(&y, b, 8);
-        if (x != y) {
-            return false;
-        }
-    }
-    if (len == 0) {
-        return true;
-    }
-    memcpy(&x, a, 8);
-    memcpy(&y, b, 8);
-    return (x ^ y) << (64 - 8 * len) == 0;
-}
-
+/* Equal keys have equal hashes. */
 static inline bool is_same(const struct mr_partial *p, uint32_t rule,
                            const struct mr_partial_probe *probe) {
-    return p->key_hash == probe->key_hash && p->window_start_ms == probe->window_start_ms &&
-           p->rule == rule && p->key_len == probe->key.len &&
-           keys_equal(mr_partial_key(p).ptr, probe->key.ptr, p->key_len);
+    uint64_t differs = (uint64_t)(p->window_start_ms ^ probe->window_start_ms) | (p->rule ^ rule) |
+                       (p->key_len ^ probe->key.len);
+    return differs == 0 && keys_equal(mr_partial_key(p).ptr, probe->key.ptr, p->key_len);
 }
 
-struct mr_partial_entry *mr_partial_table_find_or_add(struct mr_partial_table *table,
-                                                      const struct mr_rule *rule,
-                                                      const struct mr_partial_probe *probe,
-                                                      bool *ret_new) {
-    uint32_t mask = (UINT32_C(1) << table->slots_log2) - 1;
-    uint32_t tag = (uint32_t)probe->hash;
-    uint32_t i = (uint32_t)(probe->hash >> (64 - table->slots_log2));
-    for (; table->slots[i].bundle == table->bundle; i = (i + 1) & mask) {
-        if (table->slots[i].tag != tag) {
-            continue;
-        }
-        struct mr_partial_entry *entry = table->slots[i].entry;
-        if (is_same(&entry->partial, rule->index, probe)) {
-            *ret_new = false;
-            return entry;
-        }
-    }
+/* NULL: out of memory. Not inline: it would take the registers that the search needs. */
+static __attribute__((noinline)) struct mr_partial_entry *add_entry(struct mr_partial_table *table,
+                                                                    const struct mr_rule *rule,
+                                                                    const struct mr_partial_probe *probe,
+                                                                    uint32_t slot, struct mr_partial_list *list) {
     MR_ASSERT(((uint64_t)table->used + 1) * 2 <= (uint64_t)1 << table->slots_log2);
     struct mr_partial_entry *entry = new_entry(table, rule, probe);
     if (entry == NULL) {
         return NULL;
     }
-    table->slots[i] = (struct mr_partial_slot){entry, tag, table->bundle};
+    table->slots[slot] = (struct mr_partial_slot){entry, (uint32_t)probe->hash, table->bundle};
     table->used++;
-    *ret_new = true;
+    *(list->last == NULL ? &list->first : &list->last->next) = entry;
+    list->last = entry;
     return entry;
+}
+
+enum mr_status mr_partial_table_count(struct mr_partial_table *table, const struct mr_rule *rule,
+                                      const struct mr_partial_probe *probes, uint32_t n,
+                                      struct mr_partial_list *list, uint8_t **states) {
+    if (reserve(table, n) != MR_OK) {
+        return MR_NO_MEMORY;
+    }
+    const struct mr_partial_slot *slots = table->slots;
+    const uint32_t bundle = table->bundle;
+    const uint32_t shift = 64 - table->slots_log2;
+    const uint32_t mask = (UINT32_C(1) << table->slots_log2) - 1;
+    const uint32_t index = rule->index;
+    for (uint32_t k = 0; k < n; k++) {
+        const struct mr_partial_probe *probe = &probes[k];
+        uint32_t tag = (uint32_t)probe->hash;
+        uint32_t i = (uint32_t)(probe->hash >> shift);
+        struct mr_partial_entry *entry = NULL;
+        for (; slots[i].bundle == bundle; i = (i + 1) & mask) {
+            if (slots[i].tag == tag && is_same(&slots[i].entry->partial, index, probe)) {
+                entry = slots[i].entry;
+                break;
+            }
+        }
+        if (entry == NULL) {
+            entry = add_entry(table, rule, probe, i, list);
+        }
+        if (entry == NULL) {
+            return MR_NO_MEMORY;
+        }
+        entry->partial.events++;
+        states[k] = mr_partial_state(&entry->partial);
+    }
+    return MR_OK;
 }

@@ -9,9 +9,8 @@
  *             parcels (base/partial.h), each behind a pointer to the next one of its rule.
  * Owner       The caller owns the struct. Partials are valid until reset; they do not move.
  * Threads     One owner.
- * Errors      MR_NO_MEMORY: the table is as before.
- * Cost        find_or_add: one cache miss for the slot, which prefetch can hide, one for the
- *             partial.
+ * Errors      MR_NO_MEMORY: what was there is still found.
+ * Cost        Counting an event: one cache miss for the slot, which prefetch can hide, one for the partial.
  */
 #include "aggregate/rule.h"
 #include "base/arena.h"
@@ -20,6 +19,12 @@
 struct mr_partial_entry {
     struct mr_partial_entry *next; /* of the same rule, in order of first appearance */
     struct mr_partial partial;     /* state and key behind it */
+};
+
+/* Begins as {0}. */
+struct mr_partial_list {
+    struct mr_partial_entry *first;
+    struct mr_partial_entry *last;
 };
 
 struct mr_partial_slot {
@@ -41,17 +46,13 @@ struct mr_partial_probe {
     uint64_t hash; /* mr_partial_hash */
     uint64_t key_hash;
     int64_t window_start_ms;
-    struct mr_bytes key; /* 7 more bytes behind it are readable */
+    struct mr_bytes key; /* with zero bytes behind it up to a multiple of 8 */
 };
 
 enum mr_status mr_partial_table_init(struct mr_partial_table *table) MR_MUST_CHECK;
 void mr_partial_table_finish(struct mr_partial_table *table);
 /* Forgets all partials. O(1), and once in 2^32 times O(slots). */
 void mr_partial_table_reset(struct mr_partial_table *table);
-/* Room for that many more, so that find_or_add needs no more slots. */
-enum mr_status mr_partial_table_reserve(struct mr_partial_table *table,
-                                        uint32_t more) MR_MUST_CHECK;
-
 /* key_hash is even already; the multiplications spread windows and rules. */
 static inline uint64_t mr_partial_hash(uint64_t key_hash, int64_t window_start_ms, uint32_t rule) {
     uint64_t hash = key_hash ^ (uint64_t)window_start_ms * UINT64_C(0x9E3779B97F4A7C15) ^
@@ -63,9 +64,9 @@ static inline void mr_partial_table_prefetch(const struct mr_partial_table *tabl
     __builtin_prefetch(&table->slots[hash >> (64 - table->slots_log2)]);
 }
 
-/* The partial of this rule, window and key; a new one has events 0, its metrics initialised, and
- * *ret_new set. NULL: out of memory. */
-struct mr_partial_entry *mr_partial_table_find_or_add(struct mr_partial_table *table,
-                                                      const struct mr_rule *rule,
-                                                      const struct mr_partial_probe *probe,
-                                                      bool *ret_new);
+/* The partials of one rule that n probes look for: each has an event more for each of its probes, and probe k finds its
+ * state at states[k]. Those that are not there yet are added, with their metrics initialised, at the end of list.
+ * MR_NO_MEMORY: some may have been counted. */
+enum mr_status mr_partial_table_count(struct mr_partial_table *table, const struct mr_rule *rule,
+                                      const struct mr_partial_probe *probes, uint32_t n,
+                                      struct mr_partial_list *list, uint8_t **states) MR_MUST_CHECK;
