@@ -118,8 +118,9 @@ static void make_batch(struct world *w, struct batch *b, uint32_t stream) {
         e->time_ms = T0 + kit_below(&w->random, spread);
         e->key = kit_below(&w->random, kit_below(&w->random, 2) == 0 ? 3 : 50);
         e->value = (int64_t)kit_below(&w->random, 2000) - 1000;
-        mr_buf_printf(&text, "{\"ts\":%lld,\"k\":\"k%u\",\"n\":%u,\"v\":%lld}\n",
-                      (long long)e->time_ms, e->key, e->key % 3, (long long)e->value);
+        /* What follows a key differs from one event to the next. */
+        mr_buf_printf(&text, "{\"ts\":%lld,\"k\":\"k%u\"%.*s,\"n\":%u,\"v\":%lld}\n", (long long)e->time_ms, e->key,
+                      (int)kit_below(&w->random, 4), "   ", e->key % 3, (long long)e->value);
     }
     b->decoded = decode(w, (const char *)text.ptr, text.len);
     assert_int_equal(b->decoded->count, b->count);
