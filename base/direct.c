@@ -17,10 +17,13 @@ enum { STAGE_BYTES = 1 << 20 };
 struct mr_direct {
     int read_fd; /* the owner's, buffered */
     int fd;
-    uint8_t *stage; /* the first block holds what the file has at `block`, as far as `held` */
+    bool gathers;
+    uint8_t *stage; /* what the file is to have at `block`, as far as `used`; as far as `held` it has it */
     uint64_t block;
-    size_t held;
-    bool known; /* block and held are */
+    size_t held; /* less than a block */
+    size_t used;
+    bool known; /* block, held and used are */
+    bool lost;  /* gathered bytes are: never known again */
 };
 
 static int reopen(int fd) {
@@ -30,7 +33,7 @@ static int reopen(int fd) {
     return open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
 }
 
-struct mr_direct *mr_direct_open(int fd) {
+struct mr_direct *mr_direct_open(int fd, bool gathers) {
     struct stat st;
     if (fstat(fd, &st) != 0 || st.st_size % MR_DIRECT_BLOCK != 0) {
         return NULL;
@@ -47,7 +50,7 @@ struct mr_direct *mr_direct_open(int fd) {
         (void)close(direct_fd); /* nothing was written */
         return NULL;
     }
-    *direct = (struct mr_direct){.read_fd = fd, .fd = direct_fd, .stage = stage};
+    *direct = (struct mr_direct){.read_fd = fd, .fd = direct_fd, .gathers = gathers, .stage = stage};
     return direct;
 }
 
@@ -60,28 +63,14 @@ void mr_direct_close(struct mr_direct *direct) {
     mr_free(direct);
 }
 
-/* The bytes of the block before offset. */
-static int take_up(struct mr_direct *d, uint64_t offset) {
-    uint64_t block = offset / MR_DIRECT_BLOCK * MR_DIRECT_BLOCK;
-    size_t lead = (size_t)(offset - block);
-    if (d->known && d->block == block && d->held == lead) {
-        return 0;
+/* A file system that says only now (EINVAL) that it cannot: the same bytes go through the page cache from here on. */
+static bool leave_direct(struct mr_direct *d) {
+    int flags = fcntl(d->fd, F_GETFL);
+    if (flags < 0 || (flags & O_DIRECT) == 0 || fcntl(d->fd, F_SETFL, flags & ~O_DIRECT) != 0) {
+        errno = EINVAL;
+        return false;
     }
-    size_t done = 0;
-    while (done < lead) {
-        ssize_t n = pread(d->read_fd, d->stage + done, lead - done, (off_t)(block + done));
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            errno = n == 0 ? EIO : errno; /* the file is shorter than where it is to be written */
-            return -1;
-        }
-        done += (size_t)n;
-    }
-    d->block = block;
-    d->held = lead;
-    return 0;
+    return true;
 }
 
 /* The first len bytes of the stage, whole blocks. */
@@ -96,6 +85,9 @@ static int write_out(struct mr_direct *d, size_t len) {
             errno = EIO; /* part of a block: nothing that could be gone on with */
             return -1;
         }
+        if (n < 0 && errno == EINVAL && leave_direct(d)) {
+            continue;
+        }
         if (n < 0) {
             return -1;
         }
@@ -104,44 +96,80 @@ static int write_out(struct mr_direct *d, size_t len) {
     return 0;
 }
 
-/* `used` bytes of the stage go to the file, and what is not a whole block stays. */
-static int flush(struct mr_direct *d, size_t used) {
-    size_t whole = used / MR_DIRECT_BLOCK * MR_DIRECT_BLOCK;
-    size_t rest = used - whole;
+/* The stage goes to the file, and what is not a whole block stays. */
+static int write_stage(struct mr_direct *d) {
+    size_t whole = d->used / MR_DIRECT_BLOCK * MR_DIRECT_BLOCK;
+    size_t rest = d->used - whole;
     size_t len = rest == 0 ? whole : whole + MR_DIRECT_BLOCK;
-    memset(d->stage + used, 0, len - used);
+    memset(d->stage + d->used, 0, len - d->used);
     if (write_out(d, len) != 0) {
+        d->known = false;
+        d->lost = d->gathers;
         return -1;
     }
     memcpy(d->stage, d->stage + whole, rest);
     d->block += whole;
     d->held = rest;
+    d->used = rest;
+    return 0;
+}
+
+int mr_direct_flush(struct mr_direct *d) {
+    if (d->lost) {
+        errno = EIO;
+        return -1;
+    }
+    return d->known && d->used > d->held ? write_stage(d) : 0;
+}
+
+/* The bytes of the block before offset. */
+static int take_up(struct mr_direct *d, uint64_t offset) {
+    uint64_t block = offset / MR_DIRECT_BLOCK * MR_DIRECT_BLOCK;
+    size_t lead = (size_t)(offset - block);
+    if (d->known && d->block + d->used == offset) {
+        return 0;
+    }
+    if (mr_direct_flush(d) != 0) {
+        return -1;
+    }
+    d->known = false;
+    size_t done = 0;
+    while (done < lead) {
+        ssize_t n = pread(d->read_fd, d->stage + done, lead - done, (off_t)(block + done));
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            errno = n == 0 ? EIO : errno; /* the file is shorter than where it is to be written */
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    d->block = block;
+    d->held = lead;
+    d->used = lead;
+    d->known = true;
     return 0;
 }
 
 int mr_direct_write(struct mr_direct *d, const struct iovec *iov, int count, uint64_t offset) {
-    int failed = take_up(d, offset);
-    size_t used = d->held;
-    d->known = false;
-    for (int i = 0; i < count && failed == 0; i++) {
+    if (take_up(d, offset) != 0) {
+        return -1;
+    }
+    for (int i = 0; i < count; i++) {
         const uint8_t *from = iov[i].iov_base;
         size_t left = iov[i].iov_len;
-        while (left > 0 && failed == 0) {
-            size_t room = STAGE_BYTES - used;
+        while (left > 0) {
+            size_t room = STAGE_BYTES - d->used;
             size_t n = left < room ? left : room;
-            memcpy(d->stage + used, from, n);
-            used += n;
+            memcpy(d->stage + d->used, from, n);
+            d->used += n;
             from += n;
             left -= n;
-            if (used == STAGE_BYTES) {
-                failed = flush(d, used);
-                used = d->held;
+            if (d->used == STAGE_BYTES && write_stage(d) != 0) {
+                return -1;
             }
         }
     }
-    if (failed == 0 && used > d->held) {
-        failed = flush(d, used);
-    }
-    d->known = failed == 0;
-    return failed;
+    return d->gathers ? 0 : mr_direct_flush(d);
 }

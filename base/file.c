@@ -150,16 +150,9 @@ static enum mr_status write_part(int fd, struct iovec *iov, int count, uint64_t 
 
 static enum mr_status system_pwritev(struct mr_file *file, const struct iovec *iov, int count,
                                      uint64_t offset) {
-    struct system_file *f = (struct system_file *)file;
-    if (f->direct != NULL && mr_direct_write(f->direct, iov, count, offset) == 0) {
-        return MR_OK;
-    }
-    if (f->direct != NULL && errno != EINVAL) {
-        return status_of(errno);
-    }
-    if (f->direct != NULL) { /* a file system that says so only now: the same bytes again, the other way */
-        mr_direct_close(f->direct);
-        f->direct = NULL;
+    struct mr_direct *direct = ((struct system_file *)file)->direct;
+    if (direct != NULL) {
+        return mr_direct_write(direct, iov, count, offset) == 0 ? MR_OK : status_of(errno);
     }
     struct iovec part[IOV_PART];
     int i = 0;
@@ -178,12 +171,16 @@ static enum mr_status system_pwritev(struct mr_file *file, const struct iovec *i
     return MR_OK;
 }
 
-static void system_direct(struct mr_file *file) {
+static void system_direct(struct mr_file *file, bool gathers) {
     struct system_file *f = (struct system_file *)file;
-    f->direct = f->direct == NULL ? mr_direct_open(fd_of(file)) : f->direct;
+    f->direct = f->direct == NULL ? mr_direct_open(fd_of(file), gathers) : f->direct;
 }
 
 static enum mr_status system_sync(struct mr_file *file) {
+    struct mr_direct *direct = ((struct system_file *)file)->direct;
+    if (direct != NULL && mr_direct_flush(direct) != 0) {
+        return status_of(errno);
+    }
     /* Never repeated, EINTR included: after a failure the kernel may have dropped the pages. */
     return fdatasync(fd_of(file)) == 0 ? MR_OK : status_of(errno);
 }
@@ -413,7 +410,13 @@ enum mr_status mr_file_allocate(struct mr_file *file, uint64_t size) {
 
 void mr_file_direct(struct mr_file *file) {
     if (file->disk->ops->direct != NULL) {
-        file->disk->ops->direct(file);
+        file->disk->ops->direct(file, false);
+    }
+}
+
+void mr_file_gather(struct mr_file *file) {
+    if (file->disk->ops->direct != NULL) {
+        file->disk->ops->direct(file, true);
     }
 }
 

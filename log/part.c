@@ -101,6 +101,7 @@ enum mr_status mr_part_create(struct mr_disk *disk, const char *dir, const struc
                            mr_status_text(status));
         goto fail;
     }
+    mr_file_gather(writer->file);
     encode_header(id, header);
     status = mr_file_pwrite(writer->file, mr_bytes_of(header, sizeof header), 0);
     if (status != MR_OK) {

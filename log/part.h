@@ -14,12 +14,14 @@
  *             block), payload_check u64 (XXH3-64), header_check u64 (XXH3-64 of the 48 bytes before it, seeded with
  *             the incarnation), payload, zeros up to a multiple of 8. number, offset and incarnation keep a block from
  *             passing in another place, part or log.
+ *             Behind the last block there may be zeros, up to a multiple of 4096.
  * Owner       A writer owns its file. One owner at a time.
- * Errors      MR_IO, MR_NO_SPACE from append: the file may hold a part of the block; the writer is poisoned, every
- *             later append and sync fails with MR_IO (TRAPS 12): what was not synced has to be written to another
- *             part. MR_LIMIT: payload over MR_PART_BLOCK_MAX, nothing written. From reading MR_CORRUPT with file,
- *             offset and reason, MR_MISMATCH for an unknown version.
- * Invariants  I1 bytes below synced() are durable and never written again.
+ * Errors      MR_IO, MR_NO_SPACE from append: the file may hold a part of the block, or lack blocks that were appended
+ *             since the last sync (mr_file_gather); the writer is poisoned, every later append and sync fails with MR_IO
+ *             (TRAPS 12): what was not synced has to be written to another part. MR_LIMIT: payload over
+ *             MR_PART_BLOCK_MAX, nothing written. From reading MR_CORRUPT with file, offset and reason, MR_MISMATCH for
+ *             an unknown version.
+ * Invariants  I1 bytes below synced() are durable and never change.
  */
 #include "base/file.h"
 

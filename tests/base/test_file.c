@@ -4,14 +4,18 @@
  *   1. modes of opening and their refusals;  2. reads up to the end, writes in many parts, also
  *   empty ones; 3. allocate gives zeros and keeps what is there;  4. locks exclude, until close;
  *   5. names: rename, unlink, list, directories with their parents;  6. read_all and its limit;
- *   7. direct writes leave what buffered ones would, also for who reads beside them and who opens the file anew.
+ *   7. direct writes leave what buffered ones would, also for who reads beside them and who opens the file anew;
+ *   8. gathered writes are there after a sync, behind them only zeros, and one that failed lets no later sync succeed.
  */
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -218,6 +222,76 @@ static void directs_whole_blocks_only(void **state) {
     mr_file_close(file);
 }
 
+/* A file that grows; every fifth write is synced, and then all of it is there. */
+static void gathered_writes_are_there_after_a_sync(void **state) {
+    char path[512];
+    struct mr_file *file;
+    uint64_t size;
+    size_t got;
+    uint8_t *model = calloc(1, DIRECT_SIZE);
+    uint8_t *seen = malloc(DIRECT_SIZE);
+    assert_true(model != NULL && seen != NULL);
+    assert_int_equal(mr_file_open(disk(), in(state, "g", path), MR_FILE_CREATE_NEW, &file), MR_OK);
+    mr_file_gather(file);
+    uint64_t random = 2;
+    size_t at = 0;
+    for (int n = 0;; n++) {
+        size_t len = some_len(&random);
+        if (at + len > DIRECT_SIZE) {
+            break;
+        }
+        for (size_t i = 0; i < len; i++) {
+            model[at + i] = (uint8_t)(1 + (at + i * 7 + (size_t)n) % 255);
+        }
+        struct iovec parts[2] = {{model + at, len / 4}, {model + at + len / 4, len - len / 4}};
+        assert_int_equal(mr_file_pwritev(file, parts, 2, at), MR_OK);
+        at += len;
+        if (n % 5 == 4) {
+            assert_int_equal(mr_file_sync(file), MR_OK);
+            assert_int_equal(mr_file_size(file, &size), MR_OK);
+            assert_true(size >= at && size < at + 4096);
+            assert_int_equal(mr_file_pread(file, seen, DIRECT_SIZE, 0, &got), MR_OK);
+            assert_int_equal(got, size);
+            assert_memory_equal(seen, model, size);
+        }
+    }
+    mr_file_close(file);
+    free(seen);
+    free(model);
+}
+
+/* The failure is said by a later write or by the sync; what was gathered is lost, so no sync succeeds any more, even when
+ * there is room again. */
+static void lost_writes_are_never_synced(void **state) {
+    static uint8_t bytes[48 << 10];
+    char path[512];
+    struct mr_file *file;
+    struct rlimit before;
+    assert_int_equal(mr_file_open(disk(), in(state, "g", path), MR_FILE_CREATE_NEW, &file), MR_OK);
+    int fd = open(path, O_WRONLY | O_DIRECT);
+    bool direct = fd >= 0;
+    (void)close(fd);
+    mr_file_gather(file);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    struct rlimit small = {.rlim_cur = 2 << 20, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum mr_status status = MR_OK;
+    uint64_t at = 0;
+    for (; status == MR_OK && at < 4 << 20; at += sizeof bytes) {
+        status = mr_file_pwrite(file, mr_bytes_of(bytes, sizeof bytes), at);
+    }
+    assert_int_equal(status, MR_IO);
+    assert_true(at >= 2 << 20);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    if (direct) {
+        assert_int_equal(mr_file_sync(file), MR_IO);
+        assert_int_equal(mr_file_pwrite(file, MR_BYTES("more"), at), MR_IO);
+        assert_int_equal(mr_file_sync(file), MR_IO);
+    }
+    mr_file_close(file);
+}
+
 static void locks_exclude(void **state) {
     char path[512];
     struct mr_file *first;
@@ -347,6 +421,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(allocates_zeros, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(direct_writes_are_writes, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(directs_whole_blocks_only, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(gathered_writes_are_there_after_a_sync, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(lost_writes_are_never_synced, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(locks_exclude, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(names_come_and_go, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(makes_directories_with_parents, make_dir, remove_dir),

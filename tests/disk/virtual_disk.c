@@ -13,6 +13,8 @@ struct virtual_file {
     uint32_t epoch;
     bool writable;
     bool holds_lock;
+    bool gathers;
+    enum mr_status late; /* of a gathered write that failed: what the next ones and every sync say */
 };
 
 /* ---- names and bookkeeping ---- */
@@ -195,14 +197,19 @@ static enum mr_status op_pread(struct mr_file *file, void *buf, size_t len, uint
     return MR_OK;
 }
 
+static void op_direct(struct mr_file *file, bool gathers) {
+    ((struct virtual_file *)file)->gathers = gathers;
+}
+
 static enum mr_status op_pwritev(struct mr_file *file, const struct iovec *iov, int count,
                                  uint64_t offset) {
     struct virtual_disk *vd = disk_of(file->disk);
+    struct virtual_file *vf = (struct virtual_file *)file;
     enum mr_status status = admit_file(file, VIRTUAL_DISK_WRITE);
-    if (((struct virtual_file *)file)->epoch != vd->epoch) {
-        return status;
+    if (vf->epoch != vd->epoch || vf->late != MR_OK) {
+        return status != MR_OK ? status : vf->late;
     }
-    MR_ASSERT(((struct virtual_file *)file)->writable);
+    MR_ASSERT(vf->writable);
     struct inode *inode = inode_of(file);
     size_t len = 0;
     for (int i = 0; i < count; i++) {
@@ -229,6 +236,10 @@ static enum mr_status op_pwritev(struct mr_file *file, const struct iovec *iov, 
     virtual_mix(vd, joined, len);
     virtual_inode_write(inode, offset, joined, len);
     free(joined);
+    if (vf->gathers && vd->power) {
+        vf->late = status;
+        return MR_OK;
+    }
     return status;
 }
 
@@ -236,8 +247,12 @@ static enum mr_status op_sync(struct mr_file *file) {
     struct virtual_disk *vd = disk_of(file->disk);
     bool had_power = vd->power;
     enum mr_status status = admit_file(file, VIRTUAL_DISK_SYNC);
-    if (((struct virtual_file *)file)->epoch != vd->epoch || !had_power) {
+    const struct virtual_file *vf = (const struct virtual_file *)file;
+    if (vf->epoch != vd->epoch || !had_power) {
         return status;
+    }
+    if (vf->late != MR_OK) {
+        return vf->late;
     }
     struct inode *inode = inode_of(file);
     if (status == MR_OK) {
@@ -440,6 +455,7 @@ struct virtual_disk *virtual_disk_open(uint64_t seed) {
         .pwritev = op_pwritev,
         .sync = op_sync,
         .allocate = op_allocate,
+        .direct = op_direct,
         .truncate = op_truncate,
         .size = op_size,
         .lock = op_lock,
