@@ -15,7 +15,11 @@
 #include "base/pack.h"
 #include "pipeline/stations.h"
 
-enum { WALK_GROUPS = 256, SLICE_BYTES_MAX = 1 << 30 };
+enum {
+    WALK_GROUPS = 256,
+    SLICE_BYTES_MAX = 1 << 30,
+    WAKE_SAVES = 16, /* chunks of ids that are worth waking the checkpointer for */
+};
 
 void mr_save_close(struct mr_save *save) {
     if (save != NULL) {
@@ -39,17 +43,19 @@ static void add_save(struct mr_shard *shard, struct mr_save *save) {
     shard->save_last = save;
 }
 
+/* A few chunks of ids need not wake the checkpointer: it looks twice a second, and ids are wanted on disk when a checkpoint
+ * is made, whose SEALED wakes it. */
 bool mr_shard_push_saves(struct mr_shard *shard) {
-    bool pushed = false;
+    bool wanted = false;
     while (shard->save_first != NULL && !mr_ring_full(shard->saves)) {
         struct mr_save *save = shard->save_first;
         shard->save_first = save->next;
         save->next = NULL;
+        wanted = wanted || save->kind != MR_SAVE_IDS || mr_ring_len(shard->saves) + 1 >= WAKE_SAVES;
         bool room = mr_ring_push(shard->saves, save);
         MR_ASSERT(room); /* only we push */
-        pushed = true;
     }
-    if (pushed) {
+    if (wanted) {
         mr_event_count_signal(&shard->pipeline->checkpointer.wake);
     }
     return shard->save_first == NULL;
