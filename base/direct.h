@@ -11,16 +11,17 @@
  *                 stage | held: on disk already | gathered: not yet |          |
  *                       ^block, a multiple of 4096                  ^used      ^1 MiB
  *
- *             A device and the kernel are asked once for what lies in the stage, so a file that is synced rarely is gathered:
- *             a write goes out with a later one that fills the stage, or with the flush before a sync. (Ids of a checkpoint,
- *             64 KiB at a time: 17 cycles an id at once, 3 gathered, 20 through the page cache.)
+ *             Kernel and device are asked once for what lies in the stage, so a file that is synced rarely is gathered:
+ *             a write goes out with a later one that fills the stage, or with the flush before a sync. (Cycles an id of
+ *             a checkpoint, 64 KiB a write: 17 if written at once, 3 gathered, 20 through the page cache.)
  * Contract    What lies behind a write, up to the end of its last block, becomes zeros: for files that are written forward
- *             over zeros, or that grow (by whole blocks). Reading through another descriptor sees what was written, when
- *             gathering what was flushed.
+ *             over zeros, or that grow (by whole blocks). Reading through another descriptor sees what was written,
+ *             when gathering what was flushed.
  * Owner       base/file.c; one thread.
- * Errors      open: NULL: not here (the file system has no O_DIRECT, the file's size is no multiple of a block); buffered
- *             writes do as well. write, flush: -1 with errno; what reached the disk then is unknown. When gathering, it may be
- *             an earlier write that failed, and from then on all fail (EIO): what is not there must not be synced.
+ * Errors      open: NULL: not here (the file system has no O_DIRECT, the file's size is no multiple of a block);
+ *             buffered writes do as well. write, flush: -1 with errno; what reached the disk then is unknown. When
+ *             gathering, it may be an earlier write that failed, and from then on all fail (EIO): what is not there
+ *             must not be synced.
  */
 #include <stdbool.h>
 #include <stdint.h>

@@ -76,8 +76,9 @@ enum mr_status mr_file_sync(struct mr_file *file) MR_MUST_CHECK;
 enum mr_status mr_file_allocate(struct mr_file *file, uint64_t size) MR_MUST_CHECK;
 /* Writes go past the page cache from here on, where that can be (base/direct.h): only forward, over zeros; the size stays. */
 void mr_file_direct(struct mr_file *file);
-/* The same for a file that is synced rarely and that grows: a write may go out only with a later one or with the sync, which
- * then say its failure, and until then no read finds it. It grows by blocks: behind the last write there may be zeros. */
+/* The same for a file that is synced rarely and that grows: a write may go out only with a later one or with the sync,
+ * which then say its failure, and until then no read finds it. After a failure no sync succeeds any more. It grows by
+ * blocks: behind the last write there may be zeros. */
 void mr_file_gather(struct mr_file *file);
 enum mr_status mr_file_truncate(struct mr_file *file, uint64_t size) MR_MUST_CHECK;
 enum mr_status mr_file_size(struct mr_file *file, uint64_t *ret) MR_MUST_CHECK;

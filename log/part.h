@@ -16,9 +16,9 @@
  *             passing in another place, part or log.
  *             Behind the last block there may be zeros, up to a multiple of 4096.
  * Owner       A writer owns its file. One owner at a time.
- * Errors      MR_IO, MR_NO_SPACE from append: the file may hold a part of the block, or lack blocks that were appended
- *             since the last sync (mr_file_gather); the writer is poisoned, every later append and sync fails with MR_IO
- *             (TRAPS 12): what was not synced has to be written to another part. MR_LIMIT: payload over
+ * Errors      MR_IO, MR_NO_SPACE from append: the file may hold a part of the block, or lack some that were appended
+ *             since the last sync (mr_file_gather); the writer is poisoned, every later append and sync fails with
+ *             MR_IO (TRAPS 12): what was not synced has to be written to another part. MR_LIMIT: payload over
  *             MR_PART_BLOCK_MAX, nothing written. From reading MR_CORRUPT with file, offset and reason, MR_MISMATCH for
  *             an unknown version.
  * Invariants  I1 bytes below synced() are durable and never change.

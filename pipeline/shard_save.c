@@ -43,8 +43,8 @@ static void add_save(struct mr_shard *shard, struct mr_save *save) {
     shard->save_last = save;
 }
 
-/* A few chunks of ids need not wake the checkpointer: it looks twice a second, and ids are wanted on disk when a checkpoint
- * is made, whose SEALED wakes it. */
+/* A few chunks of ids need not wake the checkpointer: it looks twice a second, and ids are wanted on disk when a
+ * checkpoint is made, whose SEALED wakes it. */
 bool mr_shard_push_saves(struct mr_shard *shard) {
     bool wanted = false;
     while (shard->save_first != NULL && !mr_ring_full(shard->saves)) {

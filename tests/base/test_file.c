@@ -260,8 +260,8 @@ static void gathered_writes_are_there_after_a_sync(void **state) {
     free(model);
 }
 
-/* The failure is said by a later write or by the sync; what was gathered is lost, so no sync succeeds any more, even when
- * there is room again. */
+/* The failure is said by a later write or by the sync; what was gathered is lost, so no sync succeeds any more, even
+ * when there is room again. */
 static void lost_writes_are_never_synced(void **state) {
     static uint8_t bytes[48 << 10];
     char path[512];

@@ -18,8 +18,8 @@
  *             not touch, or writes as they were, never change. Of each directory's unsynced
  *             operations a prefix is kept. Files opened before are dead: every operation on them
  *             is MR_IO; closing them is fine.
- * Failure     A failed write has written a random prefix; one that meets the capacity, what fitted. To a file that gathers
- *             (mr_file_gather) it is said late: that write succeeds, all later ones and every sync fail.
+ * Failure     A failed write has written a random prefix; one that meets the capacity, what fitted. To a file that
+ *             gathers (mr_file_gather) it is said late: that write succeeds, all later ones and every sync fail.
  *             A failed sync has made a random part durable (fates as in a crash) and forgets the
  *             rest, which stays seen: the next sync succeeds without it, as Linux does. A failed
  *             directory sync has made a prefix durable. Other failed operations changed nothing.
