@@ -91,13 +91,19 @@ enum mr_status mr_exchange_open(struct mr_http *http, int fd, void *connection,
     return MR_OK;
 }
 
+/* From here on no other thread sees the exchange. */
+static void hide(struct mr_exchange *exchange) {
+    if (exchange->deadline.fd >= 0) {
+        mr_deadlines_remove(exchange->http->deadlines, &exchange->deadline);
+    }
+}
+
 void mr_exchange_close(struct mr_exchange *exchange) {
     if (exchange == NULL) {
         return;
     }
     MR_ASSERT(exchange->stage == MR_STAGE_IDLE);
-    /* First: from here on no other thread sees the exchange. */
-    mr_deadlines_remove(exchange->http->deadlines, &exchange->deadline);
+    hide(exchange); /* first */
     mr_ingest_call_finish(&exchange->ingest);
     mr_buf_finish(&exchange->uri);
     mr_buf_finish(&exchange->scratch);
@@ -348,8 +354,9 @@ enum mr_next mr_exchange_end(struct mr_exchange *exchange) {
     }
     mr_deadline_clear(&exchange->deadline); /* how long this takes is not the client's doing */
     exchange->went = false;
+    exchange->watched = exchange->route->kind == MR_ROUTE_INGEST;
     move(exchange, MR_STAGE_AWAY);
-    return MR_NEXT_SUSPEND;
+    return exchange->watched ? MR_NEXT_WATCH : MR_NEXT_SUSPEND;
 }
 
 bool mr_exchange_go(struct mr_exchange *exchange) {
@@ -375,8 +382,20 @@ bool mr_exchange_go(struct mr_exchange *exchange) {
     return false;
 }
 
+bool mr_exchange_is_decided(const struct mr_exchange *exchange) {
+    MR_ASSERT(exchange->stage == MR_STAGE_AWAY && exchange->watched);
+    return mr_ingest_is_done(&exchange->ingest);
+}
+
+bool mr_exchange_rest(struct mr_exchange *exchange) {
+    MR_ASSERT(exchange->stage == MR_STAGE_AWAY && exchange->watched);
+    exchange->watched = false; /* before resting: behind it the exchange is not ours */
+    return mr_ingest_rest(&exchange->ingest);
+}
+
 void mr_exchange_back(struct mr_exchange *exchange) {
     MR_ASSERT(exchange->stage == MR_STAGE_AWAY);
+    exchange->watched = false;
     if (exchange->went && exchange->route->kind == MR_ROUTE_INGEST) {
         mr_ingest_done(&exchange->ingest);
     }
@@ -432,6 +451,10 @@ static void count(struct mr_exchange *exchange, uint64_t ended_ns) {
 void mr_exchange_over(struct mr_exchange *exchange) {
     uint64_t ended_ns = now_ns(exchange);
     if (exchange->stage == MR_STAGE_AWAY) {
+        if (exchange->watched) {
+            hide(exchange); /* the connection ends; before forgetting */
+            mr_ingest_forget(&exchange->ingest);
+        }
         mr_exchange_back(exchange); /* collects the batch; nobody reads the answer */
     }
     if (exchange->stage == MR_STAGE_ANSWERING) {

@@ -13,12 +13,20 @@
  *                    ├─refused─▶ DISCARDING ─end──────────────────┤
  *                    └─at once (100-continue, unreadable, too long)┘
  *
- *             over may come at any time: the client went away. AWAY it comes only behind wake, for
+ *             A batch is decided within the time that the http thread needs for what the other connections send. So
+ *             its connection is not suspended at once, which would cost the http thread and the waking shard several
+ *             system calls: while others keep the thread busy, libmicrohttpd calls the handler in each of its rounds,
+ *             and the exchange looks. A thread with nothing else to do suspends it.
+ *
+ *                 AWAY: go ──▶ look, look, … ──decided──▶ back
+ *                          └──▶ nothing else to do: suspend, rest ⋯⋯ wake ──▶ back
+ *
+ *             over may come at any time: the client went away. At rest it comes only behind wake, for
  *             libmicrohttpd looks at the socket before it calls the handler of a resumed connection again.
  * Owner       The http layer, one for each connection.
  *             ANSWERING with a feed lasts as long as the feed; suspended while there is nothing to send.
- * Threads     One at a time: the http thread; AWAY: a worker, or nobody while the pipeline has the batch; with a feed
- *             that waits, nobody: over comes behind wake here, too.
+ * Threads     One at a time: the http thread; AWAY: a worker, or nobody while it rests and the pipeline has the batch;
+ *             with a feed that waits, nobody: over comes behind wake here, too.
  * Invariants  I1 stage moves only as drawn (checked).
  *             I2 entered: the admission counts this request, from head to over.
  */
@@ -48,6 +56,7 @@ enum mr_stage {
 enum mr_next {
     MR_NEXT_READ,    /* the body, if there is one */
     MR_NEXT_ANSWER,  /* exchange->response */
+    MR_NEXT_WATCH,   /* mr_exchange_go, then look until it is decided or mr_exchange_rest */
     MR_NEXT_SUSPEND, /* suspend the connection, then mr_exchange_go */
     MR_NEXT_DROP,    /* close without an answer */
 };
@@ -60,9 +69,11 @@ struct mr_exchange {
     enum mr_stage stage;
     bool entered;
     bool went;          /* go handed the request over */
+    bool watched;       /* and its connection is not suspended */
     bool uri_too_long;
     bool line_odd;      /* set by the http layer: the line has more in it than method, URI and version */
     uint64_t requests;  /* begun on this connection */
+    uint64_t looked;    /* the http layer's: what its thread had done at the last look */
     uint64_t started_ns;
     uint64_t discarded;
     struct mr_buf uri;
@@ -88,12 +99,16 @@ void mr_exchange_line(struct mr_exchange *exchange, const char *uri);
 enum mr_next mr_exchange_head(struct mr_exchange *exchange, struct mr_guard_input *input);
 /* READ or DROP. */
 enum mr_next mr_exchange_body(struct mr_exchange *exchange, struct mr_bytes piece);
-/* ANSWER or SUSPEND. */
+/* ANSWER, WATCH or SUSPEND. */
 enum mr_next mr_exchange_end(struct mr_exchange *exchange);
-/* The connection is suspended: hands the request over, and is done with the exchange. false: refused, the caller
- * wakes the connection itself. */
+/* Hands the request over, and unless it is watched, is done with the exchange: its connection is suspended. false:
+ * refused, the caller answers, or wakes the connection itself. */
 bool mr_exchange_go(struct mr_exchange *exchange) MR_MUST_CHECK;
-/* The connection was resumed: the response is filled. */
+/* Watched: whether mr_exchange_back may be called. */
+bool mr_exchange_is_decided(const struct mr_exchange *exchange);
+/* Watched until now; the connection is suspended: from here on it is woken. false: as with go. */
+bool mr_exchange_rest(struct mr_exchange *exchange) MR_MUST_CHECK;
+/* Decided, or the connection was resumed: the response is filled. */
 void mr_exchange_back(struct mr_exchange *exchange);
 /* Last checks of the response before it is sent. */
 void mr_exchange_answer(struct mr_exchange *exchange);

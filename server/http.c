@@ -28,6 +28,10 @@ enum {
     FEEDS_END_NS = 1000 * 1000 * 1000,
 };
 
+/* What this http thread has done for its connections, waiting for decisions aside: a thread that has done something
+ * since it last looked at a connection will soon be there again, and another will hardly be faster in waking it. */
+static _Thread_local uint64_t done_here;
+
 /* ---- one request ---- */
 
 struct header_list {
@@ -133,7 +137,7 @@ static ssize_t read_feed(void *cls, uint64_t at, char *to, size_t cap) {
     case MR_FEED_WAIT:
         break;
     }
-    atomic_fetch_add_explicit(&exchange->http->suspended, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&exchange->http->away, 1, memory_order_seq_cst);
     MHD_suspend_connection(exchange->connection);
     if (!mr_exchange_feed_wait(exchange)) {
         mr_http_wake(exchange);
@@ -157,21 +161,56 @@ static enum MHD_Result send_answer(struct mr_exchange *exchange) {
     return queued;
 }
 
+/* The last touch: when settle sees 0, http may be freed at once. So there is no signal; settle looks. */
+static void leave(struct mr_http *http) {
+    uint32_t before = atomic_fetch_sub_explicit(&http->away, 1, memory_order_seq_cst);
+    MR_ASSERT(before > 0);
+}
+
 void mr_http_wake(struct mr_exchange *exchange) {
     struct mr_http *http = exchange->http;
     MHD_resume_connection(exchange->connection); /* the exchange is its http thread's again */
-    /* The last touch: when settle sees 0, http may be freed at once. So there is no signal; settle
-     * looks. */
-    uint32_t before = atomic_fetch_sub_explicit(&http->suspended, 1, memory_order_seq_cst);
-    MR_ASSERT(before > 0);
+    leave(http);
 }
 
 static enum MHD_Result suspend(struct mr_exchange *exchange) {
     /* Suspended before it is handed over, so that waking it cannot come first. */
-    atomic_fetch_add_explicit(&exchange->http->suspended, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&exchange->http->away, 1, memory_order_seq_cst);
     MHD_suspend_connection(exchange->connection);
     if (!mr_exchange_go(exchange)) {
         mr_http_wake(exchange);
+    }
+    return MHD_YES;
+}
+
+/* libmicrohttpd calls the handler again in its next round: the connection neither has an answer nor is suspended. */
+static enum MHD_Result watch(struct mr_exchange *exchange) {
+    struct mr_http *http = exchange->http;
+    atomic_fetch_add_explicit(&http->away, 1, memory_order_seq_cst);
+    if (mr_exchange_go(exchange)) {
+        exchange->looked = done_here;
+        return MHD_YES;
+    }
+    mr_exchange_back(exchange);
+    leave(http);
+    return send_answer(exchange);
+}
+
+static enum MHD_Result look(struct mr_exchange *exchange) {
+    struct mr_http *http = exchange->http;
+    if (mr_exchange_is_decided(exchange)) {
+        done_here++;
+        mr_exchange_back(exchange);
+        leave(http);
+        return send_answer(exchange);
+    }
+    bool busy = exchange->looked != done_here;
+    exchange->looked = done_here;
+    if (!busy || atomic_load_explicit(&http->closing, memory_order_seq_cst)) { /* settle abandons what rests */
+        MHD_suspend_connection(exchange->connection); /* first, so that waking it cannot come before */
+        if (!mr_exchange_rest(exchange)) {
+            mr_http_wake(exchange);
+        }
     }
     return MHD_YES;
 }
@@ -182,6 +221,8 @@ static enum MHD_Result follow(struct mr_exchange *exchange, enum mr_next next) {
         return MHD_YES;
     case MR_NEXT_ANSWER:
         return send_answer(exchange);
+    case MR_NEXT_WATCH:
+        return watch(exchange);
     case MR_NEXT_SUSPEND:
         return suspend(exchange);
     case MR_NEXT_DROP:
@@ -230,9 +271,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
         return read_head(exchange, url, method, version);
     }
     if (exchange->stage == MR_STAGE_AWAY) {
+        if (exchange->watched) {
+            return look(exchange);
+        }
         mr_exchange_back(exchange);
         return send_answer(exchange);
     }
+    done_here++;
     if (exchange->stage == MR_STAGE_ANSWERING) {
         /* The daemon stops: MHD_queue_response said yes, dropped the answer, and asks again. */
         return MHD_NO;
@@ -288,7 +333,12 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **co
     (void)connection;
     (void)code;
     if (*context != NULL) {
-        mr_exchange_over(mr_exchange_of(*context));
+        struct mr_exchange *exchange = mr_exchange_of(*context);
+        bool watched = exchange->stage == MR_STAGE_AWAY && exchange->watched;
+        mr_exchange_over(exchange);
+        if (watched) {
+            leave(exchange->http);
+        }
     }
     *context = NULL;
 }
@@ -507,7 +557,7 @@ static void settle(struct mr_http *http) {
         if (http->deadlines != NULL) {
             mr_deadlines_visit(http->deadlines, abandon, NULL);
         }
-        if (atomic_load_explicit(&http->suspended, memory_order_seq_cst) == 0) {
+        if (atomic_load_explicit(&http->away, memory_order_seq_cst) == 0) {
             return;
         }
         mr_event_count_wait(&round, mr_event_count_value(&round), SETTLE_ROUND_NS);

@@ -5,15 +5,17 @@
  * libmicrohttpd; what a request goes through is server/exchange.h.
  *
  * Idea        libmicrohttpd's threads call into an exchange; an exchange that must wait says so, its connection
- *             is suspended, and whoever has it wakes it. Nothing waits on an http thread.
+ *             is suspended, and whoever has it wakes it. Nothing waits on an http thread. (While its thread is busy,
+ *             a batch is looked at in libmicrohttpd's rounds instead: server/exchange.h.)
  * Owner       The server.
  * Threads     http threads: exchanges. Any thread: wake. One thread opens, quiesces, settles and closes.
  * Errors      open: MR_BUSY the port is in use; MR_INVALID certificate or key not usable; MR_IO, MR_NO_MEMORY;
  *             with a text.
- * Invariants  I1 suspended counts the connections between suspend and the end of wake; 0 before the daemon is
- *             stopped, for libmicrohttpd aborts otherwise.
- *             I2 an exchange adds to suspended and then reads closing; settle sets closing and then reads
- *             suspended (all seq_cst): no connection is suspended that settle does not see.
+ * Invariants  I1 away counts the connections whose requests are handed over: watched, or suspended until the end of
+ *             wake; 0 before the daemon is stopped, for libmicrohttpd aborts over suspended ones, and the others get
+ *             their answers.
+ *             I2 an exchange adds to away and then reads closing; settle sets closing and then reads away (all
+ *             seq_cst): no connection is away that settle does not see.
  */
 #include "server/admission.h"
 #include "server/deadlines.h"
@@ -55,7 +57,7 @@ struct mr_http {
     mr_counter id_next;
     _Atomic bool starting;
     _Atomic bool closing;
-    _Atomic uint32_t suspended;
+    _Atomic uint32_t away;
     /* A histogram has one writer at a time. */
     pthread_mutex_t duration_locks[MR_ROUTES_MAX];
 };

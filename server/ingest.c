@@ -33,7 +33,7 @@ struct mr_ingest {
     struct desk desks[];
 };
 
-enum ticket_state { TICKET_FREE, TICKET_WAITING, TICKET_DONE, TICKET_ABANDONED };
+enum ticket_state { TICKET_FREE, TICKET_WATCHED, TICKET_WAITING, TICKET_DONE, TICKET_ABANDONED };
 
 struct mr_ticket {
     uint32_t magic;
@@ -448,21 +448,29 @@ bool mr_ingest_end(struct mr_ingest_call *call) {
     return ready;
 }
 
+/* false: *from is what it was. */
+static bool move_ticket(struct mr_ticket *ticket, uint32_t *from, enum ticket_state to) {
+    return atomic_compare_exchange_strong_explicit(&ticket->state, from, to, memory_order_acq_rel,
+                                                   memory_order_acquire);
+}
+
 static void on_done(struct mr_batch *batch, void *ctx) {
     struct mr_ticket *ticket = ctx;
     MR_ASSERT(ticket->magic == TICKET_MAGIC);
     void (*wake)(void *) = ticket->wake;
     void *wake_ctx = ticket->ctx;
-    uint32_t expected = TICKET_WAITING;
     ticket->batch = batch;
-    /* release: the call's acquire in mr_ingest_done sees the batch and, through the shards'
+    /* release: the call's acquire in is_done, rest or done sees the batch and, through the shards'
      * decrements, its verdicts. acquire: after ABANDONED the ticket is ours alone. */
-    if (atomic_compare_exchange_strong_explicit(&ticket->state, &expected, TICKET_DONE,
-                                                memory_order_acq_rel, memory_order_acquire)) {
-        wake(wake_ctx); /* from here on the ticket may be gone */
+    uint32_t state = TICKET_WATCHED;
+    if (move_ticket(ticket, &state, TICKET_DONE)) {
+        return; /* its http thread looks; from here on the ticket may be gone */
+    }
+    if (state == TICKET_WAITING && move_ticket(ticket, &state, TICKET_DONE)) {
+        wake(wake_ctx); /* likewise */
         return;
     }
-    MR_ASSERT(expected == TICKET_ABANDONED);
+    MR_ASSERT(state == TICKET_ABANDONED);
     mr_batch_close(batch);
     mr_free(ticket);
 }
@@ -475,26 +483,35 @@ bool mr_ingest_submit(struct mr_ingest_call *call) {
     batch->done = on_done;
     batch->ctx = ticket;
     call->batch = NULL; /* before the push: on_done may run at once */
-    /* release: an abandoning thread may free the batch's charge; relaxed would do for on_done, the
-     * queue's push publishes to it. */
-    atomic_store_explicit(&ticket->state, TICKET_WAITING, memory_order_release);
+    /* relaxed: the queue's push publishes it to on_done, and nobody abandons a watched call. */
+    atomic_store_explicit(&ticket->state, TICKET_WATCHED, memory_order_relaxed);
     if (mr_pipeline_submit(server->pipeline, batch)) {
         return true;
     }
-    uint32_t expected = TICKET_WAITING;
-    if (!atomic_compare_exchange_strong_explicit(&ticket->state, &expected, TICKET_FREE,
-                                                 memory_order_acq_rel, memory_order_acquire)) {
-        MR_ASSERT(expected == TICKET_ABANDONED);
-        mr_batch_close(
-            batch); /* who abandoned it resumes the connection; we stand in for on_done */
-        mr_free(ticket);
-        return true;
-    }
+    atomic_store_explicit(&ticket->state, TICKET_FREE, memory_order_relaxed);
     call->batch = batch;
     mr_counter_add_shared(&server->refused_queue, 1);
     call->response->retry_after_s = RETRY_BUSY_S;
     mr_problem(call->response, 503, "too many requests wait for the sequencer");
     return false;
+}
+
+bool mr_ingest_is_done(const struct mr_ingest_call *call) {
+    /* acquire: pairs with on_done. */
+    return atomic_load_explicit(&call->ticket->state, memory_order_acquire) == TICKET_DONE;
+}
+
+bool mr_ingest_rest(struct mr_ingest_call *call) {
+    uint32_t state = TICKET_WATCHED;
+    bool rests = move_ticket(call->ticket, &state, TICKET_WAITING);
+    MR_ASSERT(rests || state == TICKET_DONE);
+    return rests;
+}
+
+void mr_ingest_forget(struct mr_ingest_call *call) {
+    uint32_t state = TICKET_WATCHED;
+    call->abandoned = move_ticket(call->ticket, &state, TICKET_ABANDONED);
+    MR_ASSERT(call->abandoned || state == TICKET_DONE);
 }
 
 static void answer(struct mr_ingest_call *call) {

@@ -7,7 +7,8 @@
  * Steps: 1. four clients at once, verdicts inline and from a thread; sums are kept. 2. clients that
  * go away while their batch is undecided. 3. bytes in flight. 4. drain, also while connections come
  * and go. 5. close with undecided batches and questions, which come back later. 6. deadlines of
- * header, body and idle. 7. limits on connections, ports and certificates.
+ * header, body and idle. 7. limits on connections, ports and certificates. 8. clients that go away, and a
+ * close, while the http threads have so much to do that undecided requests are looked at instead of suspended.
  */
 #include "fixture.h"
 
@@ -268,6 +269,63 @@ static void test_close_undecided(void **state) {
     }
 }
 
+enum { BUSY = 3 };
+
+static void *keep_busy(void *arg) {
+    _Atomic uint32_t *answered = arg;
+    int fd = client_open(&fixture);
+    MR_ASSERT(fd >= 0);
+    do { /* until the server stops */
+        atomic_fetch_add(answered, 1);
+        client_text(fd, "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    } while (client_response(fd, false)[0] != '\0');
+    (void)close(fd);
+    return NULL;
+}
+
+/* Gone at once, with a reset: libmicrohttpd sees it though it reads nothing. */
+static void reset(int fd) {
+    struct linger none = {.l_onoff = 1};
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none), 0);
+    (void)close(fd);
+}
+
+static void test_watched(void **state) {
+    (void)state;
+    enum { RESETS = 40, LEFT = 3 };
+    pthread_t threads[BUSY];
+    _Atomic uint32_t answered = 0;
+    int left[LEFT];
+    fixture_open(&fixture, "", LIMITS);
+    fixture_judge(JUDGE_HOLD);
+    for (uint32_t i = 0; i < BUSY; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, keep_busy, &answered), 0);
+    }
+    for (uint32_t i = 0; i < RESETS; i++) {
+        int fd = post_and_hold(i + 1);
+        uint32_t before = atomic_load(&answered);
+        while (i % 2 == 0 && atomic_load(&answered) < before + 2 * BUSY) {
+            (void)sched_yield(); /* it is looked at, or was suspended: both must do */
+        }
+        reset(fd);
+    }
+    for (uint32_t i = 0; i < LEFT; i++) {
+        left[i] = post_and_hold(RESETS + i + 1);
+    }
+    mr_server_drain(fixture.server, 1); /* in vain */
+    mr_server_close(fixture.server);
+    fixture.server = NULL;
+    for (uint32_t i = 0; i < BUSY; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    for (uint32_t i = 0; i < LEFT; i++) {
+        const char *response = client_response(left[i], false);
+        assert_true(response[0] == '\0' || strncmp(response, "HTTP/1.1 503 ", 13) == 0);
+        (void)close(left[i]);
+    }
+    fixture_close(&fixture); /* the batches come back and are freed */
+}
+
 static void test_ask(void **state) {
     (void)state;
     static const char get[] = "GET /v1/streams/clicks/events/x HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -370,6 +428,7 @@ int main(void) {
         cmocka_unit_test(test_drain),
         cmocka_unit_test(test_drain_while_they_come),
         cmocka_unit_test(test_close_undecided),
+        cmocka_unit_test(test_watched),
         cmocka_unit_test(test_ask),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_open_fails),
