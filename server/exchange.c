@@ -153,7 +153,11 @@ static void set_request_id(struct mr_exchange *exchange, struct mr_bytes given) 
     /* relaxed: only that each number is given once matters */
     uint64_t number = atomic_fetch_add_explicit(&http->id_next, 1, memory_order_relaxed);
     uint64_t hash = mr_hash64(mr_bytes_of(&number, sizeof number), http->id_seed);
-    (void)snprintf(ret, sizeof exchange->request.request_id, "%016llx", (unsigned long long)hash);
+    static const char hex[] = "0123456789abcdef";
+    for (uint32_t i = 0; i < 16; i++) {
+        ret[i] = hex[hash >> (60 - 4 * i) & 15];
+    }
+    ret[16] = '\0';
 }
 
 static bool comes_from_here(struct mr_exchange *exchange) {

@@ -15,17 +15,19 @@ enum single {
     SINGLE_COUNT
 };
 
+#define NAME(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
+
 static const struct {
-    const char *name;
+    struct mr_bytes name;
     const char *twice;
 } singles[SINGLE_COUNT] = {
-    [SINGLE_CONTENT_LENGTH] = {"content-length", "more than one Content-Length header"},
-    [SINGLE_TRANSFER_ENCODING] = {"transfer-encoding", "more than one Transfer-Encoding header"},
-    [SINGLE_HOST] = {"host", "more than one Host header"},
-    [SINGLE_AUTHORIZATION] = {"authorization", "more than one Authorization header"},
-    [SINGLE_CONTENT_TYPE] = {"content-type", "more than one Content-Type header"},
-    [SINGLE_CONTENT_ENCODING] = {"content-encoding", "more than one Content-Encoding header"},
-    [SINGLE_EXPECT] = {"expect", "more than one Expect header"},
+    [SINGLE_CONTENT_LENGTH] = {NAME("content-length"), "more than one Content-Length header"},
+    [SINGLE_TRANSFER_ENCODING] = {NAME("transfer-encoding"), "more than one Transfer-Encoding header"},
+    [SINGLE_HOST] = {NAME("host"), "more than one Host header"},
+    [SINGLE_AUTHORIZATION] = {NAME("authorization"), "more than one Authorization header"},
+    [SINGLE_CONTENT_TYPE] = {NAME("content-type"), "more than one Content-Type header"},
+    [SINGLE_CONTENT_ENCODING] = {NAME("content-encoding"), "more than one Content-Encoding header"},
+    [SINGLE_EXPECT] = {NAME("expect"), "more than one Expect header"},
 };
 
 static const struct {
@@ -38,8 +40,8 @@ static const struct {
 };
 
 static bool is_token_byte(uint8_t c) {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) {
-        return true;
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-') {
+        return true; /* what names are made of; the rest is rare */
     }
     return c != 0 && strchr("!#$%&'*+-.^_`|~", c) != NULL;
 }
@@ -57,25 +59,31 @@ static uint8_t lower(uint8_t c) {
     return c >= 'A' && c <= 'Z' ? (uint8_t)(c + ('a' - 'A')) : c;
 }
 
-bool mr_header_is(struct mr_bytes given, const char *name) {
-    size_t len = strlen(name);
-    if (given.len != len) {
+static bool is_name(struct mr_bytes given, struct mr_bytes name) {
+    if (given.len != name.len) {
         return false;
     }
-    for (size_t i = 0; i < len; i++) {
-        if (lower(given.ptr[i]) != (uint8_t)name[i]) {
+    for (size_t i = 0; i < name.len; i++) {
+        if (lower(given.ptr[i]) != name.ptr[i]) {
             return false;
         }
     }
     return true;
 }
 
+bool mr_header_is(struct mr_bytes given, const char *name) {
+    return is_name(given, mr_bytes_text(name));
+}
+
 bool mr_percent_decode(struct mr_bytes text, struct mr_buf *ret) {
     size_t at = 0;
     while (at < text.len) {
-        if (text.ptr[at] != '%') {
-            mr_buf_append_char(ret, (char)text.ptr[at++]);
-            continue;
+        const uint8_t *escape = memchr(text.ptr + at, '%', text.len - at);
+        size_t plain = escape == NULL ? text.len - at : (size_t)(escape - (text.ptr + at));
+        mr_buf_append(ret, text.ptr + at, plain);
+        at += plain;
+        if (at == text.len) {
+            break;
         }
         int byte = text.len - at < 3 ? -1 : mr_hex_byte(text.ptr + at + 1);
         if (byte < 0) {
@@ -225,7 +233,7 @@ static bool collect_headers(const struct mr_guard_input *input, struct mr_bytes 
             return refuse(ret_refusal, 400, "a control byte in a header value");
         }
         for (int s = 0; s < SINGLE_COUNT; s++) {
-            if (!mr_header_is(header->name, singles[s].name)) {
+            if (!is_name(header->name, singles[s].name)) {
                 continue;
             }
             if (found[s].ptr != NULL) {
