@@ -16,10 +16,11 @@
  *             A batch is decided within the time that the http thread needs for what the other connections send. So
  *             its connection is not suspended at once, which would cost the http thread and the waking shard several
  *             system calls: while others keep the thread busy, libmicrohttpd calls the handler in each of its rounds,
- *             and the exchange looks. A thread with nothing else to do suspends it.
+ *             and the exchange looks. A thread with nothing else to do suspends it, and so does one that has looked a
+ *             few times.
  *
  *                 AWAY: go ──▶ look, look, … ──decided──▶ back
- *                          └──▶ nothing else to do: suspend, rest ⋯⋯ wake ──▶ back
+ *                          └──▶ suspend, rest ⋯⋯ wake ──▶ back
  *
  *             over may come at any time: the client went away. At rest it comes only behind wake, for
  *             libmicrohttpd looks at the socket before it calls the handler of a resumed connection again.
@@ -73,6 +74,7 @@ struct mr_exchange {
     bool uri_too_long;
     bool line_odd;      /* set by the http layer: the line has more in it than method, URI and version */
     uint64_t requests;  /* begun on this connection */
+    uint32_t looks;     /* the http layer's: since go */
     uint64_t looked;    /* the http layer's: what its thread had done at the last look */
     uint64_t started_ns;
     uint64_t discarded;

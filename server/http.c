@@ -25,11 +25,11 @@ enum {
     ROUND_MIN_MS = 5,
     SETTLE_ROUND_NS = 2 * 1000 * 1000,
     FEED_BLOCK = 16 * 1024, /* asked for at a time */
+    LOOKS_MAX = 8, /* a look costs some 200 cycles, suspending and waking 6,000 */
     FEEDS_END_NS = 1000 * 1000 * 1000,
 };
 
-/* What this http thread has done for its connections, waiting for decisions aside: a thread that has done something
- * since it last looked at a connection will soon be there again, and another will hardly be faster in waking it. */
+/* What this http thread has done for its connections; one that has done something will soon look again. */
 static _Thread_local uint64_t done_here;
 
 /* ---- one request ---- */
@@ -185,14 +185,14 @@ static enum MHD_Result suspend(struct mr_exchange *exchange) {
 
 /* libmicrohttpd calls the handler again in its next round: the connection neither has an answer nor is suspended. */
 static enum MHD_Result watch(struct mr_exchange *exchange) {
-    struct mr_http *http = exchange->http;
-    atomic_fetch_add_explicit(&http->away, 1, memory_order_seq_cst);
+    atomic_fetch_add_explicit(&exchange->http->away, 1, memory_order_seq_cst);
     if (mr_exchange_go(exchange)) {
         exchange->looked = done_here;
+        exchange->looks = 0;
         return MHD_YES;
     }
     mr_exchange_back(exchange);
-    leave(http);
+    leave(exchange->http);
     return send_answer(exchange);
 }
 
@@ -204,7 +204,7 @@ static enum MHD_Result look(struct mr_exchange *exchange) {
         leave(http);
         return send_answer(exchange);
     }
-    bool busy = exchange->looked != done_here;
+    bool busy = exchange->looked != done_here && ++exchange->looks < LOOKS_MAX;
     exchange->looked = done_here;
     if (!busy || atomic_load_explicit(&http->closing, memory_order_seq_cst)) { /* settle abandons what rests */
         MHD_suspend_connection(exchange->connection); /* first, so that waking it cannot come before */
