@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #pragma once
 /*
- * Pace: large writes of somebody who can wait, in small steps, so that others who sync the same disk need not wait for them.
+ * Pace: large writes of somebody who can wait, in small steps, so that others who sync the same disk need not wait
+ * for them.
  *
- * Idea        Hundreds of megabytes in the page cache that are synced at once are a queue of the disk that a small sync of
- *             another file has to stand behind: 100 ms and more. Here what was written is sent to the disk, and waited for,
- *             a megabyte at a time; blocks are given back a few at a time (on file systems that discard them, giving back
- *             200 MB stops the disk as well). It is the same work; the sync behind it is still needed, and finds little left.
+ * Idea        Hundreds of megabytes in the page cache that are synced at once are a queue of the disk that a small
+ *             sync of another file has to stand behind: 100 ms and more. Here what was written is sent to the disk,
+ *             and waited for, a megabyte at a time; blocks are given back a few at a time (on file systems that
+ *             discard them, giving back 200 MB stops the disk as well). It is the same work; the sync behind it is
+ *             still needed, and finds little left.
  *
  *                 at once   wwwwwwwwwwwwwwwwSSSSSSSSSSSSSSSS          another's sync   ................s
  *                 paced     wwwwwwwwSS SS SS SS wSS wSS wSS s                          ..s ..s ..s
- *                           spread ─┘└ begin     └ written since
+ *                                   begin           end
  *
- *             What is written before begin is only noted: who writes the same page several times has it on the disk once.
+ *             What is written before begin is only noted: who writes the same page several times has it on the disk
+ *             once.
  * Owner       The caller owns the struct; zeroes are its beginning.
  * Threads     One at a time.
  * Errors      Those of pwrite and ftruncate, with errno. Pacing itself is a hint: its failures are the sync's to tell.

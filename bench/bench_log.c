@@ -34,7 +34,7 @@ static bool is_direct(const char *dir) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     struct mr_direct *direct = NULL;
     if (fd >= 0 && ftruncate(fd, MR_DIRECT_BLOCK) == 0) {
-        direct = mr_direct_open(fd);
+        direct = mr_direct_open(fd, false);
     }
     const struct iovec iov = {payload, 1000};
     bool yes = direct != NULL && mr_direct_write(direct, &iov, 1, 0) == 0;

@@ -147,9 +147,9 @@ static void *run_shard(void *ctx) {
     return NULL;
 }
 
-/* The calling thread's work is needed, but nobody waits for its next millisecond: where cores are fewer than threads, those
- * that acknowledge come first. A weight and not a class of its own, so that it always has its share (a third of what a
- * competitor gets). */
+/* The calling thread's work is needed, but nobody waits for its next millisecond: where cores are fewer than threads,
+ * those that acknowledge come first. A weight and not a class of its own, so that it always has its share (a third of
+ * what a competitor gets). */
 static void be_patient(void) {
     errno = 0;
     int nice_now = getpriority(PRIO_PROCESS, 0); /* of the thread, on Linux; the process's own may be any */

@@ -78,8 +78,8 @@ static void stop_counting(void) {
 
 /* ---- pace ---- */
 
-/* Of the connection that this thread has called SQLite for. SQLite writes and truncates through functions of the process,
- * and shows its file descriptors nowhere else. NULL: nothing that is called writes much. */
+/* Of the connection that this thread has called SQLite for. SQLite writes and truncates through functions of the
+ * process, and shows its file descriptors nowhere else. NULL: nothing that is called writes much. */
 static _Thread_local struct mr_pace *pace_now;
 
 static ssize_t write_at(int fd, const void *buf, size_t len, off_t offset) {

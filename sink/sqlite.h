@@ -57,8 +57,8 @@ enum mr_status mr_sqlite_step(struct mr_sqlite_stmt *stmt) MR_MUST_CHECK;
 void mr_sqlite_reset(struct mr_sqlite_stmt *stmt);
 /* Step of a statement without rows (asserted), and reset. */
 enum mr_status mr_sqlite_run(struct mr_sqlite_stmt *stmt) MR_MUST_CHECK;
-/* The same for the COMMIT of what may be large, and what SQLite does then: in steps that others who sync the disk can come
- * between (base/pace.h). */
+/* The same for the COMMIT of what may be large, and what SQLite does then: in steps that others who sync the disk can
+ * come between (base/pace.h). */
 enum mr_status mr_sqlite_run_paced(struct mr_sqlite_stmt *stmt) MR_MUST_CHECK;
 /* How many steps there were, since open. */
 uint64_t mr_sqlite_steps_paced(const struct mr_sqlite *db);

@@ -2,8 +2,8 @@
 /*
  * Proves that pacing changes when bytes reach the disk, never which:
  *   1. random writes into two files, paced or not, leave what the same writes leave in memory;
- *   2. what was written before begin is sent in steps of a megabyte by begin, what comes behind it as it comes, and nothing
- *      after end;
+ *   2. what was written before begin is sent in steps of a megabyte by begin, what comes behind it as it comes, and
+ *      nothing after end;
  *   3. a file is cut in steps, never longer than asked for at the end, and made longer as ftruncate does;
  *   4. errors are those of pwrite and ftruncate.
  */
@@ -107,7 +107,9 @@ static void files_are_cut_in_steps(void **state) {
         off_t to;
         uint64_t steps;
     } cuts[] = {
-        {0, 0, 0}, {10, 3, 0}, {3, 10, 0}, {4 << 20, 0, 0}, {(4 << 20) + 1, 0, 1}, {13 << 20, 1 << 20, 2}, {13 << 20, 5, 3},
+        {0, 0, 0}, {10, 3, 0}, {3, 10, 0}, {4 << 20, 0, 0},
+        {(4 << 20) + 1, 0, 1}, {13 << 20, 1 << 20, 2},
+        {13 << 20, 5, 3},
     };
     for (size_t i = 0; i < sizeof cuts / sizeof cuts[0]; i++) {
         int fd = open_nameless();

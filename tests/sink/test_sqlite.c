@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Proves that a paced commit is made in steps, whichever way this SQLite was built to write by, and that it is a commit:
- *   1. a transaction of 12 MiB, larger than SQLite's cache, is sent in steps of a megabyte, and so are the pages that go
- *      from the write-ahead log into the file; one that is not paced is not;
+ * Proves that a paced commit is made in steps, whichever way this SQLite was built to write by, and that it is a
+ * commit:
+ *   1. a transaction of 12 MiB, larger than SQLite's cache, is sent in steps of a megabyte, and so are the pages that
+ *      go from the write-ahead log into the file; one that is not paced is not;
  *   2. a write-ahead log beyond its limit is cut back in steps;
  *   3. another connection, and one that opens the file anew, read what was put; the file is whole.
  */
