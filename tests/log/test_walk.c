@@ -2,7 +2,7 @@
 /*
  * Proves that segments read at once say what they say one behind the other, and only that. Logs of all kinds (torn and
  * begun again, given up, restarted, repaired) are written to a directory of the system's disk, whole and with every
- * record damaged in its header and in its payload, and with the last bundle of each segment made to lack a record: then
+ * third record damaged in its header or in its payload, and with the last bundle of each segment made to lack a record: then
  * each segment is sound, and the log is not. The oracle is the walk one by one:
  *   1. where the threads have an answer, it is the oracle's, segment for segment;
  *   2. they have none where the oracle finds damage;
@@ -164,18 +164,16 @@ static void compare_repaired(struct place *p, const struct sample *s, uint32_t i
 
 static void as_one_behind_the_other(void **state) {
     struct place *p = *state;
-    for (uint64_t seed = 1; seed <= 8; seed++) {
+    for (uint64_t seed = 1; seed <= 4; seed++) {
         struct sample s;
         sample_make_rich(&s, seed);
         copy_out(s.vd, &s.segments);
         uint32_t before = p->agreed;
         compare(p, &s.segments);
         assert_true(s.segments.count > 2 && p->agreed > before);
-        for (uint32_t i = 0; i < s.count; i++) {
-            damage(p, &s, &s.records[i], 30);
-            if (s.records[i].record.payload.len > 0) {
-                damage(p, &s, &s.records[i], MR_RECORD_HEADER + s.records[i].record.payload.len - 1);
-            }
+        for (uint32_t i = (uint32_t)seed % 3; i < s.count; i += 3) {
+            uint64_t len = s.records[i].record.payload.len;
+            damage(p, &s, &s.records[i], i % 2 == 0 || len == 0 ? 30 : MR_RECORD_HEADER + len - 1);
         }
         uint32_t damaged = p->damaged;
         for (uint32_t i = 0; i + 1 < s.count; i++) {
@@ -185,12 +183,12 @@ static void as_one_behind_the_other(void **state) {
         }
         assert_true(p->damaged > damaged);
         remove_all(&s.segments);
-        for (uint32_t i = 0; i < s.count; i += 5) {
+        for (uint32_t i = 0; i < s.count; i += 20) {
             compare_repaired(p, &s, i);
         }
         sample_finish(&s);
     }
-    assert_true(p->agreed > 500 && p->damaged > 500 && p->undecided < p->agreed / 2);
+    assert_true(p->agreed > 100 && p->damaged > 100 && p->undecided < p->agreed / 2);
 }
 
 static int enter(void **state) {
