@@ -349,6 +349,8 @@ static void take_redrive(struct sim_model *m, const struct mr_record *record) {
     const struct sim_event *e = &r->request->events[r->first];
     struct sim_ids *ids = &m->streams[r->request->stream].ids;
     bool own = p[1] != 0 && !e->broken && sim_ids_passes(ids, e->id, first_ms, m->recorded_ms);
+    m->unsure = m->unsure || (from == NULL && p[1] != 0 && !own && !e->broken &&
+                              sim_ids_seen(ids, e->id, m->recorded_ms));
     judge_record(m, r, own);
     m->redrives += r->verdicts[0] == 'A';
 }

@@ -81,6 +81,7 @@ struct sim_model {
     uint32_t record_cap;
     uint64_t redrives; /* accepted at last */
     uint64_t advances; /* WATERMARK records */
+    bool unsure; /* redriven was what a repaired gap has taken, and a copy counted: docs/GUARANTEES.md, "Not promised" */
     uint32_t eras[SIM_RULES];
     int64_t floors_ms[SIM_RULES]; /* windows ending up to here were final under settings before */
 };

@@ -143,9 +143,11 @@ static void compare(struct sim_world *w, struct sim_query *query) {
     struct sim_model *m = malloc(sizeof *m);
     MR_ASSERT(m != NULL);
     sim_model_open(w, query->ask.seq, m);
-    sim_check_answers(m);
     bool bounded = query->ask.kind == MR_ASK_SCAN && m->settings->groups_max[query->ask.scan.rule] > 0;
-    if (bounded || m->settings != &w->versions[w->version_count - 1].settings) {
+    if (!m->unsure) {
+        sim_check_answers(m);
+    }
+    if (m->unsure || bounded || m->settings != &w->versions[w->version_count - 1].settings) {
         /* which groups had room is not known; or asked before the log had come to where the configuration changed */
     } else if (query->ask.kind == MR_ASK_SCAN) {
         sim_check_scan(m, &query->ask);
