@@ -25,7 +25,7 @@ enum {
     ROUND_MIN_MS = 5,
     SETTLE_ROUND_NS = 2 * 1000 * 1000,
     FEED_BLOCK = 16 * 1024, /* asked for at a time */
-    LOOKS_MAX = 8, /* a look costs some 200 cycles, suspending and waking 6,000 */
+    LOOKS_MAX = 8, /* together they cost less than suspending and waking once */
     FEEDS_END_NS = 1000 * 1000 * 1000,
 };
 

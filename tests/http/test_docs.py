@@ -77,9 +77,9 @@ def test_the_collision_bound():
     text = GUARANTEES.read_text()
     rows = re.findall(r"(?m)^\| (1e\d+) \| (\S+) \|$", text)
     assert [n for n, _ in rows] == ["1e9", "1e10", "1e12"], rows
-    assert "n² / 2^121" in text
+    assert "1.6 n / 2^88" in text
     for n, lost in rows:
-        assert f"{float(n) ** 2 / 2 ** 121:.1e}" == lost, (n, lost)
+        assert f"{1.6 * float(n) / 2 ** 88:.1e}" == lost, (n, lost)
 
 
 def test_config_is_what_the_program_prints():

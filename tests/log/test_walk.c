@@ -2,7 +2,7 @@
 /*
  * Proves that segments read at once say what they say one behind the other, and only that. Logs of all kinds (torn and
  * begun again, given up, restarted, repaired) are written to a directory of the system's disk, whole and with every
- * third record damaged in its header or in its payload, and with the last bundle of each segment made to lack a record: then
+ * sixth record damaged in its header or in its payload, and with the last bundle of each segment made to lack a record: then
  * each segment is sound, and the log is not. The oracle is the walk one by one:
  *   1. where the threads have an answer, it is the oracle's, segment for segment;
  *   2. they have none where the oracle finds damage;
@@ -171,9 +171,9 @@ static void as_one_behind_the_other(void **state) {
         uint32_t before = p->agreed;
         compare(p, &s.segments);
         assert_true(s.segments.count > 2 && p->agreed > before);
-        for (uint32_t i = (uint32_t)seed % 3; i < s.count; i += 3) {
+        for (uint32_t i = (uint32_t)seed % 6; i < s.count; i += 6) {
             uint64_t len = s.records[i].record.payload.len;
-            damage(p, &s, &s.records[i], i % 2 == 0 || len == 0 ? 30 : MR_RECORD_HEADER + len - 1);
+            damage(p, &s, &s.records[i], i / 6 % 2 == 0 || len == 0 ? 30 : MR_RECORD_HEADER + len - 1);
         }
         uint32_t damaged = p->damaged;
         for (uint32_t i = 0; i + 1 < s.count; i++) {
@@ -188,7 +188,7 @@ static void as_one_behind_the_other(void **state) {
         }
         sample_finish(&s);
     }
-    assert_true(p->agreed > 100 && p->damaged > 100 && p->undecided < p->agreed / 2);
+    assert_true(p->agreed > 50 && p->damaged > 50 && p->undecided < p->agreed / 2);
 }
 
 static int enter(void **state) {
