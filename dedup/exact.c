@@ -22,6 +22,7 @@ enum {
     SWEEP_EVERY = 32, /* new ids between two shares of the sweep */
     OPENINGS_PER_PASS = 128,
     TOGETHER = 4, /* ids */
+    LATER_MAX = 8, /* ids */
     FULL = (1 << A_LINE) - 1,
     MARKS = 12,
     MARKS_MASK = (1 << MARKS) - 1,
@@ -176,19 +177,24 @@ NOINLINE static struct place find_beyond(const struct mr_exact *exact, struct mr
     return place;
 }
 
-static inline struct place find(const struct mr_exact *exact, struct mr_fingerprint fp) {
+/* ret_beyond: lines behind it come into play. */
+static inline struct place find_home(const struct mr_exact *exact, struct mr_fingerprint fp, bool *ret_beyond) {
     uint64_t home = home_of(exact, fp);
     const struct mr_exact_line *line = &exact->lines[home];
     uint32_t same = look(exact, line, fp);
+    *ret_beyond = false;
     if (same != 0) {
         return (struct place){slot_of(home, same), home, 0, true};
     }
     uint32_t live = live_in(exact, line);
-    struct place place = {live == FULL ? NO_SLOT : slot_of(home, ~live), home, 0, false};
-    if (__builtin_expect((line->marks_and_ways & mark_of(fp.lo)) != 0, 0)) {
-        return find_beyond(exact, fp, place);
-    }
-    return place;
+    *ret_beyond = live == FULL || (line->marks_and_ways & mark_of(fp.lo)) != 0;
+    return (struct place){live == FULL ? NO_SLOT : slot_of(home, ~live), home, 0, false};
+}
+
+static inline struct place find(const struct mr_exact *exact, struct mr_fingerprint fp) {
+    bool beyond;
+    struct place place = find_home(exact, fp, &beyond);
+    return beyond ? find_beyond(exact, fp, place) : place;
 }
 
 /* The first free slot behind a search that saw none; marks the lines on the way. I3: there is one. */
@@ -357,12 +363,9 @@ OF_EACH_KIND void prefetch_some(const struct mr_exact *exact, const struct mr_de
     }
 }
 
-/* The share of the sweep that one new id brings with it, in chunks: a chunk reads memory in a row. */
-OF_EACH_KIND void sweep_share(struct mr_exact *exact, enum mr_exact_kind kind) {
-    if (++exact->sweep_wait < SWEEP_EVERY) {
-        return;
-    }
-    exact->sweep_wait = 0;
+/* The share of the sweep that new ids bring with them, in chunks: a chunk reads memory in a row. */
+NOINLINE static void sweep_share(struct mr_exact *exact, enum mr_exact_kind kind) {
+    exact->sweep_wait -= SWEEP_EVERY;
     if (exact->sweep_left > 0) {
         const uint64_t lines = SWEEP_EVERY / MR_EXACT_SWEEP_PACE;
         (void)(kind == MR_EXACT_IDS ? sweep_ids(exact, lines) : sweep_contents(exact, lines));
@@ -374,39 +377,95 @@ static inline uint8_t compare(uint64_t first, uint64_t content) {
     return first != 0 && content != 0 && first != content ? MR_DEDUP_CONFLICT : MR_DEDUP_DUPLICATE;
 }
 
+/* What is found out of one id; returns whether it is new. */
+OF_EACH_KIND bool settle(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint64_t k, struct place place,
+                         uint8_t tag, enum mr_exact_kind kind) {
+    if (!place.found) {
+        put(exact, place, batch->fps[batch->order[k]], tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
+        exact->sweep_wait++;
+    }
+    if (kind == MR_EXACT_CONTENTS && place.found) {
+        batch->duplicate[k] = compare(exact->contents[place.slot], batch->contents[k]);
+    } else {
+        batch->duplicate[k] = place.found;
+    }
+    return !place.found;
+}
+
+/*
+ * Ids that must be looked for behind their home wait until there are some: then what one waits for, others do meanwhile.
+ * In order, and all before the next sweep: until then what sends an id on from its home sends on its copies, too, so
+ * that the first of equal ids is the one that counts.
+ */
+struct later {
+    uint32_t count;
+    uint32_t k[LATER_MAX];
+};
+
+/* How many were new. */
+NOINLINE static uint64_t settle_later(struct mr_exact *exact, const struct mr_dedup_batch *batch, struct later *later,
+                                   uint8_t tag, enum mr_exact_kind kind) {
+    uint64_t new_ids = 0;
+    for (uint32_t i = 0; i < later->count; i++) {
+        uint32_t k = later->k[i];
+        new_ids += settle(exact, batch, k, find(exact, batch->fps[batch->order[k]]), tag, kind);
+    }
+    later->count = 0;
+    while (exact->sweep_wait >= SWEEP_EVERY) {
+        sweep_share(exact, kind);
+    }
+    return new_ids;
+}
+
+static inline bool must_settle(const struct mr_exact *exact, const struct later *later, uint64_t new_ids,
+                               uint64_t new_max) {
+    return later->count == LATER_MAX || new_ids + later->count == new_max || exact->sweep_wait >= SWEEP_EVERY;
+}
+
+OF_EACH_KIND void put_off(const struct mr_exact *exact, struct later *later, uint32_t k, uint64_t home,
+                          enum mr_exact_kind kind) {
+    uint64_t next = after(exact, home);
+    __builtin_prefetch(&exact->lines[next]);
+    if (kind == MR_EXACT_CONTENTS) {
+        __builtin_prefetch(&exact->contents[next * A_LINE]);
+    }
+    later->k[later->count++] = k;
+}
+
 OF_EACH_KIND uint32_t judge(struct mr_exact *exact, const struct mr_dedup_batch *batch, uint32_t from, uint8_t tag,
                             uint64_t new_max, uint64_t *ret_new, enum mr_exact_kind kind) {
-    const struct mr_fingerprint *fps = batch->fps;
-    const uint32_t *order = batch->order;
-    uint64_t count = batch->count;
     MR_ASSERT(new_max == 0 || exact->tag_state[tag] == MR_EXACT_TAG_LIVE);
     MR_ASSERT(new_max <= exact->ids_max - (exact->used - exact->dead));
     for (uint64_t k = from; k < from + (uint64_t)MR_DEDUP_AHEAD; k += TOGETHER) {
         prefetch_some(exact, batch, k, kind);
     }
+    struct later later = {.count = 0};
     uint64_t new_ids = 0;
     uint64_t k = from;
-    for (; k < count; k++) {
+    for (; k < batch->count; k++) {
         if ((k - from) % TOGETHER == 0) {
             prefetch_some(exact, batch, k + MR_DEDUP_AHEAD, kind);
         }
-        struct mr_fingerprint fp = fps[order[k]];
+        struct mr_fingerprint fp = batch->fps[batch->order[k]];
         MR_ASSERT(fp.hi <= UINT64_MAX >> 8);
-        struct place place = find(exact, fp);
-        if (!place.found) {
-            if (new_ids == new_max) {
-                break;
+        if (__builtin_expect(must_settle(exact, &later, new_ids, new_max), 0)) {
+            new_ids += settle_later(exact, batch, &later, tag, kind);
+        }
+        bool beyond;
+        struct place place = find_home(exact, fp, &beyond);
+        if (__builtin_expect(beyond, 0)) {
+            if (new_ids < new_max) {
+                put_off(exact, &later, (uint32_t)k, place.at, kind);
+                continue;
             }
-            put(exact, place, fp, tag, kind == MR_EXACT_CONTENTS ? batch->contents[k] : 0, kind);
-            new_ids++;
-            sweep_share(exact, kind);
+            place = find_beyond(exact, fp, place);
         }
-        if (kind == MR_EXACT_CONTENTS && place.found) {
-            batch->duplicate[k] = compare(exact->contents[place.slot], batch->contents[k]);
-        } else {
-            batch->duplicate[k] = place.found;
+        if (!place.found && new_ids == new_max) {
+            break;
         }
+        new_ids += settle(exact, batch, k, place, tag, kind);
     }
+    new_ids += settle_later(exact, batch, &later, tag, kind);
     *ret_new = new_ids;
     return (uint32_t)k;
 }

@@ -20,16 +20,17 @@
  *             (docs/GUARANTEES.md).
  * Contents    A table with contents has an array of the same slots beside it: a hash of what came with the id first, 0
  *             where that is not known. One without is searched by a loop of its own, which knows nothing of it.
- * Shape       slots = ids_max / 0.57 (0.63 with contents), five a line; tag 0 (and then the whole entry is 0) is an empty slot. The home
- *             comes from the high bits of the fingerprint's hi: those of lo chose the shard. No resizing.
+ * Shape       slots = ids_max / 0.57 (0.63 with contents), five a line; tag 0 (and then the whole entry is 0) is an
+ *             empty slot. The home comes from the high bits of the fingerprint's hi: those of lo chose the shard. No
+ *             resizing.
  * Sources     Lines with marks of what went on: the overflow bytes of F14 (Folly) and boost::unordered_flat_map.
  *             Leaving out what the place tells: quotienting (Knuth, The Art of Computer Programming 6.4, exercise 13).
  * Owner       The caller's struct; the table is owned by it from open to close.
  * Threads     One owner.
  * Errors      open: MR_NO_MEMORY. Too many ids is a broken invariant: the caller counts them.
- * Cost        One cache miss an id, prefetched; one more for a new id in eight of a full table. 64/5/0.57 = 22.6 bytes an
- *             id; with contents one miss more, and 104/5/0.63 = 33.0 bytes. While something is dead, eight new ids pay for one line
- *             of sweep.
+ * Cost        One cache miss an id, prefetched; one more for a new id in eight of a full table, which several wait for
+ *             together. 64/5/0.57 = 22.6 bytes an id; with contents one miss more, and 104/5/0.63 = 33.0 bytes. While
+ *             something is dead, eight new ids pay for one line of sweep.
  * Invariants  I1 from an entry's home to the line before its own, all lines have its mark.
  *             I2 a fingerprint has at most one live entry (and perhaps dead ones).
  *             I3 live entries <= ids_max < slots, so that a new id finds room.

@@ -82,6 +82,7 @@ static void judge(struct mr_exact *exact, struct model *model, struct rng *rng, 
         }
     }
     assert_int_equal(new_ids, expected);
+    assert_true(expected <= new_max);
     assert_true(next == count || (expected == new_max && model->tag[ids[order[next]]] == 0));
 }
 
