@@ -11,7 +11,10 @@
 
 static_assert(MR_SECRET_LEN >= XXH3_SECRET_SIZE_MIN, "XXH3 asks for a secret of a least length");
 
-enum { SEED_INPUT_MAX = 512 };
+enum {
+    SEED_INPUT_MAX = 512,
+    LONG_MIN_BYTES = 4096, /* choosing instructions is then nothing beside the work */
+};
 
 /* key || bytes, cut at SEED_INPUT_MAX: names are shorter than that by configuration. */
 static size_t join_key(const struct mr_hash_key *key, struct mr_bytes bytes,
@@ -94,6 +97,9 @@ uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content
 }
 
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed) {
+    if (bytes.len >= LONG_MIN_BYTES) {
+        return mr_hash64_long(bytes, seed);
+    }
     return XXH3_64bits_withSeed(bytes.ptr, bytes.len, seed);
 }
 
@@ -104,7 +110,7 @@ uint64_t mr_hash_seed(const struct mr_hash_key *key, struct mr_bytes label) {
 }
 
 uint64_t mr_checksum(struct mr_bytes bytes) {
-    return XXH3_64bits(bytes.ptr, bytes.len);
+    return mr_hash64(bytes, 0); /* what it is without a seed */
 }
 
 enum mr_status mr_random_bytes(void *ret, size_t len) {

@@ -49,6 +49,9 @@ uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content
 /* 64-bit hash of a group key, seeded so that clients cannot aim at one slot. */
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed);
 
+/* The same, of long inputs: mr_hash64 hands them on. */
+uint64_t mr_hash64_long(struct mr_bytes bytes, uint64_t seed);
+
 /* The key that all who know a secret share. */
 void mr_hash_key_derive(struct mr_bytes name, struct mr_bytes secret, struct mr_hash_key *ret);
 

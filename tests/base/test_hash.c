@@ -5,9 +5,14 @@
  * unreadable;
  *   2. key, stream, id and each bit of them change the fingerprint; its upper 8 bits are free; the same of contents;
  *   3. the fingerprints of many ids are those of each;
- *   4. reduce stays in its range, is monotonic, and shards get even parts of sequential ids.
+ *   4. inputs of all lengths hash to what XXH3 gives without any of a processor's special instructions;
+ *   5. reduce stays in its range, is monotonic, and shards get even parts of sequential ids.
  */
 #include "base/hash.h"
+
+#define XXH_VECTOR 0 /* none: plain C */
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,6 +43,25 @@ static void values_for_ever(void **state) {
     assert_true(fp.lo == UINT64_C(0x07201d18cd2ee002));
     assert_true(fp.hi == UINT64_C(0x00bd81f43764acdc));
     assert_true(mr_content_hash(&secret, MR_BYTES("{\"id\":1}")) == UINT64_C(0x90c0bd42d2bb92e3));
+}
+
+static void plain_c_gives_the_same(void **state) {
+    (void)state;
+    enum { LEN_MAX = 300000 };
+    uint8_t *bytes = malloc(LEN_MAX);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < LEN_MAX; i++) {
+        bytes[i] = (uint8_t)(i * 167 + (i >> 8));
+    }
+    for (size_t len = 0; len < LEN_MAX; len += len < 300 ? 1 : len < 5000 ? 31 : 7001) {
+        for (uint64_t seed = 0; seed < 2; seed++) {
+            uint64_t expected = XXH3_64bits_withSeed(bytes + seed, len, seed * UINT64_C(0x9e3779b97f4a7c15));
+            assert_true(mr_hash64(mr_bytes_of(bytes + seed, len), seed * UINT64_C(0x9e3779b97f4a7c15)) == expected);
+        }
+        assert_true(mr_checksum(mr_bytes_of(bytes, len)) == XXH3_64bits(bytes, len));
+    }
+    assert_true(mr_checksum(mr_bytes_of(bytes, 4096)) == mr_hash64_long(mr_bytes_of(bytes, 4096), 0));
+    free(bytes);
 }
 
 static void every_bit_counts(void **state) {
@@ -174,6 +198,7 @@ static void random_bytes_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_for_ever),
+        cmocka_unit_test(plain_c_gives_the_same),
         cmocka_unit_test(every_bit_counts),
         cmocka_unit_test(many_as_each),
         cmocka_unit_test(contents_differ),
