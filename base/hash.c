@@ -97,9 +97,11 @@ uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content
 }
 
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed) {
+#ifdef MR_XXHASH_DISPATCH
     if (bytes.len >= LONG_MIN_BYTES) {
         return mr_hash64_long(bytes, seed);
     }
+#endif
     return XXH3_64bits_withSeed(bytes.ptr, bytes.len, seed);
 }
 

@@ -49,7 +49,7 @@ uint64_t mr_content_hash(const struct mr_secret *secret, struct mr_bytes content
 /* 64-bit hash of a group key, seeded so that clients cannot aim at one slot. */
 uint64_t mr_hash64(struct mr_bytes bytes, uint64_t seed);
 
-/* The same, of long inputs: mr_hash64 hands them on. */
+/* The same, of long inputs: mr_hash64 hands them on, where the library can choose instructions. */
 uint64_t mr_hash64_long(struct mr_bytes bytes, uint64_t seed);
 
 /* The key that all who know a secret share. */
