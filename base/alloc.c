@@ -11,9 +11,11 @@
 #ifdef MR_JEMALLOC
 /* Bodies and columns of some 100 KB come and go a thousand times a second, and are freed by another thread. Giving
  * their pages back and faulting them in again costs more than decoding them (madvise, TLB shootdowns): unused pages
- * are kept for five minutes. What is kept was in flight at once, so limits.in_flight bounds it. */
+ * are kept for five minutes. What is kept was in flight at once, so limits.in_flight bounds it.
+ * Huge pages: ten million groups are looked up at random, and in small pages half of that was walking page tables (0.33
+ * of the CPU of 0.50 with them); an idle server takes 12 MB more. */
 extern const char *malloc_conf;
-const char *malloc_conf = "dirty_decay_ms:300000,muzzy_decay_ms:300000";
+const char *malloc_conf = "dirty_decay_ms:300000,muzzy_decay_ms:300000,thp:always";
 #endif
 
 static size_t fail_countdown; /* 0: off */
