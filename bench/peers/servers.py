@@ -25,6 +25,7 @@ GIVE_UP_S = 60
 CLIENT_S = 900
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 HORIZON_S = 24 * 3600
+CONNECTIONS = 8  # of those that speak HTTP: enough that requests come while others are synced
 
 
 class Missing(Exception):
@@ -145,7 +146,7 @@ class Peer:
 class Millrace(Peer):
     name = "millrace"
     work = "exact dedup, count and sum by key and window"
-    connections = 4
+    connections = CONNECTIONS
     sync = "group"
 
     def start(self):
@@ -180,7 +181,7 @@ class MillraceSingle(Millrace):
 class Microhttpd(Peer):
     name = "libmicrohttpd"
     work = "receives, discards, answers 200"
-    connections = 4
+    connections = CONNECTIONS
 
     def start(self):
         self.spawn(self.client_path("peers_discard", "libmicrohttpd-dev"), stdin=subprocess.PIPE)
@@ -208,7 +209,7 @@ class MicrohttpdSingle(Microhttpd):
 class Nginx(Peer):
     name = "nginx"
     work = "discards, answers 200"
-    connections = 4
+    connections = CONNECTIONS
 
     def start(self):
         nginx = program("nginx", "nginx-light")
@@ -355,7 +356,7 @@ CLICKHOUSE_TABLES = (
 class ClickHouse(Peer):
     name = "clickhouse-1k"
     work = "JSONEachRow into Null, view adds by key and window"
-    connections = 4
+    connections = CONNECTIONS
 
     def start(self):
         server = program("clickhouse-server", "clickhouse-server")

@@ -74,7 +74,7 @@ def test_table():
     lines = bench("--events", 2000, "--turns", 1, "libmicrohttpd", "libmicrohttpd-1").stdout.splitlines()
     assert lines[0].startswith("2,000 events of 12"), lines[0]
     head = next(i for i, line in enumerate(lines) if line.startswith("peer "))
-    for line, batch, connections in ((lines[head + 1], "1,000", "4"), (lines[head + 2], "1", "64")):
+    for line, batch, connections in ((lines[head + 1], "1,000", "8"), (lines[head + 2], "1", "64")):
         cells = [cell for cell in line.split("  ") if cell]
         assert cells[0].startswith("libmicrohttpd"), line
         assert [cell.strip() for cell in cells[2:4]] == [batch, connections], line
