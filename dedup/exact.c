@@ -21,7 +21,7 @@ enum {
     LINES_MIN = 32,
     SWEEP_EVERY = 32, /* new ids between two shares of the sweep */
     OPENINGS_PER_PASS = 128,
-    TOGETHER = 4, /* ids */
+    TOGETHER = 16, /* ids */
     LATER_MAX = 8, /* ids */
     FULL = (1 << A_LINE) - 1,
     MARKS = 12,
@@ -346,13 +346,13 @@ OF_EACH_KIND void prefetch(const struct mr_exact *exact, struct mr_fingerprint f
 }
 
 /* Those of some ids at once: their page walks go side by side, while one alone holds up what comes behind it (a quarter of
- * filling). More than four ask for more lines than a core waits for at a time. */
+ * filling). Not more than 16: a core waits for some two dozen lines at a time. */
 OF_EACH_KIND void prefetch_some(const struct mr_exact *exact, const struct mr_dedup_batch *batch, uint64_t from,
                                 enum mr_exact_kind kind) {
     const struct mr_fingerprint *fps = batch->fps;
     const uint32_t *order = batch->order;
     if (from + TOGETHER <= batch->count) {
-#pragma GCC unroll 4
+#pragma GCC unroll 16
         for (uint64_t i = 0; i < TOGETHER; i++) {
             prefetch(exact, fps[order[from + i]], kind);
         }
