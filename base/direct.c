@@ -12,7 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STAGE_BYTES = 1 << 20 };
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+enum { STAGE_BYTES = 1 << 20, COPY_PAST_MIN = 4096 };
 
 struct mr_direct {
     int read_fd; /* the owner's, buffered */
@@ -71,6 +75,33 @@ static bool leave_direct(struct mr_direct *d) {
         return false;
     }
     return true;
+}
+
+/*
+ * Copies past the caches. Nobody here reads the stage, but who gives it to the disk does, in a virtual machine another
+ * core of the host; and to write to lines that another chip of the processor holds takes 28 ns for each, one after the
+ * other, where streaming takes 2.3 and does not ask who holds them. (Where both share a cache: 7 and 2.5.)
+ */
+static void copy_past(uint8_t *to, const uint8_t *from, size_t len) {
+#ifdef __SSE2__
+    if (len >= COPY_PAST_MIN) {
+        size_t lead = -(uintptr_t)to % MR_CACHE_LINE;
+        memcpy(to, from, lead);
+        size_t at = lead;
+        for (; len - at >= MR_CACHE_LINE; at += MR_CACHE_LINE) {
+            const __m128i_u *source = (const __m128i_u *)(const void *)(from + at);
+            __m128i *line = (__m128i *)(void *)(to + at);
+            for (int i = 0; i < 4; i++) {
+                _mm_stream_si128(&line[i], _mm_loadu_si128(&source[i]));
+            }
+        }
+        _mm_sfence(); /* streamed stores are in no order with those of other kinds */
+        to += at;
+        from += at;
+        len -= at;
+    }
+#endif
+    memcpy(to, from, len);
 }
 
 /* The first len bytes of the stage, whole blocks. */
@@ -162,7 +193,7 @@ int mr_direct_write(struct mr_direct *d, const struct iovec *iov, int count, uin
         while (left > 0) {
             size_t room = STAGE_BYTES - d->used;
             size_t n = left < room ? left : room;
-            memcpy(d->stage + d->used, from, n);
+            copy_past(d->stage + d->used, from, n);
             d->used += n;
             from += n;
             left -= n;
