@@ -88,10 +88,20 @@ static struct mr_flush *take_parcel(struct mr_flusher *f, uint64_t target) {
 
 static enum mr_status put_panes(struct mr_flusher *f, const struct mr_flush *flush) {
     struct mr_results *results = f->pipeline->results;
+    enum mr_status status = MR_OK;
     if (flush->seq <= mr_results_flushed_seq(results) + MR_BUG(FLUSH_SKIPS_BUNDLE)) {
         return MR_OK; /* a replay of what the store has already */
     }
-    enum mr_status status = mr_panes_put(results, f->pipeline->plan, flush, &f->scratch);
+    if (flush->seq != f->gathered_seq) {
+        status = mr_panes_put_gathered(&f->gathered);
+        f->gathered_seq = flush->seq;
+    }
+    if (status == MR_OK) {
+        status = mr_panes_gather(&f->gathered, flush);
+    }
+    if (status == MR_OK && flush->final_count > 0) {
+        status = mr_panes_put_gathered(&f->gathered);
+    }
     for (uint32_t i = 0; status == MR_OK && i < flush->final_count; i++) {
         status = mr_results_finalize(results, flush->finals[i].rule, flush->finals[i].end_ms);
     }
@@ -123,6 +133,7 @@ static void keep(struct mr_flusher *f, struct mr_flush *flush) {
 }
 
 static void failed(struct mr_flusher *f, const char *what, enum mr_status status) {
+    mr_panes_forget(&f->gathered);
     if (f->open) {
         mr_results_rollback(f->pipeline->results);
         f->open = false;
@@ -241,7 +252,12 @@ static bool commit_needed(const struct mr_flusher *f) {
 }
 
 static enum mr_status commit(struct mr_flusher *f) {
-    enum mr_status status = append_dead(f, f->complete_seq);
+    enum mr_status status = mr_panes_put_gathered(&f->gathered);
+    if (status != MR_OK) {
+        failed(f, "put", status);
+        return status;
+    }
+    status = append_dead(f, f->complete_seq);
     if (status != MR_OK) {
         failed(f, "dead_letters", status);
         return status;
@@ -343,10 +359,10 @@ enum mr_status mr_flusher_open(struct mr_pipeline *pipeline, uint64_t dead_seq,
     f->dead_seq = dead_seq;
     f->dead_record = pipeline->dead == NULL ? 0 : mr_log_last_seq(pipeline->dead);
     mr_event_count_init(&f->wake);
-    mr_arena_init(&f->scratch, MR_PANE_SCRATCH_FIRST, MR_PANE_SCRATCH_MAX);
     mr_buf_init(&f->dead, DEAD_BYTES + (16 << 20)); /* one entry may stick out */
     f->held = mr_alloc_zero(pipeline->plan->shards, sizeof(struct mr_flush *));
-    if (f->held == NULL) {
+    enum mr_status status = mr_panes_open(&f->gathered, pipeline->results, pipeline->plan, MR_PANES_TOGETHER);
+    if (f->held == NULL || status != MR_OK) {
         return mr_error_set(error, MR_NO_MEMORY, "out of memory opening the flusher");
     }
     return MR_OK;
@@ -383,6 +399,6 @@ void mr_flusher_close(struct mr_flusher *f) {
         }
     }
     mr_buf_finish(&f->dead);
-    mr_arena_finish(&f->scratch);
+    mr_panes_close(&f->gathered);
     mr_free(f->held);
 }

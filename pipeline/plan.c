@@ -8,6 +8,7 @@
 #include "config/change.h"
 #include "event/expr.h"
 #include "event/lookup.h"
+#include "pipeline/panes.h"
 #include "pipeline/plan_rule.h"
 #include "sink/redis_sink.h"
 
@@ -315,7 +316,8 @@ uint32_t mr_plan_memory_sum(const struct mr_config *config, struct mr_plan_memor
     uint64_t events = config->limits.batch_events > MR_BUNDLE_EVENTS_MAX ? config->limits.batch_events
                                                                          : MR_BUNDLE_EVENTS_MAX;
     add_line(&sum, shards * events * 128, "partials under way");
-    add_line(&sum, shards * mr_plan_flush_ring(config) * MR_SLICE_GROUPS * 192, "panes under way");
+    uint64_t places = MR_PANES_TOGETHER * (sizeof(struct mr_pane_place) + sizeof(void *)); /* qsort's */
+    add_line(&sum, shards * mr_plan_flush_ring(config) * MR_SLICE_GROUPS * 192 + places, "panes under way");
     add_line(&sum, (uint64_t)config->http.connections * (48 << 10), "connections");
     add_line(&sum, 64 << 20, "results store and code");
     return sum.count;

@@ -25,6 +25,7 @@
 #include "dedup/claims.h"
 #include "log/manifest.h"
 #include "pipeline/fetch.h"
+#include "pipeline/panes.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/redrive.h"
 #include "pipeline/redrives.h"
@@ -246,7 +247,8 @@ struct mr_flusher {
     uint64_t complete_seq;   /* the open list holds everything up to here */
     bool open;
     uint32_t asks;           /* questions in the open list */
-    struct mr_arena scratch; /* of one pane's numbers */
+    struct mr_panes gathered; /* of the open list, not yet put */
+    uint64_t gathered_seq;   /* the bundle they are of */
     struct mr_buf dead;
     uint64_t dead_seq;       /* bundles up to this one have their dead letters in the log */
     uint64_t dead_record;    /* seq of the dead-letter log itself */
