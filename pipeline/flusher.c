@@ -8,7 +8,8 @@
  *
  * A parcel is taken when every shard is done with its bundle, so that the order is a function of the log and
  * a commit at seq has everything up to seq, and nothing of the next. A commit is made when there is nothing more to take and
- * 100 ms have passed, or 16 MiB are waiting, or a question asks for it. A bundle that closes large windows has more
+ * 100 ms have passed, or 16 MiB are waiting, or a question asks for it. The panes of a bundle are put in the order of their
+ * rows (pipeline/panes.h). A bundle that closes large windows has more
  * parcels than fit a ring: those of it that are next in any case are taken as it goes, and kept until it is whole (as
  * many bytes as its groups have at most).
  */
