@@ -9,9 +9,8 @@
  * A parcel is taken when every shard is done with its bundle, so that the order is a function of the log and
  * a commit at seq has everything up to seq, and nothing of the next. A commit is made when there is nothing more to take and
  * 100 ms have passed, or 16 MiB are waiting, or a question asks for it. The panes of a bundle are put in the order of their
- * rows (pipeline/panes.h). A bundle that closes large windows has more
- * parcels than fit a ring: those of it that are next in any case are taken as it goes, and kept until it is whole (as
- * many bytes as its groups have at most).
+ * rows (pipeline/panes.h). A bundle that closes large windows has more parcels than fit a ring: those of it that are next
+ * in any case are taken as it goes, and kept until it is whole (as many bytes as its groups have at most).
  */
 #include "base/alloc.h"
 #include "base/bug.h"
@@ -89,17 +88,10 @@ static struct mr_flush *take_parcel(struct mr_flusher *f, uint64_t target) {
 
 static enum mr_status put_panes(struct mr_flusher *f, const struct mr_flush *flush) {
     struct mr_results *results = f->pipeline->results;
-    enum mr_status status = MR_OK;
     if (flush->seq <= mr_results_flushed_seq(results) + MR_BUG(FLUSH_SKIPS_BUNDLE)) {
         return MR_OK; /* a replay of what the store has already */
     }
-    if (flush->seq != f->gathered_seq) {
-        status = mr_panes_put_gathered(&f->gathered);
-        f->gathered_seq = flush->seq;
-    }
-    if (status == MR_OK) {
-        status = mr_panes_gather(&f->gathered, flush);
-    }
+    enum mr_status status = mr_panes_gather(&f->gathered, flush);
     if (status == MR_OK && flush->final_count > 0) {
         status = mr_panes_put_gathered(&f->gathered);
     }
@@ -134,7 +126,7 @@ static void keep(struct mr_flusher *f, struct mr_flush *flush) {
 }
 
 static void failed(struct mr_flusher *f, const char *what, enum mr_status status) {
-    mr_panes_forget(&f->gathered);
+    MR_ASSERT(f->gathered.count == 0);
     if (f->open) {
         mr_results_rollback(f->pipeline->results);
         f->open = false;

@@ -48,10 +48,6 @@ void mr_panes_close(struct mr_panes *panes) {
     *panes = (struct mr_panes){0};
 }
 
-void mr_panes_forget(struct mr_panes *panes) {
-    panes->count = 0;
-}
-
 static int by_row(const void *a, const void *b) {
     const struct mr_pane_place *x = a;
     const struct mr_pane_place *y = b;
@@ -67,9 +63,7 @@ static int by_row(const void *a, const void *b) {
 
 enum mr_status mr_panes_put_gathered(struct mr_panes *panes) {
     enum mr_status status = MR_OK;
-    if (panes->count > 1) {
-        qsort(panes->places, panes->count, sizeof *panes->places, by_row);
-    }
+    qsort(panes->places, panes->count, sizeof *panes->places, by_row);
     for (uint32_t i = 0; i < panes->count && status == MR_OK; i++) {
         struct mr_bytes encoded = mr_bytes_of(panes->places[i].pane, panes->places[i].pane_len);
         struct mr_pane pane;
@@ -85,11 +79,12 @@ enum mr_status mr_panes_gather(struct mr_panes *panes, const struct mr_flush *fl
     struct mr_bytes rest = mr_buf_bytes(&flush->panes);
     struct mr_pane pane;
     for (const uint8_t *at = rest.ptr; mr_pane_next(&rest, &pane); at = rest.ptr) {
-        if (panes->count == panes->together) {
+        if (flush->seq != panes->seq || panes->count == panes->together) {
             enum mr_status status = mr_panes_put_gathered(panes);
             if (status != MR_OK) {
                 return status;
             }
+            panes->seq = flush->seq;
         }
         panes->places[panes->count] = (struct mr_pane_place){
             .pane = at,

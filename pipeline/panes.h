@@ -7,7 +7,7 @@
  *             a B-tree; put at random, nearly every row of a large window finds its page gone from the store's cache. So
  *             the panes of a bundle are gathered first, and put in the order of their rows, MR_PANES_TOGETHER at a time.
  *             Panes of the same row keep their order.
- * Owner       Gathered panes borrow from their parcels until they are put or forgotten.
+ * Owner       Gathered panes borrow from their parcels until they are put.
  * Threads     The store's writer: the flusher, or nobody else while it does not run.
  * Errors      From putting: the store's; nothing is gathered any more then, for its transaction is over.
  */
@@ -35,6 +35,7 @@ struct mr_panes {
     struct mr_results *results;
     const struct mr_plan *plan;
     struct mr_pane_place *places; /* together */
+    uint64_t seq; /* the bundle that the gathered ones are of */
     uint32_t count;
     uint32_t together;
     struct mr_arena scratch; /* for texts among one pane's numbers */
@@ -48,8 +49,7 @@ enum mr_status mr_panes_put(struct mr_results *results, const struct mr_plan *pl
 enum mr_status mr_panes_open(struct mr_panes *panes, struct mr_results *results, const struct mr_plan *plan,
                              uint32_t together) MR_MUST_CHECK;
 void mr_panes_close(struct mr_panes *panes); /* one that is all zeros is fine */
-/* Adds those of a parcel; puts when there are enough. In the open transaction; all gathered ones are of one bundle. */
+/* Adds those of a parcel, in the open transaction; puts the gathered ones first when they are of another bundle, or enough. */
 enum mr_status mr_panes_gather(struct mr_panes *panes, const struct mr_flush *flush) MR_MUST_CHECK;
-/* Before anything that comes behind them: what is final, the next bundle, the commit. */
+/* Before anything that comes behind them: what is final, the commit. */
 enum mr_status mr_panes_put_gathered(struct mr_panes *panes) MR_MUST_CHECK;
-void mr_panes_forget(struct mr_panes *panes);

@@ -247,8 +247,7 @@ struct mr_flusher {
     uint64_t complete_seq;   /* the open list holds everything up to here */
     bool open;
     uint32_t asks;           /* questions in the open list */
-    struct mr_panes gathered; /* of the open list, not yet put */
-    uint64_t gathered_seq;   /* the bundle they are of */
+    struct mr_panes gathered; /* of the open list, not yet put; none behind a failure */
     struct mr_buf dead;
     uint64_t dead_seq;       /* bundles up to this one have their dead letters in the log */
     uint64_t dead_record;    /* seq of the dead-letter log itself */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Proves that gathered panes are put in the order of their rows, so many at a time, each once; that panes of one row keep
- * their order, or the store would refuse the older ones; and that forgotten ones are not put.
+ * their order, or the store would refuse the older ones; that a bundle's are put before the next one's; and that what the
+ * store refused is not put again.
  */
 #include "pipeline/panes.h"
 #include "tests/sink/memory_results.h"
+#include "tests/sink/results_rig.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,22 +57,17 @@ static void close_world(struct world *w) {
     mr_config_close(w->config);
 }
 
-static uint32_t below(uint64_t *random, uint32_t bound) {
-    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407u;
-    return (uint32_t)((*random >> 33) % bound);
-}
-
 /* Keys of 0 to 3 bytes: beginnings of each other, too. */
 static void append_random(const struct world *w, struct mr_flush *flush, uint64_t *random, uint64_t revision) {
     uint64_t state[16] = {0};
     uint8_t key[3];
-    uint32_t rule = below(random, RULES);
-    uint32_t k = below(random, KEYS);
+    uint32_t rule = (uint32_t)rig_below(random, RULES);
+    uint32_t k = (uint32_t)rig_below(random, KEYS);
     for (uint32_t i = 0; i < 3; i++) {
         key[i] = (uint8_t)(k >> i & 3);
     }
     assert_true(w->plan->rules[rule].state_len <= sizeof state);
-    int64_t start = (int64_t)below(random, WINDOWS) * 60000 - 120000;
+    int64_t start = (int64_t)rig_below(random, WINDOWS) * 60000 - 120000;
     mr_pane_append(&flush->panes, &(struct mr_pane){.rule = rule,
                                                     .window_start_ms = start,
                                                     .window_end_ms = start + 60000,
@@ -142,7 +139,7 @@ static void panes_are_put_in_the_order_of_rows(void **state) {
     for (uint64_t revision = 1; revision <= PANES;) {
         struct mr_flush *flush = mr_flush_open(1);
         assert_non_null(flush);
-        for (uint32_t n = below(&random, 100); n > 0 && revision <= PANES; n--) {
+        for (uint64_t n = rig_below(&random, 100); n > 0 && revision <= PANES; n--) {
             append_random(&w, flush, &random, revision++);
         }
         assert_int_equal(mr_panes_gather(&w.panes, flush), MR_OK);
@@ -158,17 +155,41 @@ static void panes_are_put_in_the_order_of_rows(void **state) {
     close_world(&w);
 }
 
-static void forgotten_panes_are_not_put(void **state) {
+static struct mr_flush *open_flush(const struct world *w, uint64_t seq, uint64_t *random) {
+    struct mr_flush *flush = mr_flush_open(seq);
+    assert_non_null(flush);
+    append_random(w, flush, random, seq);
+    return flush;
+}
+
+static void a_bundle_is_put_before_the_next(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t random = 3;
+    open_world(&w);
+    struct mr_flush *first = open_flush(&w, 1, &random);
+    struct mr_flush *second = open_flush(&w, 2, &random);
+    assert_int_equal(mr_results_begin(w.results), MR_OK);
+    assert_int_equal(mr_panes_gather(&w.panes, first), MR_OK);
+    assert_int_equal(mr_panes_gather(&w.panes, second), MR_OK);
+    assert_int_equal(mr_results_commit(w.results, 2), MR_OK);
+    assert_int_equal(read_outbox(&w), 1);
+    mr_flush_close(first);
+    mr_flush_close(second);
+    close_world(&w);
+}
+
+static void refused_panes_are_not_put_again(void **state) {
     (void)state;
     struct world w;
     uint64_t random = 2;
     open_world(&w);
-    struct mr_flush *flush = mr_flush_open(1);
-    assert_non_null(flush);
-    append_random(&w, flush, &random, 1);
+    struct mr_flush *flush = open_flush(&w, 1, &random);
     assert_int_equal(mr_results_begin(w.results), MR_OK);
     assert_int_equal(mr_panes_gather(&w.panes, flush), MR_OK);
-    mr_panes_forget(&w.panes);
+    mr_memory_results_fail(w.results, &(struct mr_memory_failure){.ops = MR_MEMORY_PUT, .nth = 1, .status = MR_IO});
+    assert_int_equal(mr_panes_put_gathered(&w.panes), MR_IO);
+    assert_int_equal(mr_results_begin(w.results), MR_OK);
     assert_int_equal(mr_panes_put_gathered(&w.panes), MR_OK);
     assert_int_equal(mr_results_commit(w.results, 1), MR_OK);
     assert_int_equal(read_outbox(&w), 0);
@@ -179,7 +200,8 @@ static void forgotten_panes_are_not_put(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(panes_are_put_in_the_order_of_rows),
-        cmocka_unit_test(forgotten_panes_are_not_put),
+        cmocka_unit_test(a_bundle_is_put_before_the_next),
+        cmocka_unit_test(refused_panes_are_not_put_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
